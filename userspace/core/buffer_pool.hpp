@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// BufferPool: memory that a connection holds only while bytes are in flight. One per worker, one thread. Sizes are powers
+// of two from 4 KiB to 512 KiB; `kBytesMax` bounds what one worker lends. At the limit the caller stops reading until
+// something came back (the kernel's socket buffers and TCP then push back to the sender).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/bytes.hpp"
+
+namespace culvert {
+
+class BufferPool;
+
+// A lent buffer with a filled part [begin, end). Empty by default; returns itself to the pool.
+class Lent {
+ public:
+  Lent() noexcept = default;
+  Lent(Lent&& other) noexcept;
+  Lent& operator=(Lent&& other) noexcept;
+  Lent(const Lent&) = delete;
+  Lent& operator=(const Lent&) = delete;
+  ~Lent() { reset(); }
+
+  [[nodiscard]] bool empty() const noexcept { return size() == 0; }
+  [[nodiscard]] std::size_t size() const noexcept;
+  [[nodiscard]] ByteView filled() const noexcept;
+  // Drops bytes from the front; gives the memory back when none are left.
+  void consume(std::size_t count) noexcept;
+  void reset() noexcept;
+
+ private:
+  friend class BufferPool;
+  struct Block;
+  Block* block_ = nullptr;  // one pointer, so that an idle connection pays eight bytes
+};
+
+class BufferPool {
+ public:
+  explicit BufferPool(std::size_t bytes_max);
+  ~BufferPool();
+  BufferPool(const BufferPool&) = delete;
+  BufferPool& operator=(const BufferPool&) = delete;
+
+  // Appends `data` to `lent`, moving to a larger block where needed. The data has already been read from a socket, so this
+  // never refuses; `is_exhausted` is what callers ask *before* they read.
+  void append(Lent& lent, ByteView data);
+  // True while more than `bytes_max` is out: read no more on behalf of connections that cannot write.
+  [[nodiscard]] bool is_exhausted() const noexcept { return lent_bytes_ >= bytes_max_; }
+  [[nodiscard]] std::size_t lent_bytes() const noexcept { return lent_bytes_; }
+  // Frees the cached blocks, for an idle agent.
+  void trim() noexcept;
+
+ private:
+  friend class Lent;
+  std::size_t bytes_max_;
+  std::size_t lent_bytes_ = 0;
+  std::array<std::vector<Lent::Block*>, 8> free_{};
+};
+
+}  // namespace culvert
