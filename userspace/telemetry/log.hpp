@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Log: the agent's lines on stdout, written by a thread of its own from a bounded queue; a full queue drops the newest access-log line
+// and counts it, so that logging never stalls a worker. Any thread may call it. No secret is ever passed to it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "base/result.hpp"
+#include "telemetry/connection_log.hpp"
+
+namespace culvert::telemetry {
+
+enum class Level : std::uint8_t { Debug, Info, Warn, Error };
+enum class Format : std::uint8_t { Plain, Json };
+
+class Log {
+ public:
+  struct Options {
+    Level level = Level::Info;
+    Format format = Format::Plain;
+    bool access_log = true;
+  };
+  [[nodiscard]] static Result<std::unique_ptr<Log>> start(const Options& options);
+  ~Log();  // writes what is queued, then ends its thread
+
+  template <typename... Args>
+  void info(fmt::format_string<Args...> format, Args&&... args) { line(Level::Info, fmt::format(format, std::forward<Args>(args)...)); }
+  template <typename... Args>
+  void warn(fmt::format_string<Args...> format, Args&&... args) { line(Level::Warn, fmt::format(format, std::forward<Args>(args)...)); }
+  template <typename... Args>
+  void error(fmt::format_string<Args...> format, Args&&... args) { line(Level::Error, fmt::format(format, std::forward<Args>(args)...)); }
+  template <typename... Args>
+  void debug(fmt::format_string<Args...> format, Args&&... args) {
+    if (is_enabled(Level::Debug)) line(Level::Debug, fmt::format(format, std::forward<Args>(args)...));
+  }
+  void line(Level level, std::string message);
+  // One line when a connection has ended. False when it was dropped.
+  bool connection(const ConnectionLog& connection);
+  [[nodiscard]] bool is_enabled(Level level) const noexcept;
+  [[nodiscard]] bool has_access_log() const noexcept;
+  void set_level(Level level) noexcept;
+
+ private:
+  struct State;
+  explicit Log(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace culvert::telemetry
