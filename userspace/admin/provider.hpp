@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Provider: what the admin server asks of the agent. The app implements it; every call is made on the control thread and is
+// answered on it. What only the workers know is answered through `Reply`, at once or later. Plain values, no secrets: a
+// private key never passes here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <prometheus/metric_family.h>
+
+#include "base/address.hpp"
+#include "base/result.hpp"
+#include "telemetry/connection_log.hpp"
+#include "telemetry/log.hpp"
+#include "telemetry/pod_counters.hpp"
+
+namespace culvert::admin {
+
+// Which engine the node's plan chose for one cipher, as words ("kernel", "user-ipsec-mb", "user-evp").
+struct CipherEngines {
+  std::string cipher;
+  std::string tx;
+  std::string rx;
+};
+
+struct Status {
+  std::string version;
+  std::string node;
+  std::string cluster;
+  std::string network;
+  std::string trust_domain;
+  std::string config_path;
+  std::string state;              // "starting", "ready", "draining"
+  std::uint64_t start_us = 0;     // wall clock, microseconds since the epoch
+  std::uint32_t process_id = 0;
+  std::uint32_t workers = 0;
+  std::uint64_t snapshot_version = 0;
+  std::uint64_t pods = 0;
+  std::uint64_t workloads = 0;
+  std::uint64_t connections_inbound = 0;   // live
+  std::uint64_t connections_outbound = 0;  // live
+  std::uint64_t tunnels_open = 0;
+  std::uint64_t tunnels_idle = 0;
+  std::string steering;           // "connect-hook" or "tc-redirect"
+  std::string attachment;         // "tcx" or "clsact"
+  std::uint32_t lo_segment_bytes_v4 = 0;
+  std::uint32_t lo_segment_bytes_v6 = 0;
+  std::vector<CipherEngines> engines;
+  std::vector<std::string> notes;  // one sentence for each thing that is degraded: what, why, remedy
+};
+
+struct Pod {
+  std::string id;
+  std::string name;
+  std::string namespace_name;
+  std::string service_account;
+  std::string identity;  // SPIFFE URI
+  std::string netns_path;
+  std::vector<IpAddress> addresses;
+  std::uint32_t slot = 0;
+  std::string state;     // "joined", "leaving", "failed"
+  std::string detail;    // why it failed, else empty
+  std::uint64_t connections = 0;  // live
+};
+
+struct Workload {
+  std::string uid;
+  std::string name;
+  std::string namespace_name;
+  std::string identity;  // SPIFFE URI
+  std::string node;
+  std::string network;
+  std::string cluster;
+  std::string protocol;   // "TCP", "HBONE"
+  std::string peer_auth;  // "PERMISSIVE", "STRICT"
+  std::vector<IpAddress> addresses;
+};
+
+struct Certificate {
+  std::string identity;  // SPIFFE URI
+  std::string state;     // "available", "initializing", "unavailable: WHY"
+  std::string serial_decimal;
+  std::int64_t not_before_s = 0;  // Unix seconds
+  std::int64_t not_after_s = 0;
+  std::int64_t rotates_at_s = 0;  // when the next one is asked for; 0: unknown
+};
+
+// A request to enrol a running namespace. The agent opens `netns_path` itself.
+struct JoinRequest {
+  std::string id;               // empty: the last part of netns_path
+  std::string name;
+  std::string namespace_name;
+  std::string service_account;
+  std::string netns_path;       // absolute
+  std::vector<IpAddress> addresses;  // empty: taken from the namespace's devices
+};
+
+// Called exactly once, on the control thread, inside the call or later. Calling it after the server is gone is harmless.
+template <typename T>
+using Reply = std::function<void(Result<T>)>;
+
+class Provider {
+ public:
+  virtual ~Provider() = default;
+
+  [[nodiscard]] virtual Status status() const = 0;
+  [[nodiscard]] virtual std::vector<Pod> pods() const = 0;
+  [[nodiscard]] virtual std::vector<Workload> workloads() const = 0;
+  [[nodiscard]] virtual std::vector<Certificate> certificates() const = 0;
+  // Every decision and drop of the capture programs, by pod.
+  [[nodiscard]] virtual std::vector<telemetry::PodCounters> drops() const = 0;
+  // The live connections of every worker; the server answers 504 when it has waited kReplyTimeoutMs.
+  virtual void connections(Reply<std::vector<telemetry::ConnectionLog>> reply) = 0;
+
+  virtual void join(JoinRequest request, Reply<Pod> reply) = 0;
+  // ErrorCode::NotFound for an id that is not joined.
+  virtual void leave(const std::string& id, Reply<void> reply) = 0;
+  virtual void set_log_level(telemetry::Level level) = 0;
+
+  // Names of what must still happen before traffic is served; empty: ready.
+  [[nodiscard]] virtual std::vector<std::string> pending_tasks() const = 0;
+  // Everything for one scrape: telemetry::collect() and what else the app knows.
+  [[nodiscard]] virtual std::vector<prometheus::MetricFamily> metrics() const = 0;
+};
+
+}  // namespace culvert::admin
