@@ -29,6 +29,7 @@ struct PodSpec {
   std::vector<datapath::PortRule> excluded_ports;
   std::vector<datapath::CidrRule> excluded_cidrs;
   bool bypass_inbound = false;
+  std::string cni_network;             // name of the CNI network that added it; empty: joined by hand or from the file
 };
 
 // The agent's sockets in one pod for one worker. Invalid descriptors where the pod lacks the family.
@@ -66,8 +67,9 @@ class Enroller {
   ~Enroller();
 
   // Opens the sockets in the namespace, fills the maps, attaches and verifies; on any failure everything is undone. Joining
-  // what is joined already (same id, same namespace, same addresses) succeeds with no listeners in the answer; the same id with
-  // another namespace replaces the stale one.
+  // what is joined already (same id, same namespace) succeeds with no listeners in the answer, and with the new plan in force
+  // where addresses or exclusions changed. A pod that is leaving is taken back: same slot, new listeners. The same id with
+  // another namespace replaces the stale one (in a slot of its own).
   [[nodiscard]] Result<Pod> join(PodSpec spec, UniqueFd netns);
   // Hook, maps and listeners, again.
   [[nodiscard]] Result<void> verify(const std::string& id) const;
@@ -85,6 +87,9 @@ class Enroller {
   [[nodiscard]] std::vector<std::string> pod_ids() const;
   [[nodiscard]] const PodSpec* find(const std::string& id) const;
   [[nodiscard]] std::uint32_t slot_of(const std::string& id) const;  // 0 when unknown
+  [[nodiscard]] bool is_leaving(const std::string& id) const;  // between begin_leave and finish_leave; join ends it
+  // For PodService::gc: pods of this CNI network whose id is not among `valid_ids`.
+  [[nodiscard]] std::vector<std::string> stale_ids(const std::string& network, const std::vector<std::string>& valid_ids) const;
 
  private:
   struct State;
