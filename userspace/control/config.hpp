@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// Config: everything that the configuration file can say, as plain values. The empty file is a valid configuration: one machine,
+// built-in CA, defaults as written here. Parsing reports every mistake it finds (up to kConfigErrorsMax) with file, line, column, key,
+// value and remedy. Keys, ranges and what applies without a restart are declared once, in config_fields.cpp; docs/operations.md
+// and docs/config.schema.json say the same and a test compares them. Control thread only.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/address.hpp"
+#include "base/result.hpp"
+#include "base/spiffe_id.hpp"
+#include "state/workload.hpp"
+#include "telemetry/log.hpp"
+#include "tls/engine_plan.hpp"
+
+namespace culvert::control {
+
+inline constexpr std::size_t kConfigErrorsMax = 20;
+inline constexpr std::size_t kConfigBytesMax = std::size_t{64} << 20U;
+
+enum class TunnelProtocol : std::uint8_t { Direct, Hbone };
+// Which pods the CNI plugin takes into the mesh. All: every pod but those of namespaces with `enrol: false`. Listed: only those
+// of namespaces with `enrol: true`.
+enum class EnrolMode : std::uint8_t { All, Listed };
+
+[[nodiscard]] std::string_view to_string(TunnelProtocol protocol) noexcept;  // "direct", "hbone"
+[[nodiscard]] std::string_view to_string(EnrolMode mode) noexcept;           // "all", "listed"
+
+struct BpfConfig {
+  std::string pin_dir = "/sys/fs/bpf/culvert";  // one per agent
+  std::string cgroup;                           // cgroup2 mount; empty: found in /proc/self/mountinfo
+  std::uint32_t mark = 0x539;
+  std::uint32_t route_table = 1337;
+  std::uint32_t rule_priority = 32764;
+  bool tcx = true;           // false: clsact even where the kernel has tcx
+  bool connect_hook = true;  // false: every flow is redirected at tc egress
+  bool big_segments = true;  // false: lo keeps its segment size
+};
+
+struct PoolConfig {
+  std::uint64_t idle_timeout_ms = 90'000;
+  std::uint32_t max_idle_per_peer = 128;  // 0: no tunnel is kept
+};
+
+struct HandshakeConfig {
+  std::uint64_t timeout_ms = 10'000;
+  std::uint32_t concurrency_per_worker = 1'024;
+  std::uint32_t per_peer_rate = 2'000;  // handshakes started per second and source address; 0: no limit
+};
+
+struct TunnelConfig {
+  std::vector<TunnelProtocol> offer = {TunnelProtocol::Direct};  // in order of preference
+  PoolConfig pool;
+  HandshakeConfig handshake;
+  std::uint64_t connect_timeout_ms = 10'000;
+};
+
+struct RecordsConfig {
+  tls::EngineChoice tx = tls::EngineChoice::Auto;
+  tls::EngineChoice rx = tls::EngineChoice::Auto;
+};
+
+struct BuffersConfig {
+  std::uint64_t bytes_per_worker_max = std::uint64_t{128} << 20U;
+};
+
+struct DrainConfig {
+  std::uint64_t timeout_ms = 25'000;            // SIGTERM: how long live connections may go on
+  std::uint64_t pod_leave_timeout_ms = 60'000;  // a pod that leaves the mesh
+};
+
+struct AdminConfig {
+  std::string socket;                 // empty in the file: RUN_DIR/admin.sock; always set in a parsed Config
+  std::optional<Endpoint> metrics;    // null: off
+  std::optional<Endpoint> readiness;  // null: off
+
+  AdminConfig();  // 0.0.0.0:15020 and 0.0.0.0:15021
+};
+
+struct LogConfig {
+  telemetry::Level level = telemetry::Level::Info;
+  telemetry::Format format = telemetry::Format::Plain;
+  bool access = true;
+};
+
+struct EmbeddedCaConfig {
+  std::string directory;  // empty in the file: STATE_DIR/ca; always set in a parsed Config
+  std::uint64_t lifetime_ms = 24ULL * 3'600'000;
+};
+
+struct IdentityConfig {
+  EmbeddedCaConfig embedded;
+};
+
+struct LimitsConfig {
+  std::uint32_t connections_per_worker = 65'536;
+  std::uint32_t open_files = 0;  // RLIMIT_NOFILE; 0: as high as the hard limit allows
+};
+
+// Traffic that stays as it is without a mesh.
+struct Exclusions {
+  std::vector<std::uint16_t> ports_inbound;
+  std::vector<std::uint16_t> ports_outbound;
+  std::vector<Cidr> cidrs_inbound;
+  std::vector<Cidr> cidrs_outbound;
+};
+
+struct NamespaceConfig {
+  std::string name;
+  std::optional<state::PeerAuthMode> peer_authentication;  // null: the mesh's
+  std::optional<bool> enrol;                               // null: as mesh.enrol says
+};
+
+struct WorkloadConfig {
+  std::string name;
+  std::string namespace_name = "default";
+  std::string service_account = "default";
+  std::string node;                                        // empty: unknown
+  std::optional<std::string> network;                      // null: the agent's own
+  std::string cluster;                                     // empty: the agent's own
+  std::string canonical_name;                              // empty: name
+  std::string canonical_revision;                          // empty: "latest"
+  state::Protocol protocol = state::Protocol::Tunnel;
+  std::vector<IpAddress> addresses;                        // at least one
+  std::optional<state::PeerAuthMode> peer_authentication;  // null: the namespace's
+};
+
+struct MeshConfig {
+  state::PeerAuthMode peer_authentication = state::PeerAuthMode::Permissive;
+  EnrolMode enrol = EnrolMode::All;
+  std::vector<NamespaceConfig> namespaces;
+  std::vector<WorkloadConfig> workloads;
+};
+
+// A pod that the agent joins by itself.
+struct PodConfig {
+  std::string id;     // as enroll::PodSpec::id
+  std::string netns;  // absolute path
+  std::string name;   // empty in the file: id; always set in a parsed Config
+  std::string namespace_name = "default";
+  std::string service_account = "default";
+  std::vector<IpAddress> addresses;  // empty: taken from the namespace's devices
+  Exclusions exclude;                // beside those of capture
+  bool bypass_inbound = false;
+};
+
+struct Config {
+  std::string node_name;  // empty in the file: the host's name, filled in by load_config
+  std::string cluster = "Kubernetes";
+  std::string network;
+  std::string trust_domain = "cluster.local";
+  std::string state_dir = "/var/lib/culvert";
+  std::string run_dir = "/run/culvert";
+  std::string node_netns;     // path; empty: the agent's own
+  std::uint32_t workers = 0;  // 0 in the file: the CPUs allotted, filled in by load_config
+  BpfConfig bpf;
+  TunnelConfig tunnel;
+  RecordsConfig records;
+  BuffersConfig buffers;
+  DrainConfig drain;
+  AdminConfig admin;
+  LogConfig log;
+  IdentityConfig identity;
+  LimitsConfig limits;
+  Exclusions capture;  // of every pod
+  MeshConfig mesh;
+  std::vector<PodConfig> pods;
+
+  [[nodiscard]] std::string cni_socket() const { return run_dir + "/cni.sock"; }
+  [[nodiscard]] std::string mesh_file() const { return run_dir + "/mesh.json"; }
+};
+
+// Pure. `filename` only names the place of mistakes. The error's message has one line for each:
+// "FILE:LINE:COLUMN: KEY: what is wrong with the value; remedy".
+[[nodiscard]] Result<Config> parse_config(std::string_view text, std::string_view filename);
+// Reads and parses a file, then fills in what depends on this machine (node_name, workers).
+[[nodiscard]] Result<Config> load_config(const std::string& path);
+// The built-in defaults with this machine's node_name and workers: what an agent without a file runs with.
+[[nodiscard]] Result<Config> default_config();
+
+}  // namespace culvert::control
