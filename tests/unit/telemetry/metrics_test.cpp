@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// One scrape, as text.
+#include <memory>
+#include <set>
+#include <string>
+
+#include <catch2/catch.hpp>
+
+#include "telemetry/metrics.hpp"
+
+namespace culvert::telemetry {
+namespace {
+
+bool has_line(const std::string& text, const std::string& line) { return ("\n" + text).find("\n" + line + "\n") != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("Istio's counters are summed over the workers, by reporter and response flag") {
+  const auto first = std::make_unique<WorkerCounters>();
+  const auto second = std::make_unique<WorkerCounters>();
+  const auto out = static_cast<std::size_t>(Direction::Outbound);
+  const auto in = static_cast<std::size_t>(Direction::Inbound);
+  first->opened[out].add(3);
+  second->opened[out].add(4);
+  second->opened[in].add(1);
+  first->closed[out][static_cast<std::size_t>(CloseReason::Completed)].add(2);
+  second->closed[out][static_cast<std::size_t>(CloseReason::ClientReset)].add(1);
+  second->closed[out][static_cast<std::size_t>(CloseReason::HandshakeFailed)].add(1);
+  second->closed[out][static_cast<std::size_t>(CloseReason::HandshakeTimeout)].add(1);
+  first->live[out].add(2);
+  first->received_bytes[out].add(9'007'199'254'740'991);
+  first->sent_bytes[in].add(17);
+  first->tunnels_open.add(5);
+  second->tunnels_open.add(6);
+  second->tunnels_open.subtract(1);
+  const WorkerCounters* workers[] = {first.get(), second.get()};
+
+  const std::string text = to_text(worker_families(workers));
+  INFO(text);
+  CHECK(has_line(text, "# TYPE istio_tcp_connections_opened_total counter"));
+  CHECK(has_line(text, R"(istio_tcp_connections_opened_total{reporter="source",request_protocol="tcp",response_flags="-"} 7)"));
+  CHECK(has_line(text, R"(istio_tcp_connections_opened_total{reporter="destination",request_protocol="tcp",response_flags="-"} 1)"));
+  CHECK(has_line(text, R"(istio_tcp_connections_closed_total{reporter="source",request_protocol="tcp",response_flags="-"} 3)"));
+  CHECK(has_line(text,
+                 R"(istio_tcp_connections_closed_total{reporter="source",request_protocol="tcp",response_flags="TLS_FAILURE"} 2)"));
+  CHECK(has_line(text,
+                 R"(istio_tcp_connections_failed_total{reporter="source",request_protocol="tcp",response_flags="TLS_FAILURE"} 2)"));
+  CHECK(text.find(R"(istio_tcp_connections_failed_total{reporter="destination")") == std::string::npos);
+  CHECK(has_line(text, R"(istio_tcp_received_bytes_total{reporter="source",request_protocol="tcp",response_flags="-"} 9007199254740991)"));
+  CHECK(has_line(text, R"(istio_tcp_sent_bytes_total{reporter="destination",request_protocol="tcp",response_flags="-"} 17)"));
+  CHECK(has_line(text, R"(istio_tcp_sockets_open{reporter="source"} 2)"));
+  CHECK(has_line(text, R"(culvert_connections_closed_total{direction="outbound",reason="client_reset"} 1)"));
+  CHECK(has_line(text, R"(culvert_connections_closed_total{direction="inbound",reason="completed"} 0)"));
+  CHECK(text.find("reason=\"bad_record\"") == std::string::npos);
+  CHECK(has_line(text, "# TYPE culvert_tunnels_open gauge"));
+  CHECK(has_line(text, "culvert_tunnels_open 10"));
+  CHECK(has_line(text, "# TYPE culvert_tls_handshakes_client_total counter"));
+  CHECK(has_line(text, "culvert_workers 2"));
+}
+
+TEST_CASE("the capture programs' counters carry pod, namespace and decision, and zeros are left out") {
+  const PodCounters pods[] = {{.pod = "cni-1",
+                               .name = "cart",
+                               .namespace_name = "shop",
+                               .counters = {{"steered", "h", 12}, {"drop_no_agent", "h", 0}}},
+                              {.pod = "cni-2", .name = "", .namespace_name = "", .counters = {{"drop_no_agent", "h", 3}}}};
+  const std::string text = to_text(pod_families(pods));
+  INFO(text);
+  CHECK(has_line(text, "culvert_pods 2"));
+  CHECK(has_line(text, R"(culvert_capture_total{pod="cart",namespace="shop",decision="steered"} 12)"));
+  CHECK(has_line(text, R"(culvert_capture_total{pod="cni-2",namespace="",decision="drop_no_agent"} 3)"));
+  CHECK(text.find(R"(pod="cart",namespace="shop",decision="drop_no_agent")") == std::string::npos);
+}
+
+TEST_CASE("a label's quotes, backslashes and line breaks cannot break the format") {
+  const PodCounters pods[] = {{.pod = "x", .name = "a\"b\\c\nd", .namespace_name = "", .counters = {{"steered", "h", 1}}}};
+  CHECK(to_text(pod_families(pods)).find(R"(pod="a\"b\\c\nd")") != std::string::npos);
+}
+
+TEST_CASE("build and process tell of this program") {
+  const std::string build = to_text(build_families("1.2.3"));
+  CHECK(has_line(build, R"(istio_build{component="culvert",tag="1.2.3"} 1)"));
+  CHECK(build.find(R"(culvert_build{version="1.2.3",compiler=")") != std::string::npos);
+
+  double resident = 0;
+  double descriptors = 0;
+  double start = 0;
+  for (const auto& family : process_families()) {
+    REQUIRE(family.metric.size() == 1);
+    if (family.name == "process_resident_memory_bytes") resident = family.metric[0].gauge.value;
+    if (family.name == "process_open_fds") descriptors = family.metric[0].gauge.value;
+    if (family.name == "process_start_time_seconds") start = family.metric[0].gauge.value;
+  }
+  CHECK(resident > 1e6);
+  CHECK(descriptors >= 3);
+  CHECK(start > 1.6e9);
+}
+
+TEST_CASE("one scrape has every part once, with what the caller adds") {
+  const auto worker = std::make_unique<WorkerCounters>();
+  const WorkerCounters* workers[] = {worker.get()};
+  const auto families = collect(workers, {}, "1.2.3", [](Families& all) {
+    all.push_back(gauge_family("culvert_certificates", "certificates"));
+    add(all.back(), {}, 4);
+  });
+  std::set<std::string> names;
+  for (const auto& family : families) {
+    INFO(family.name);
+    CHECK(names.insert(family.name).second);
+    CHECK_FALSE(family.help.empty());
+  }
+  CHECK(names.contains("culvert_certificates"));
+  CHECK(names.contains("istio_build"));
+  CHECK(names.contains("process_open_fds"));
+}
+
+}  // namespace culvert::telemetry

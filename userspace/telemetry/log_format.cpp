@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// Log lines; see log_format.hpp. Plain: TIME \t LEVEL \t TARGET \t MESSAGE \t k=v k=v. Strings are quoted, addresses and
+// numbers are not. JSON: level, time, scope, message, then the same fields flat. Pure; any thread.
+#include "telemetry/log_format.hpp"
+
+#include <array>
+
+#include "telemetry/text.hpp"
+
+namespace culvert::telemetry {
+namespace {
+
+constexpr std::array<std::string_view, 4> kLevels{"debug", "info", "warn", "error"};
+constexpr std::string_view kTarget = "culvert";  // of messages; the access log has its own
+// Before escaping, which makes six bytes of one at worst.
+constexpr std::size_t kMessageBytesMax = 6'144;
+constexpr std::size_t kFieldBytesMax = 640;
+constexpr std::size_t kTextFields = 10;
+static_assert(6 * kMessageBytesMax + 1'024 <= kLineBytesMax);
+static_assert(6 * kTextFields * kFieldBytesMax + 1'024 <= kLineBytesMax);
+
+// One field after another, in either format.
+class Fields {
+ public:
+  Fields(std::string& out, Format format) : out_(out), format_(format) {}
+
+  void text(std::string_view name, std::string_view value) {
+    if (value.empty()) return;
+    key(name);
+    value = value.substr(0, kFieldBytesMax);
+    if (format_ == Format::Json) {
+      append_json_string(out_, value);
+    } else {
+      append_quoted(out_, value);
+    }
+  }
+  void endpoint(std::string_view name, const Endpoint& value) {
+    key(name);
+    if (format_ == Format::Json) out_ += '"';
+    append_endpoint(out_, value);
+    if (format_ == Format::Json) out_ += '"';
+  }
+  void number(std::string_view name, std::uint64_t value) {
+    key(name);
+    append_number(out_, value);
+  }
+  void milliseconds(std::string_view name, std::uint64_t value) {
+    key(name);
+    out_ += '"';
+    append_number(out_, value);
+    out_ += "ms\"";
+  }
+  // `reason`, and `detail` after a colon when there is one.
+  void error(std::string_view name, std::string_view reason, std::string_view detail) {
+    if (detail.empty()) return text(name, reason);
+    std::string joined(reason);
+    joined += ": ";
+    joined += detail;
+    text(name, joined);
+  }
+
+ private:
+  void key(std::string_view name) {
+    if (format_ == Format::Json) {
+      out_ += ",\"";
+      out_ += name;
+      out_ += "\":";
+      return;
+    }
+    out_ += is_first_ ? '\t' : ' ';
+    is_first_ = false;
+    out_ += name;
+    out_ += '=';
+  }
+
+  std::string& out_;
+  Format format_;
+  bool is_first_ = true;
+};
+
+void append_head(std::string& out, Level level, std::string_view target, std::uint64_t now_us, Format format) {
+  if (format == Format::Json) {
+    out += "{\"level\":\"";
+    out += to_string(level);
+    out += "\",\"time\":\"";
+    append_time(out, now_us);
+    out += "\",\"scope\":\"";
+    out += target;
+    out += "\",\"message\":";
+    return;
+  }
+  append_time(out, now_us);
+  out += '\t';
+  out += to_string(level);
+  out += '\t';
+  out += target;
+  out += '\t';
+}
+
+void append_tail(std::string& out, Format format) { out += format == Format::Json ? "}\n" : "\n"; }
+
+}  // namespace
+
+std::string_view to_string(Level level) noexcept {
+  const auto index = static_cast<std::size_t>(level);
+  return index < kLevels.size() ? kLevels[index] : "unknown";
+}
+
+bool parse(std::string_view text, Level& level) noexcept {
+  for (std::size_t i = 0; i < kLevels.size(); ++i) {
+    if (kLevels[i] != text) continue;
+    level = static_cast<Level>(i);
+    return true;
+  }
+  return false;
+}
+
+Level level_of(const ConnectionLog& connection) noexcept {
+  return connection.reason == CloseReason::Completed ? Level::Info : Level::Error;
+}
+
+void append_access_line(std::string& out, const ConnectionLog& connection, std::uint64_t now_us, Format format) {
+  append_head(out, level_of(connection), "access", now_us, format);
+  out += format == Format::Json ? "\"connection complete\"" : "connection complete";
+  Fields fields(out, format);
+  fields.endpoint("src.addr", connection.source.address);
+  fields.text("src.workload", connection.source.workload);
+  fields.text("src.namespace", connection.source.namespace_name);
+  fields.text("src.identity", connection.source.identity);
+  fields.text("src.cluster", connection.source.cluster);
+  fields.endpoint("dst.addr", connection.destination.address);
+  if (connection.transport != Transport::Plaintext) fields.endpoint("dst.hbone_addr", connection.original_destination);
+  fields.text("dst.workload", connection.destination.workload);
+  fields.text("dst.namespace", connection.destination.namespace_name);
+  fields.text("dst.identity", connection.destination.identity);
+  fields.text("dst.cluster", connection.destination.cluster);
+  fields.text("direction", to_string(connection.direction));
+  fields.number("bytes_sent", connection.bytes_sent);
+  fields.number("bytes_recv", connection.bytes_received);
+  fields.milliseconds("duration", connection.duration_ms);
+  if (connection.reason != CloseReason::Completed) fields.error("error", text(connection.reason), connection.detail);
+  append_tail(out, format);
+}
+
+void append_message_line(std::string& out, Level level, std::string_view message, std::uint64_t now_us, Format format) {
+  append_head(out, level, kTarget, now_us, format);
+  message = message.substr(0, kMessageBytesMax);
+  if (format == Format::Json) {
+    append_json_string(out, message);
+  } else {
+    append_one_line(out, message);
+  }
+  append_tail(out, format);
+}
+
+}  // namespace culvert::telemetry
