@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // BufferPool: memory that a connection holds only while bytes are in flight. One per worker, one thread. Sizes are powers
-// of two from 4 KiB to 512 KiB; `kBytesMax` bounds what one worker lends. At the limit the caller stops reading until
-// something came back (the kernel's socket buffers and TCP then push back to the sender).
+// of two from 4 KiB to 512 KiB, header included; `bytes_max` bounds what one worker lends. At the limit the caller stops
+// reading until something came back (the kernel's socket buffers and TCP then push back to the sender). A few blocks are
+// kept for the next borrower, the rest goes back to the system at once.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <vector>
 
 #include "base/bytes.hpp"
 
@@ -41,25 +40,37 @@ class Lent {
 
 class BufferPool {
  public:
+  static constexpr std::size_t kBlockBytesMin = 4096;
+  static constexpr std::size_t kClasses = 8;  // 4 KiB << 0 .. 4 KiB << 7
+  static constexpr std::size_t kBlockBytesMax = kBlockBytesMin << (kClasses - 1);
+  static constexpr std::size_t kCachedBytesMax = std::size_t{1} << 20U;
+
+  // Every Lent goes back before the pool ends.
   explicit BufferPool(std::size_t bytes_max);
   ~BufferPool();
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
 
   // Appends `data` to `lent`, moving to a larger block where needed. The data has already been read from a socket, so this
-  // never refuses; `is_exhausted` is what callers ask *before* they read.
+  // never refuses (beyond 512 KiB it makes a block of that size); `is_exhausted` is what callers ask *before* they read.
+  // `data` is not part of `lent`.
   void append(Lent& lent, ByteView data);
-  // True while more than `bytes_max` is out: read no more on behalf of connections that cannot write.
+  // True while at least `bytes_max` is out: read no more on behalf of connections that cannot write.
   [[nodiscard]] bool is_exhausted() const noexcept { return lent_bytes_ >= bytes_max_; }
   [[nodiscard]] std::size_t lent_bytes() const noexcept { return lent_bytes_; }
+  [[nodiscard]] std::size_t cached_bytes() const noexcept { return cached_bytes_; }
   // Frees the cached blocks, for an idle agent.
   void trim() noexcept;
 
  private:
   friend class Lent;
+  [[nodiscard]] Lent::Block* lend(std::size_t payload_bytes);
+  void take_back(Lent::Block* block) noexcept;
+
   std::size_t bytes_max_;
   std::size_t lent_bytes_ = 0;
-  std::array<std::vector<Lent::Block*>, 8> free_{};
+  std::size_t cached_bytes_ = 0;
+  std::array<Lent::Block*, kClasses> free_{};  // singly linked, newest first
 };
 
 }  // namespace culvert

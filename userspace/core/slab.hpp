@@ -16,7 +16,7 @@ namespace culvert {
 
 struct SlabHandle {
   std::uint32_t index = 0;
-  std::uint32_t generation = 0;  // 0 is never handed out
+  std::uint32_t generation = 0;  // 28 bits, so that handle and kind fit one epoll token; 0 is never handed out
   bool operator==(const SlabHandle&) const noexcept = default;
 };
 
@@ -24,6 +24,7 @@ template <typename T>
 class Slab {
  public:
   static constexpr std::size_t kChunk = 64;
+  static constexpr std::uint32_t kGenerationMask = 0x0fff'ffffU;
 
   Slab() = default;
   Slab(const Slab&) = delete;
@@ -57,7 +58,8 @@ class Slab {
     Node& node = at(handle.index);
     object->~T();
     node.is_live = false;
-    if (++node.generation == 0) node.generation = 1;
+    node.generation = (node.generation + 1U) & kGenerationMask;
+    if (node.generation == 0) node.generation = 1;
     free_.push_back(handle.index);
     --size_;
   }

@@ -20,12 +20,16 @@ struct ListenerOptions {
   bool is_v6_only = true;
   bool has_keepalive = false;
 };
+// What it accepts inherits NODELAY, and linger and keepalive as asked for here.
 [[nodiscard]] Result<UniqueFd> tcp_listener(const Endpoint& address, const ListenerOptions& options);
+// The next waiting connection: a descriptor or -errno. -EAGAIN when none waits; connections that died in the queue are
+// passed over; -EMFILE, -ENFILE, -ENOMEM and -ENOBUFS leave the connection waiting: accept again later.
+[[nodiscard]] int tcp_accept(int listener_fd) noexcept;
 
 // A TCP socket with NODELAY, not yet connected. Data path: gives the descriptor or -errno, no strings.
 [[nodiscard]] int tcp_socket(int family) noexcept;
-// Source address kept: IP_TRANSPARENT or IPV6_TRANSPARENT, and bind to address:0 with the port chosen at connect.
-// 0 or an errno.
+// Source address kept: IP_TRANSPARENT or IPV6_TRANSPARENT (CAP_NET_ADMIN), and bind to address:0 with the port chosen at
+// connect, so that ports are shared between destinations. `source` is of the socket's family. 0 or an errno.
 [[nodiscard]] int bind_transparent(int fd, const IpAddress& source) noexcept;
 // 0 when connected, EINPROGRESS, or an errno.
 [[nodiscard]] int start_connect(int fd, const Endpoint& destination) noexcept;

@@ -3,6 +3,8 @@
 // owner compares the fired token with the deadline that it holds now and schedules again when that moved.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -19,7 +21,8 @@ class TimerWheel {
   void schedule(std::uint64_t token, std::uint64_t deadline_ms);
   // Moves time on to `now_ms` and appends the tokens that are due to `fired`.
   void advance(std::uint64_t now_ms, std::vector<std::uint64_t>& fired);
-  // Milliseconds until the next tick with an entry; -1 when there is none.
+  // Milliseconds until the next tick whose slot has an entry; -1 when there is none. A deadline that is more than one round
+  // (16 s) away makes that early; nothing fires then and the next call says more.
   [[nodiscard]] int next_timeout_ms(std::uint64_t now_ms) const;
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
@@ -28,7 +31,10 @@ class TimerWheel {
     std::uint64_t token;
     std::uint64_t deadline_ms;
   };
+  void set_occupied(std::size_t slot, bool is_occupied) noexcept;
+
   std::vector<std::vector<Entry>> slots_;
+  std::array<std::uint64_t, kSlots / 64> occupied_{};  // one bit a slot, so that finding the next one is 17 words at most
   std::uint64_t tick_;  // the first tick that has not fired
   std::size_t size_ = 0;
 };
