@@ -24,7 +24,7 @@ inline constexpr std::size_t kIdBytesMax = 128;
 inline constexpr std::size_t kNameBytesMax = 253;
 inline constexpr std::size_t kPathBytesMax = 4095;
 inline constexpr std::size_t kAddressesMax = 16;
-inline constexpr std::size_t kValidIdsMax = 512;  // in one gc packet: 512 ids of 128 bytes would be 64 KiB; see `kMessageBytesMax`
+inline constexpr std::size_t kValidIdsMax = 900;  // in one gc; with the 64 characters of usual ids that fills a message
 inline constexpr char kDefaultSocketPath[] = "/run/culvert/cni.sock";
 inline constexpr char kDefaultStateDir[] = "/var/lib/culvert";
 // Below the state directory: one empty file per id whose DEL found no agent. The agent takes them at its start.

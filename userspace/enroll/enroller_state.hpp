@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Enroller::State: the steps that joining, taking back, adopting and leaving are made of. Included by the enroller's sources only.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/netns.hpp"
+#include "enroll/enroller.hpp"
+#include "enroll/netns_probe.hpp"
+#include "enroll/pod_sockets.hpp"
+#include "enroll/state_dir.hpp"
+
+namespace culvert::enroll {
+
+// A pod as the enroller keeps it. Holding the descriptor keeps the namespace alive until the pod has left.
+struct JoinedPod {
+  PodRecord record;
+  UniqueFd netns;
+  std::vector<std::string> devices;  // that have hooks
+  bool has_listeners = false;        // false: adopted in part only; the next join puts everything back
+};
+
+// What a join finds out before it changes anything.
+struct JoinFacts {
+  NetnsId netns_id;
+  std::uint64_t netns_cookie = 0;
+  NetnsContent content;
+};
+
+struct Enroller::State {
+  State(Options given_options, datapath::Datapath& given_datapath, StateDir directory, UniqueFd home_netns)
+      : options(std::move(given_options)), datapath(given_datapath), dir(std::move(directory)), home(std::move(home_netns)) {}
+
+  // Checks the spec against the namespace and fills in its addresses.
+  [[nodiscard]] Result<JoinFacts> inspect(PodSpec& spec, int netns_fd) const;
+  [[nodiscard]] datapath::PodPlan plan_of(const JoinedPod& pod) const;
+  // A slot that an earlier agent left attached to this namespace, or a new one.
+  [[nodiscard]] Result<std::uint32_t> slot_for(std::uint64_t netns_cookie);
+
+  // Record, listeners, hooks, verification. Undoes nothing.
+  [[nodiscard]] Result<std::vector<PodListeners>> bring_up(JoinedPod& pod, bool refuses_taken_ports);
+  // Sockets in the namespace, and the first worker's where sk_lookup finds them.
+  [[nodiscard]] Result<std::vector<PodListeners>> open_listeners(const JoinedPod& pod, bool refuses_taken_ports);
+  // Hooks, entries, slot and record go. An error lists what could not be taken away; what can be goes all the same.
+  [[nodiscard]] Result<void> tear_down(const PodRecord& record, int netns_fd);
+
+  [[nodiscard]] Result<Pod> join_new(JoinedPod pod);
+  [[nodiscard]] Result<Pod> take_back(JoinedPod& pod, PodSpec spec, NetnsContent content);
+  [[nodiscard]] Result<Pod> update(JoinedPod& pod, PodSpec spec, NetnsContent content);
+  [[nodiscard]] Result<Pod> adopt(PodRecord record, UniqueFd netns);
+  // The caller's view; its own copy of the descriptor.
+  [[nodiscard]] Result<Pod> answer(const JoinedPod& pod, std::vector<PodListeners> listeners) const;
+
+  Options options;
+  datapath::Datapath& datapath;
+  StateDir dir;
+  UniqueFd home;
+  std::map<std::string, JoinedPod> pods;
+};
+
+}  // namespace culvert::enroll
