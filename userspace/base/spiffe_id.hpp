@@ -31,7 +31,7 @@ struct SpiffeId {
 template <>
 struct std::hash<culvert::SpiffeId> {
   std::size_t operator()(const culvert::SpiffeId& id) const noexcept {
-    const std::hash<std::string_view> hash;
-    return (hash(id.trust_domain) * 31U + hash(id.namespace_name)) * 31U + hash(id.service_account);
+    const std::hash<std::string_view> of;
+    return (of(id.trust_domain) * 31U + of(id.namespace_name)) * 31U + of(id.service_account);
   }
 };

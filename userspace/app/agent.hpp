@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Agent: the wiring. Makes the parts in order, runs the control loop, reloads, drains. Everything below it talks to values and
+// interfaces; this is the one place that knows all of them. Control thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "admin/provider.hpp"
+#include "admin/server.hpp"
+#include "app/control_queue.hpp"
+#include "app/pod_manager.hpp"
+#include "app/worker_set.hpp"
+#include "base/unique_fd.hpp"
+#include "control/certificate_manager.hpp"
+#include "control/config.hpp"
+#include "control/file_source.hpp"
+#include "core/reactor.hpp"
+#include "datapath/datapath.hpp"
+#include "enroll/cni_server.hpp"
+#include "enroll/enroller.hpp"
+#include "proxy/options.hpp"
+#include "telemetry/log.hpp"
+#include "tls/embedded_ca.hpp"
+
+namespace culvert::app {
+
+class Agent final : public admin::Provider {
+ public:
+  // `config_path` may be empty: built-in defaults, no reload.
+  [[nodiscard]] static Result<std::unique_ptr<Agent>> start(std::string config_path, control::Config config);
+  ~Agent() override;
+  Agent(const Agent&) = delete;
+  Agent& operator=(const Agent&) = delete;
+
+  // Until SIGTERM or SIGINT and the drain that follows (a second signal ends it at once).
+  void run();
+
+  // admin::Provider
+  [[nodiscard]] admin::Status status() const override;
+  [[nodiscard]] std::vector<admin::Pod> pods() const override;
+  [[nodiscard]] std::vector<admin::Workload> workloads() const override;
+  [[nodiscard]] std::vector<admin::Certificate> certificates() const override;
+  [[nodiscard]] std::vector<telemetry::PodCounters> drops() const override;
+  void connections(admin::Reply<std::vector<telemetry::ConnectionLog>> reply) override;
+  void join(admin::JoinRequest request, admin::Reply<admin::Pod> reply) override;
+  void leave(const std::string& id, admin::Reply<void> reply) override;
+  void set_log_level(telemetry::Level level) override;
+  [[nodiscard]] std::vector<std::string> pending_tasks() const override;
+  [[nodiscard]] std::vector<prometheus::MetricFamily> metrics() const override;
+
+ private:
+  enum class Phase : std::uint8_t { Starting, Ready, Draining };
+
+  Agent(std::string config_path, control::Config config);
+  [[nodiscard]] Result<void> open_parts();
+  [[nodiscard]] Result<void> open_sockets();
+  [[nodiscard]] Result<void> watch_signals();
+  [[nodiscard]] proxy::Options proxy_options() const;
+  void on_signal(int signal);
+  void config_changed(const control::Config& config, std::shared_ptr<const state::Snapshot> snapshot);
+  void publish_mesh_file();
+  void begin_drain();
+  void tend();
+
+  std::string config_path_;
+  control::Config config_;
+  Phase phase_ = Phase::Starting;
+  std::uint64_t start_us_;
+  std::vector<std::string> notes_;
+  tls::EngineSupport engine_support_;
+  proxy::Options options_;
+  std::shared_ptr<const state::Snapshot> snapshot_;
+
+  // In the order of making; destroyed the other way round.
+  std::unique_ptr<telemetry::Log> log_;
+  std::unique_ptr<Reactor> reactor_;
+  std::unique_ptr<ControlQueue> queue_;
+  UniqueFd run_lock_;
+  UniqueFd signals_;
+  std::unique_ptr<datapath::Datapath> datapath_;
+  std::unique_ptr<enroll::Enroller> enroller_;
+  std::unique_ptr<tls::EmbeddedCa> ca_;
+  std::unique_ptr<control::CertificateManager> certificates_;
+  std::unique_ptr<WorkerSet> workers_;
+  std::unique_ptr<PodManager> pods_;
+  std::unique_ptr<control::FileSource> source_;
+  std::unique_ptr<enroll::CniServer> cni_server_;
+  std::unique_ptr<admin::Server> admin_server_;
+};
+
+}  // namespace culvert::app

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/pod_manager.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+#include <fcntl.h>
+
+#include "core/netns.hpp"
+
+namespace culvert::app {
+
+Result<enroll::JoinAnswer> PodManager::join(enroll::PodSpec spec, UniqueFd netns) {
+  if (is_draining_) return fail(ErrorCode::Unavailable, "the agent is shutting down; try again");
+  const std::string id = spec.id;
+  add_exclusions(spec, parts_.config->capture);
+  if (const auto place = joined_.find(id); place != joined_.end() && place->second.is_leaving) {
+    // The old sandbox's connections are cut: its name is wanted again.
+    finish_leave(id, place->second.slot);
+  }
+  enroll::Pod pod = CV_TRY(parts_.enroller->join(std::move(spec), std::move(netns)));
+  const std::uint32_t slot = pod.slot;
+  failed_.erase(id);
+  if (pod.listeners.empty()) return enroll::JoinAnswer{slot};  // joined already
+  if (auto served = serve(std::move(pod)); !served) {
+    static_cast<void>(parts_.enroller->finish_leave(id));
+    return std::unexpected(std::move(served).error());
+  }
+  parts_.log->info("pod {} joined the mesh (slot {})", id, slot);
+  return enroll::JoinAnswer{slot};
+}
+
+Result<void> PodManager::serve(enroll::Pod pod) {
+  const SpiffeId identity = CV_TRY(
+      SpiffeId::make(parts_.config->trust_domain, pod.spec.namespace_name, pod.spec.service_account));
+  if (const auto before = joined_.find(pod.spec.id); before != joined_.end()) {
+    parts_.certificates->release(before->second.identity);
+    joined_.erase(before);
+  }
+  parts_.certificates->hold(identity);
+  const auto credentials = parts_.certificates->current(identity);
+  bool is_posted = true;
+  std::vector<proxy::PodSetup> setups(parts_.workers->size());
+  for (std::size_t i = 0; i < setups.size(); ++i) {
+    proxy::PodSetup& setup = setups[i];
+    setup.slot = pod.slot;
+    setup.id = pod.spec.id;
+    setup.name = pod.spec.name;
+    setup.namespace_name = pod.spec.namespace_name;
+    setup.identity = identity;
+    setup.addresses = pod.spec.addresses;
+    setup.netns = UniqueFd(::fcntl(pod.netns.get(), F_DUPFD_CLOEXEC, 0));
+    setup.credentials = credentials;
+    if (i < pod.listeners.size()) setup.listeners = std::move(pod.listeners[i]);
+    if (!setup.netns) is_posted = false;
+  }
+  is_posted = is_posted && parts_.workers->post_each([&](std::size_t i) -> proxy::ToWorker {
+    return proxy::AddPod{std::move(setups[i])};
+  });
+  if (!is_posted) {
+    parts_.certificates->release(identity);
+    return fail(ErrorCode::ResourceExhausted, "the workers cannot take pod {}: out of descriptors or stuck", pod.spec.id);
+  }
+  joined_[pod.spec.id] = Joined{identity, pod.slot, false};
+  return {};
+}
+
+void PodManager::add_exclusions(enroll::PodSpec& spec, const control::Exclusions& exclusions) const {
+  for (const std::uint16_t port : exclusions.ports_inbound) spec.excluded_ports.push_back({port, true});
+  for (const std::uint16_t port : exclusions.ports_outbound) spec.excluded_ports.push_back({port, false});
+  for (const Cidr& cidr : exclusions.cidrs_inbound) spec.excluded_cidrs.push_back({cidr, true});
+  for (const Cidr& cidr : exclusions.cidrs_outbound) spec.excluded_cidrs.push_back({cidr, false});
+}
+
+Result<void> PodManager::check(const std::string& id) {
+  if (!is_joined(id)) return fail(ErrorCode::NotFound, "pod {} is not joined", id);
+  return parts_.enroller->verify(id);
+}
+
+Result<void> PodManager::leave(const std::string& id) {
+  failed_.erase(id);
+  const auto place = joined_.find(id);
+  if (place == joined_.end()) return parts_.enroller->finish_leave(id);
+  if (place->second.is_leaving) return {};
+  place->second.is_leaving = true;
+  const std::uint32_t slot = place->second.slot;
+  // With the namespace gone there is nobody left to drain for.
+  const std::uint64_t deadline_ms =
+      parts_.enroller->is_netns_alive(id) ? parts_.config->drain.pod_leave_timeout_ms : 0;
+  if (auto begun = parts_.enroller->begin_leave(id); !begun) {
+    parts_.log->warn("pod {} leaves, but its capture could not be stopped first: {}", id, begun.error().message());
+  }
+  parts_.workers->post_and_gather(
+      [&](std::size_t, std::function<void()> done) -> proxy::ToWorker {
+        return proxy::RemovePod{slot, deadline_ms, std::move(done)};
+      },
+      [this, id, slot] { finish_leave(id, slot); });
+  return {};
+}
+
+void PodManager::finish_leave(const std::string& id, std::uint32_t slot) {
+  const auto place = joined_.find(id);
+  if (place == joined_.end() || !place->second.is_leaving || place->second.slot != slot) return;
+  if (auto finished = parts_.enroller->finish_leave(id); !finished) {
+    parts_.log->warn("pod {} has left, but something of it remains: {}", id, finished.error().message());
+  } else {
+    parts_.log->info("pod {} has left the mesh", id);
+  }
+  parts_.certificates->release(place->second.identity);
+  joined_.erase(place);
+}
+
+Result<void> PodManager::gc(const std::string& network, const std::vector<std::string>& valid_ids) {
+  for (const std::string& id : parts_.enroller->stale_ids(network, valid_ids)) {
+    if (auto left = leave(id); !left) return left;
+  }
+  return {};
+}
+
+cni::Membership PodManager::is_in_mesh(const cni::PodName& pod) {
+  for (const control::NamespaceConfig& one : parts_.config->mesh.namespaces) {
+    if (one.name == pod.namespace_name && one.enrol) {
+      return *one.enrol ? cni::Membership::Inside : cni::Membership::Outside;
+    }
+  }
+  return parts_.config->mesh.enrol == control::EnrolMode::All ? cni::Membership::Inside : cni::Membership::Outside;
+}
+
+Result<void> PodManager::is_ready() {
+  if (is_draining_) return fail(ErrorCode::Unavailable, "the agent is shutting down");
+  if (!is_ready_) return fail(ErrorCode::Unavailable, "the agent is starting");
+  return {};
+}
+
+void PodManager::adopt() {
+  std::vector<enroll::Pod> pods = parts_.enroller->adopt_all([this](const std::string& id, const Error& error) {
+    parts_.log->error("pod {} of an earlier agent cannot be taken over; its new connections stay blocked: {}", id, error.message());
+    failed_[id] = error.message();
+  });
+  for (enroll::Pod& pod : pods) {
+    const std::string id = pod.spec.id;
+    if (auto served = serve(std::move(pod)); served) {
+      parts_.log->info("pod {} taken over from an earlier agent", id);
+    } else {
+      parts_.log->error("pod {}: {}", id, served.error().message());
+      failed_[id] = served.error().message();
+    }
+  }
+}
+
+void PodManager::join_configured() {
+  for (const control::PodConfig& pod : parts_.config->pods) {
+    if (is_joined(pod.id)) continue;
+    enroll::PodSpec spec;
+    spec.id = pod.id;
+    spec.name = pod.name;
+    spec.namespace_name = pod.namespace_name;
+    spec.service_account = pod.service_account;
+    spec.netns_path = pod.netns;
+    spec.addresses = pod.addresses;
+    spec.bypass_inbound = pod.bypass_inbound;
+    add_exclusions(spec, pod.exclude);
+    Result<UniqueFd> netns = open_netns(pod.netns);
+    Result<enroll::JoinAnswer> joined =
+        netns ? join(std::move(spec), std::move(*netns)) : std::unexpected(std::move(netns).error());
+    if (joined) continue;
+    // Said once for each new reason; `tend` tries again.
+    const std::string why = joined.error().message();
+    if (failed_[pod.id] != why) parts_.log->error("pod {} of the configuration cannot join: {}", pod.id, why);
+    failed_[pod.id] = why;
+  }
+}
+
+void PodManager::tend() {
+  if (is_draining_) return;
+  for (const std::string& id : parts_.enroller->pod_ids()) {
+    const auto place = joined_.find(id);
+    if (place == joined_.end() || place->second.is_leaving || parts_.enroller->is_netns_alive(id)) continue;
+    parts_.log->info("the namespace of pod {} is gone", id);
+    static_cast<void>(leave(id));
+  }
+  join_configured();
+}
+
+void PodManager::credentials_changed(const SpiffeId& identity, std::shared_ptr<const tls::Credentials> credentials) {
+  static_cast<void>(parts_.workers->post_each(
+      [&](std::size_t) -> proxy::ToWorker { return proxy::SetCredentials{identity, credentials}; }));
+}
+
+std::vector<admin::Pod> PodManager::list() const {
+  std::vector<admin::Pod> pods;
+  for (const auto& [id, joined] : joined_) {
+    const enroll::PodSpec* spec = parts_.enroller->find(id);
+    admin::Pod pod;
+    pod.id = id;
+    pod.slot = joined.slot;
+    pod.identity = joined.identity.to_string();
+    pod.state = joined.is_leaving ? "leaving" : "joined";
+    if (spec != nullptr) {
+      pod.name = spec->name;
+      pod.namespace_name = spec->namespace_name;
+      pod.service_account = spec->service_account;
+      pod.netns_path = spec->netns_path;
+      pod.addresses = spec->addresses;
+    }
+    pods.push_back(std::move(pod));
+  }
+  for (const auto& [id, why] : failed_) {
+    admin::Pod pod;
+    pod.id = id;
+    pod.state = "failed";
+    pod.detail = why;
+    pods.push_back(std::move(pod));
+  }
+  std::ranges::sort(pods, {}, &admin::Pod::id);
+  return pods;
+}
+
+std::vector<std::uint32_t> PodManager::slots() const {
+  std::vector<std::uint32_t> slots;
+  for (const auto& [id, joined] : joined_) slots.push_back(joined.slot);
+  return slots;
+}
+
+bool PodManager::is_joined(const std::string& id) const {
+  const auto place = joined_.find(id);
+  return place != joined_.end() && !place->second.is_leaving;
+}
+
+}  // namespace culvert::app

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// PodManager: joining and leaving as one piece: identity and certificate, enrolment, the workers' listeners, and the end of the
+// last connection. The CNI socket, `culvertctl`, the configuration's pods and a restart all come through here. Control thread only.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "admin/provider.hpp"
+#include "app/worker_set.hpp"
+#include "control/certificate_manager.hpp"
+#include "control/config.hpp"
+#include "core/reactor.hpp"
+#include "enroll/enroller.hpp"
+#include "enroll/pod_service.hpp"
+#include "telemetry/log.hpp"
+
+namespace culvert::app {
+
+class PodManager final : public enroll::PodService {
+ public:
+  // Everything outlives the manager. `config` is read at each call, so that a reload takes effect.
+  struct Parts {
+    const control::Config* config;
+    Reactor* reactor;
+    enroll::Enroller* enroller;
+    control::CertificateManager* certificates;
+    WorkerSet* workers;
+    telemetry::Log* log;
+  };
+  explicit PodManager(const Parts& parts) : parts_(parts) {}
+
+  // enroll::PodService
+  [[nodiscard]] Result<enroll::JoinAnswer> join(enroll::PodSpec spec, UniqueFd netns) override;
+  [[nodiscard]] Result<void> check(const std::string& id) override;
+  [[nodiscard]] Result<void> leave(const std::string& id) override;
+  [[nodiscard]] Result<void> gc(const std::string& network, const std::vector<std::string>& valid_ids) override;
+  [[nodiscard]] cni::Membership is_in_mesh(const cni::PodName& pod) override;
+  [[nodiscard]] Result<void> is_ready() override;
+
+  // At the start: pods of an earlier agent, then those of the configuration. What fails is logged, tried again later, and shown.
+  void adopt();
+  void join_configured();
+  // Pods whose namespace has gone leave; configured ones that could not be joined are tried again.
+  void tend();
+  // A certificate of `identity` is there or was renewed.
+  void credentials_changed(const SpiffeId& identity, std::shared_ptr<const tls::Credentials> credentials);
+  void set_ready() noexcept { is_ready_ = true; }
+  void set_draining() noexcept { is_draining_ = true; }
+
+  [[nodiscard]] std::vector<admin::Pod> list() const;
+  [[nodiscard]] std::vector<std::uint32_t> slots() const;
+  [[nodiscard]] bool is_joined(const std::string& id) const;
+  [[nodiscard]] std::size_t failed() const noexcept { return failed_.size(); }
+
+ private:
+  struct Joined {
+    SpiffeId identity;
+    std::uint32_t slot = 0;
+    bool is_leaving = false;
+  };
+  [[nodiscard]] Result<void> serve(enroll::Pod pod);
+  void add_exclusions(enroll::PodSpec& spec, const control::Exclusions& exclusions) const;
+  void finish_leave(const std::string& id, std::uint32_t slot);
+
+  Parts parts_;
+  std::unordered_map<std::string, Joined> joined_;
+  std::unordered_map<std::string, std::string> failed_;  // id -> why
+  bool is_ready_ = false;
+  bool is_draining_ = false;
+};
+
+}  // namespace culvert::app

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// WorkerSet: the agent's workers as the control thread sees them: messages to all, answers of all gathered. Control thread only.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "app/control_queue.hpp"
+#include "proxy/worker.hpp"
+
+namespace culvert::app {
+
+class WorkerSet {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<WorkerSet>> start(unsigned count, const proxy::Options& options,
+                                                                datapath::SocketMarker marker, telemetry::Log& log,
+                                                                ControlQueue& queue);
+
+  [[nodiscard]] std::size_t size() const noexcept { return workers_.size(); }
+  [[nodiscard]] std::vector<const telemetry::WorkerCounters*> counters() const;
+
+  // `make` builds the message of each worker. False: a mailbox is full.
+  template <typename Make>
+  bool post_each(Make&& make) {
+    bool is_posted = true;
+    for (std::size_t i = 0; i < workers_.size(); ++i) is_posted = workers_[i]->post(make(i)) && is_posted;
+    return is_posted;
+  }
+  // `make(i, done)` builds messages whose `done` is called once by each worker; `all_done` then runs on the control thread.
+  template <typename Make>
+  void post_and_gather(Make&& make, std::function<void()> all_done) {
+    auto left = std::make_shared<std::size_t>(workers_.size());
+    auto gathered = std::make_shared<std::function<void()>>(std::move(all_done));
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      // Counted on the control thread, so that neither counter nor callback needs a lock.
+      std::function<void()> done = [this, left, gathered] {
+        queue_.post([left, gathered] {
+          if (--*left == 0) (*gathered)();
+        });
+      };
+      if (!workers_[i]->post(make(i, done))) done();
+    }
+  }
+  void list_connections(std::function<void(std::vector<telemetry::ConnectionLog>)> reply);
+
+ private:
+  explicit WorkerSet(ControlQueue& queue) : queue_(queue) {}
+
+  ControlQueue& queue_;
+  std::vector<std::unique_ptr<proxy::Worker>> workers_;
+};
+
+}  // namespace culvert::app

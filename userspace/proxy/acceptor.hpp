@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Acceptor: a worker's listeners in the pods: taking connections, also when descriptors run out, and handing each to the part
+// that knows what to do with it.
+#pragma once
+
+#include "proxy/worker_state.hpp"
+
+namespace culvert::proxy {
+
+class Acceptor {
+ public:
+  explicit Acceptor(WorkerState& state) noexcept : state_(state) {}
+
+  // Registers the pod's listeners. False: epoll refused; the pod is not served by this worker.
+  [[nodiscard]] bool open(WorkerPod& pod);
+  // Closes them: no new connection.
+  void close(WorkerPod& pod);
+  void on_event(SlabHandle listener);
+
+ private:
+  static constexpr unsigned kAcceptsPerTurn = 64;
+  // Accepts and resets one connection with the spare descriptor, so that a peer learns at once and the queue empties.
+  void refuse_one(int listener_fd);
+
+  WorkerState& state_;
+};
+
+}  // namespace culvert::proxy

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/finisher.hpp"
+
+#include "core/socket.hpp"
+#include "proxy/tunnels.hpp"
+
+namespace culvert::proxy {
+namespace {
+
+using telemetry::CloseReason;
+
+std::size_t direction_index(const Flow& flow) noexcept {
+  return static_cast<std::size_t>(flow.is_inbound() ? telemetry::Direction::Inbound : telemetry::Direction::Outbound);
+}
+
+// A socket is reset at close unless this is called: accepted and connected sockets carry linger {1,0} from the start.
+void close_orderly(Side& side) noexcept {
+  if (!side.fd) return;
+  set_reset_on_close(side.fd.get(), false);
+  side.fd.reset();
+}
+
+std::string_view state_name(const Flow& flow) noexcept {
+  if (flow.state == FlowState::AwaitTunnel) return "tunnel";
+  if (flow.state == FlowState::ConnectUpstream) return "connecting";
+  const bool is_half_closed = flow.client.is_at_eof || flow.client.is_fin_sent || flow.upstream.is_at_eof || flow.upstream.is_fin_sent;
+  return is_half_closed ? "half-closed" : "open";
+}
+
+}  // namespace
+
+void Finisher::complete(Flow& flow) {
+  close_orderly(flow.client);
+  close_orderly(flow.upstream);
+  end(flow, CloseReason::Completed, {});
+}
+
+void Finisher::abort(Flow& flow, CloseReason reason, std::string_view detail) {
+  flow.client.fd.reset();
+  flow.upstream.fd.reset();
+  if (Tunnel* tunnel = state_.tunnels.find(flow.tunnel); tunnel != nullptr && tunnel->flow == flow.self) {
+    state_.tunnel_engine->reset_flow(*tunnel);
+  }
+  end(flow, reason, detail);
+}
+
+void Finisher::end(Flow& flow, CloseReason reason, std::string_view detail) {
+  const std::size_t direction = direction_index(flow);
+  state_.counters.closed[direction][static_cast<std::size_t>(reason)].add();
+  state_.counters.live[direction].subtract();
+  if (state_.log.has_access_log()) {
+    telemetry::ConnectionLog line = describe(flow);
+    line.reason = reason;
+    line.detail = detail;
+    if (!state_.log.connection(line)) state_.counters.log_lines_dropped.add();
+  }
+  if (WorkerPod* pod = state_.pods.find(flow.pod_slot)) --pod->live_flows;
+  state_.flows.free(flow.self);
+}
+
+telemetry::ConnectionLog Finisher::describe(Flow& flow) {
+  telemetry::ConnectionLog row;
+  row.id = flow.id;
+  row.direction = flow.is_inbound() ? telemetry::Direction::Inbound : telemetry::Direction::Outbound;
+  row.transport = flow.goes_through_tunnel() ? telemetry::Transport::Direct : telemetry::Transport::Plaintext;
+  row.state = state_name(flow);
+  row.start_us = flow.start_us;
+  row.duration_ms = state_.now_ms - flow.start_ms;
+  row.original_destination = flow.destination;
+  row.source.address = flow.source;
+  row.destination.address = flow.destination;
+  if (flow.goes_through_tunnel()) row.destination.address.port = enroll::kPortTunnel;
+  row.bytes_sent = flow.is_inbound() ? flow.sent_bytes : flow.received_bytes;
+  row.bytes_received = flow.is_inbound() ? flow.received_bytes : flow.sent_bytes;
+
+  const WorkerPod* pod = state_.pods.find(flow.pod_slot);
+  const auto fill_from_mesh = [this](telemetry::Party& party) {
+    const state::Workload* workload = state_.snapshot == nullptr ? nullptr : state_.snapshot->find(party.address.address);
+    if (workload == nullptr) return;
+    party.workload = workload->name;
+    party.namespace_name = workload->namespace_name;
+    party.cluster = workload->cluster;
+  };
+  telemetry::Party& local = flow.is_inbound() ? row.destination : row.source;
+  telemetry::Party& remote = flow.is_inbound() ? row.source : row.destination;
+  fill_from_mesh(remote);
+  if (pod != nullptr) {
+    row.pod = pod->setup.id;
+    local.workload = pod->setup.name;
+    local.namespace_name = pod->setup.namespace_name;
+    local.cluster = state_.options.cluster;
+    if (flow.goes_through_tunnel()) local.identity = pod->setup.identity.to_string();
+  }
+  if (const SpiffeId* peer = state_.identities.find(flow.peer_identity)) {
+    remote.identity = peer->to_string();
+    if (remote.namespace_name.empty()) remote.namespace_name = peer->namespace_name;
+  }
+  if (flow.used_tunnel) {
+    row.cipher = tls::to_string(static_cast<tls::Cipher>(flow.cipher));
+    row.tx_engine = tls::to_string(static_cast<tls::Engine>(flow.tx_engine));
+    row.rx_engine = tls::to_string(static_cast<tls::Engine>(flow.rx_engine));
+  }
+  return row;
+}
+
+}  // namespace culvert::proxy

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Flow: one application connection that this agent relays. The whole state is plain and small: descriptors, flags, counters,
+// and bytes in flight. What it does is in relay.cpp; how it begins in outbound.cpp and inbound.cpp; how it ends in finish.cpp.
+#pragma once
+
+#include <cstdint>
+
+#include "base/address.hpp"
+#include "base/unique_fd.hpp"
+#include "core/buffer_pool.hpp"
+#include "core/slab.hpp"
+#include "telemetry/close_reason.hpp"
+
+namespace culvert::proxy {
+
+// One plain TCP socket of a flow. epoll is edge-triggered: the flags say what the kernel last told us.
+struct Side {
+  UniqueFd fd;
+  Lent out;                  // bytes read elsewhere that this socket has not taken
+  std::uint8_t read_shift = 14;  // bytes asked for by the next read, as a power of two
+  bool is_readable = false;
+  bool is_writable = false;
+  bool has_hangup = false;   // RDHUP, HUP or ERR was reported: read on until 0 or an error, whatever a short read says
+  bool is_at_eof = false;    // read FIN
+  bool is_fin_sent = false;  // shut down for writing, after everything in `out`
+  bool has_failed = false;   // a read or write met an error; the flow is aborted at the next safe point
+};
+
+enum class FlowRole : std::uint8_t {
+  Outbound,         // client: local application; far side: a tunnel
+  Passthrough,      // client: local application; upstream: the original destination, plain
+  InboundTunnel,    // client: a tunnel; upstream: local application
+  InboundPlaintext,  // client: somebody without a tunnel; upstream: local application
+};
+
+enum class FlowState : std::uint8_t {
+  AwaitTunnel,       // in the pool's queue, or its tunnel is being made
+  ConnectUpstream,   // a plain connect is under way
+  Open,
+};
+
+struct Flow {
+  Side client;
+  Side upstream;
+  // Plaintext for the tunnel that the kernel has not taken (kernel records) or that waits for a tunnel.
+  Lent spill;
+  SlabHandle self;
+  SlabHandle tunnel;  // attached until END went both ways
+  std::uint64_t id = 0;
+  std::uint64_t received_bytes = 0;  // client to server
+  std::uint64_t sent_bytes = 0;      // server to client
+  std::uint64_t start_us = 0;
+  std::uint64_t start_ms = 0;
+  std::uint64_t deadline_ms = 0;     // of the present state; 0: none
+  std::uint64_t timer_ms = 0;        // when the wheel will ask; 0: it will not
+  Endpoint source;                   // the client, as the server will see it
+  Endpoint destination;              // what the client dialled
+  std::uint32_t pod_slot = 0;
+  std::uint32_t peer_identity = 0;   // index in the identity table; 0: none
+  std::uint32_t pool_key = 0;        // Outbound, AwaitTunnel: which queue
+  std::uint16_t tunnel_port = 0;     // local port of the tunnel, for the log
+  FlowRole role = FlowRole::Outbound;
+  FlowState state = FlowState::AwaitTunnel;
+  bool used_tunnel = false;
+  bool is_end_sent = false;          // END towards the tunnel: the plain side is at its end
+  bool is_end_received = false;      // END from the tunnel
+  bool is_deferred = false;          // already on the worker's list of flows to go on with
+  // For the log, once the tunnel is gone.
+  std::uint8_t cipher = 0;
+  std::uint8_t tx_engine = 0;
+  std::uint8_t rx_engine = 0;
+
+  [[nodiscard]] bool is_inbound() const noexcept {
+    return role == FlowRole::InboundTunnel || role == FlowRole::InboundPlaintext;
+  }
+  [[nodiscard]] bool goes_through_tunnel() const noexcept {
+    return role == FlowRole::Outbound || role == FlowRole::InboundTunnel;
+  }
+  // The one plain side of a flow that goes through a tunnel.
+  [[nodiscard]] Side& plain() noexcept { return role == FlowRole::Outbound ? client : upstream; }
+};
+
+}  // namespace culvert::proxy

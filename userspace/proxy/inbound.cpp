@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/inbound.hpp"
+
+#include <cerrno>
+#include <cstring>
+
+#include "core/socket.hpp"
+#include "policy/policy.hpp"
+#include "proxy/finisher.hpp"
+#include "proxy/relay.hpp"
+#include "proxy/tunnels.hpp"
+#include "proxy/upstream.hpp"
+
+namespace culvert::proxy {
+namespace {
+
+using direct::RefuseReason;
+using telemetry::CloseReason;
+
+bool is_agent_port(std::uint16_t port) noexcept {
+  return port == enroll::kPortOutbound || port == enroll::kPortInboundPlaintext || port == enroll::kPortTunnel;
+}
+
+RefuseReason wire_reason(int connect_errno) noexcept {
+  switch (connect_errno) {
+    case ECONNREFUSED: return RefuseReason::ConnectRefused;
+    case ETIMEDOUT: return RefuseReason::ConnectTimeout;
+    default: return RefuseReason::ConnectFailed;
+  }
+}
+
+policy::Verdict judge(const WorkerState& state, const Flow& flow, const WorkerPod& pod, const SpiffeId* peer) {
+  const policy::InboundRequest request{flow.source, flow.destination, peer, pod.setup.namespace_name, pod.setup.name};
+  return state.snapshot == nullptr ? policy::Verdict::DenyNoIdentity : policy::evaluate(*state.snapshot, request);
+}
+
+}  // namespace
+
+void Inbound::accept_plaintext(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
+  const std::optional<Endpoint> destination = local_endpoint(fd.get());
+  if (!destination) return;
+  Flow* flow = state_.new_flow(FlowRole::InboundPlaintext, pod.setup.slot);
+  if (flow == nullptr) return;
+  flow->client.fd = std::move(fd);
+  flow->client.is_writable = true;
+  flow->client.is_readable = true;
+  flow->source = remote;
+  flow->destination = *destination;
+  if (!pod.owns(destination->address) || is_agent_port(destination->port)) {
+    state_.finisher->abort(*flow, CloseReason::SelfCall);
+    return;
+  }
+  if (judge(state_, *flow, pod, nullptr) != policy::Verdict::Allow) {
+    state_.finisher->abort(*flow, CloseReason::NoIdentity);
+    return;
+  }
+  if (!state_.watch(flow->client.fd.get(), TokenKind::Client, flow->self)) {
+    state_.finisher->abort(*flow, CloseReason::Overloaded, "no memory to watch a socket");
+    return;
+  }
+  connect_application(*flow, pod);
+}
+
+Flow* Inbound::on_open(Tunnel& tunnel, const direct::Open& open) {
+  if (state_.is_draining || tunnel.is_going_away) {
+    state_.tunnel_engine->refuse(tunnel, RefuseReason::Draining);
+    return nullptr;
+  }
+  Flow* flow = state_.new_flow(FlowRole::InboundTunnel, tunnel.pod_slot);
+  if (flow == nullptr) {
+    state_.tunnel_engine->refuse(tunnel, RefuseReason::Overloaded);
+    return nullptr;
+  }
+  // The address of the TCP peer, not the one that OPEN claims: a peer cannot speak for another address.
+  flow->source = Endpoint{tunnel.remote.address, open.source.port};
+  flow->destination = open.destination;
+  flow->peer_identity = tunnel.peer_identity;
+  flow->tunnel = tunnel.self;
+  flow->state = FlowState::ConnectUpstream;
+  flow->used_tunnel = true;
+  flow->cipher = static_cast<std::uint8_t>(tunnel.socket.cipher());
+  flow->tx_engine = static_cast<std::uint8_t>(tunnel.socket.tx_engine());
+  flow->rx_engine = static_cast<std::uint8_t>(tunnel.socket.rx_engine());
+  tunnel.flow = flow->self;
+  return flow;
+}
+
+void Inbound::start(SlabHandle handle) {
+  Flow* flow = state_.flows.find(handle);
+  if (flow == nullptr) return;
+  const WorkerPod* pod = state_.pods.find(flow->pod_slot);
+  if (pod == nullptr || pod->is_leaving) {
+    refuse(*flow, CloseReason::PodLeft, RefuseReason::Draining);
+    return;
+  }
+  if (!pod->owns(flow->destination.address)) {
+    refuse(*flow, CloseReason::UnknownDestination, RefuseReason::UnknownDestination);
+    return;
+  }
+  if (is_agent_port(flow->destination.port)) {
+    refuse(*flow, CloseReason::SelfCall, RefuseReason::UnknownDestination);
+    return;
+  }
+  if (judge(state_, *flow, *pod, state_.identities.find(flow->peer_identity)) != policy::Verdict::Allow) {
+    refuse(*flow, CloseReason::PolicyDenied, RefuseReason::PolicyDenied);
+    return;
+  }
+  connect_application(*flow, *pod);
+}
+
+void Inbound::connect_application(Flow& flow, const WorkerPod& pod) {
+  UniqueFd fd(state_.pod_socket(pod, flow.destination.address.family()));
+  if (!fd) {
+    refuse(flow, CloseReason::Overloaded, RefuseReason::Overloaded, "cannot make a socket in the pod's namespace");
+    return;
+  }
+  // The mark sends the application's replies back over lo; a pod that calls itself needs no foreign source address.
+  int error = set_mark(fd.get(), state_.options.mark);
+  if (error == 0 && flow.source.address != flow.destination.address) error = bind_transparent(fd.get(), flow.source.address);
+  if (error != 0) {
+    refuse(flow, CloseReason::UpstreamFailed, RefuseReason::ConnectFailed, ::strerrordesc_np(error));
+    return;
+  }
+  error = start_upstream(state_, flow, std::move(fd), flow.destination);
+  if (error != 0) refuse(flow, upstream_failure(error), wire_reason(error), ::strerrordesc_np(error));
+}
+
+void Inbound::upstream_event(Flow& flow, std::uint32_t events) {
+  const int error = upstream_answer(state_, flow, events);
+  if (error == EINPROGRESS) return;
+  if (error != 0) {
+    refuse(flow, upstream_failure(error), wire_reason(error), ::strerrordesc_np(error));
+    return;
+  }
+  Relay::note_events(flow.upstream, events);
+  if (Tunnel* tunnel = state_.tunnels.find(flow.tunnel)) state_.tunnel_engine->send_accept(*tunnel);
+  state_.relay->run(flow.self);
+}
+
+void Inbound::on_timer(Flow& flow) {
+  if (flow.state == FlowState::ConnectUpstream) refuse(flow, CloseReason::UpstreamTimeout, RefuseReason::ConnectTimeout);
+}
+
+void Inbound::refuse(Flow& flow, CloseReason reason, RefuseReason wire, std::string_view detail) {
+  if (Tunnel* tunnel = state_.tunnels.find(flow.tunnel); tunnel != nullptr && tunnel->flow == flow.self) {
+    tunnel->flow = {};
+    state_.tunnel_engine->refuse(*tunnel, wire);
+  }
+  state_.finisher->abort(flow, reason, detail);
+}
+
+}  // namespace culvert::proxy

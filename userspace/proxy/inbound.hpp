@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inbound: connections for a local application, from a tunnel or in plain text. Policy is asked before anything is connected; the
+// application sees the client's own address.
+#pragma once
+
+#include "direct/messages.hpp"
+#include "proxy/worker_state.hpp"
+
+namespace culvert::proxy {
+
+class Inbound {
+ public:
+  explicit Inbound(WorkerState& state) noexcept : state_(state) {}
+
+  void accept_plaintext(WorkerPod& pod, UniqueFd fd, const Endpoint& remote);
+
+  // OPEN arrived: makes the flow, so that data behind it has a place; `start` connects once the batch has been read.
+  // Null: refused (the tunnel has been told).
+  [[nodiscard]] Flow* on_open(Tunnel& tunnel, const direct::Open& open);
+  void start(SlabHandle flow);
+
+  // The connect to the application was answered.
+  void upstream_event(Flow& flow, std::uint32_t events);
+  void on_timer(Flow& flow);
+
+ private:
+  void connect_application(Flow& flow, const WorkerPod& pod);
+  void refuse(Flow& flow, telemetry::CloseReason reason, direct::RefuseReason wire_reason, std::string_view detail = {});
+
+  WorkerState& state_;
+};
+
+}  // namespace culvert::proxy

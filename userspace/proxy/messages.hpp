@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the control thread tells a worker, and what a worker answers.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <variant>
+#include <vector>
+
+#include "base/spiffe_id.hpp"
+#include "proxy/pod_table.hpp"
+#include "state/snapshot.hpp"
+#include "telemetry/connection_log.hpp"
+#include "tls/credentials.hpp"
+
+namespace culvert::proxy {
+
+struct AddPod {
+  PodSetup setup;
+};
+// The pod takes no new connections. Live ones go on until `deadline_ms` from now; 0 ends them at once. `done` is called on the
+// worker's thread when none is left.
+struct RemovePod {
+  std::uint32_t slot = 0;
+  std::uint64_t deadline_ms = 0;
+  std::function<void()> done;
+};
+struct SetSnapshot {
+  std::shared_ptr<const state::Snapshot> snapshot;
+};
+// New handshakes of this identity use these; live connections notice nothing.
+struct SetCredentials {
+  SpiffeId identity;
+  std::shared_ptr<const tls::Credentials> credentials;
+};
+// `done` is called on the worker's thread with every live connection.
+struct ListConnections {
+  std::function<void(std::vector<telemetry::ConnectionLog>)> done;
+};
+// Listeners stop, tunnels say GOAWAY; `done` when no flow is left, at `deadline_ms` from now at the latest.
+struct Drain {
+  std::uint64_t deadline_ms = 0;
+  std::function<void()> done;
+};
+struct Stop {};
+
+using ToWorker = std::variant<AddPod, RemovePod, SetSnapshot, SetCredentials, ListConnections, Drain, Stop>;
+
+}  // namespace culvert::proxy

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// PodTable: one worker's view of the pods that it serves: identity, namespace, its own listeners. One thread.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/address.hpp"
+#include "base/spiffe_id.hpp"
+#include "base/unique_fd.hpp"
+#include "core/slab.hpp"
+#include "enroll/enroller.hpp"
+#include "tls/credentials.hpp"
+
+namespace culvert::proxy {
+
+// What the control thread hands to each worker for one pod.
+struct PodSetup {
+  std::uint32_t slot = 0;
+  std::string id;
+  std::string name;
+  std::string namespace_name;
+  SpiffeId identity;
+  std::vector<IpAddress> addresses;
+  UniqueFd netns;
+  enroll::PodListeners listeners;
+  std::shared_ptr<const tls::Credentials> credentials;  // may be null: none yet
+};
+
+enum class ListenerKind : std::uint8_t { Outbound, InboundPlaintext, Tunnel };
+
+struct WorkerPod {
+  PodSetup setup;
+  std::uint32_t live_flows = 0;
+  bool is_leaving = false;
+
+  [[nodiscard]] bool owns(const IpAddress& address) const noexcept {
+    return std::ranges::find(setup.addresses, address) != setup.addresses.end();
+  }
+};
+
+class PodTable {
+ public:
+  WorkerPod& add(PodSetup setup) {
+    const std::uint32_t slot = setup.slot;
+    auto pod = std::make_unique<WorkerPod>();
+    pod->setup = std::move(setup);
+    return *(pods_[slot] = std::move(pod));
+  }
+  [[nodiscard]] WorkerPod* find(std::uint32_t slot) const noexcept {
+    const auto place = pods_.find(slot);
+    return place == pods_.end() ? nullptr : place->second.get();
+  }
+  void remove(std::uint32_t slot) { pods_.erase(slot); }
+  template <typename Visit>
+  void for_each(Visit&& visit) const {
+    for (const auto& [slot, pod] : pods_) visit(*pod);
+  }
+
+ private:
+  std::unordered_map<std::uint32_t, std::unique_ptr<WorkerPod>> pods_;
+};
+
+// A listener's epoll token carries slot, kind and family where others carry a slab handle.
+[[nodiscard]] constexpr SlabHandle listener_handle(std::uint32_t slot, ListenerKind kind, bool is_v6) noexcept {
+  return {slot, (static_cast<std::uint32_t>(kind) << 1U | (is_v6 ? 1U : 0U)) + 1U};
+}
+[[nodiscard]] constexpr ListenerKind listener_kind(SlabHandle handle) noexcept {
+  return static_cast<ListenerKind>((handle.generation - 1U) >> 1U);
+}
+[[nodiscard]] constexpr bool listener_is_v6(SlabHandle handle) noexcept { return ((handle.generation - 1U) & 1U) != 0; }
+
+}  // namespace culvert::proxy

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/relay.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+#include <sys/socket.h>
+
+#include "proxy/finisher.hpp"
+#include "proxy/tunnels.hpp"
+
+namespace culvert::proxy {
+namespace {
+
+using telemetry::CloseReason;
+
+constexpr std::uint8_t kReadShiftMin = 14;  // 16 KiB
+constexpr std::uint8_t kReadShiftMax = 18;  // 256 KiB, one batch of records
+constexpr std::size_t kReadWhenExhausted = 4096;
+
+}  // namespace
+
+void Relay::note_events(Side& side, std::uint32_t events) noexcept {
+  if ((events & EPOLLIN) != 0) side.is_readable = true;
+  if ((events & EPOLLOUT) != 0) side.is_writable = true;
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    side.is_readable = true;
+    side.has_hangup = true;
+  }
+  if ((events & EPOLLERR) != 0) side.is_writable = true;  // the next write learns what happened
+}
+
+ByteView Relay::read_some(Side& side) {
+  const std::size_t wanted =
+      state_.buffers.is_exhausted() ? kReadWhenExhausted : std::size_t{1} << side.read_shift;
+  const MutableBytes space = state_.io.plain_scratch().first(wanted);
+  const ssize_t got = ::recv(side.fd.get(), space.data(), space.size(), 0);
+  if (got < 0) {
+    side.is_readable = errno == EINTR;
+    if (errno != EAGAIN && errno != EINTR) side.has_failed = true;
+    return {};
+  }
+  if (got == 0) {
+    side.is_at_eof = true;
+    side.is_readable = false;
+    return {};
+  }
+  const auto size = static_cast<std::size_t>(got);
+  if (size == wanted) {
+    side.read_shift = std::min<std::uint8_t>(static_cast<std::uint8_t>(side.read_shift + 1U), kReadShiftMax);
+  } else {
+    // A short read empties the queue; what comes later is a new edge. After a hang-up no edge comes for the FIN.
+    if (!side.has_hangup) side.is_readable = false;
+    if (size < wanted / 4 && side.read_shift > kReadShiftMin) --side.read_shift;
+  }
+  return space.first(size);
+}
+
+void Relay::write_some(Side& side, ByteView data) {
+  while (!data.empty() && side.is_writable && side.out.empty()) {
+    const ssize_t sent = ::send(side.fd.get(), data.data(), data.size(), MSG_NOSIGNAL);
+    if (sent < 0) {
+      if (errno == EINTR) continue;
+      side.is_writable = false;
+      if (errno != EAGAIN) {
+        side.has_failed = true;
+        return;
+      }
+      break;
+    }
+    if (static_cast<std::size_t>(sent) < data.size()) side.is_writable = false;
+    data = data.subspan(static_cast<std::size_t>(sent));
+  }
+  if (!data.empty()) state_.buffers.append(side.out, data);
+}
+
+void Relay::flush(Side& side) {
+  while (!side.out.empty() && side.is_writable && !side.has_failed) {
+    const ByteView data = side.out.filled();
+    const ssize_t sent = ::send(side.fd.get(), data.data(), data.size(), MSG_NOSIGNAL);
+    if (sent < 0) {
+      if (errno == EINTR) continue;
+      side.is_writable = false;
+      if (errno != EAGAIN) side.has_failed = true;
+      return;
+    }
+    if (static_cast<std::size_t>(sent) < data.size()) side.is_writable = false;
+    side.out.consume(static_cast<std::size_t>(sent));
+  }
+}
+
+void Relay::deliver(Flow& flow, ByteView data) {
+  Side& side = flow.plain();
+  count(flow, flow.is_inbound(), data.size());
+  if (side.has_failed) return;
+  if (flow.state == FlowState::Open) {
+    write_some(side, data);
+  } else {
+    state_.buffers.append(side.out, data);
+  }
+}
+
+void Relay::count(Flow& flow, bool is_client_to_server, std::size_t bytes) noexcept {
+  const auto direction =
+      static_cast<std::size_t>(flow.is_inbound() ? telemetry::Direction::Inbound : telemetry::Direction::Outbound);
+  if (is_client_to_server) {
+    flow.received_bytes += bytes;
+    state_.counters.received_bytes[direction].add(bytes);
+  } else {
+    flow.sent_bytes += bytes;
+    state_.counters.sent_bytes[direction].add(bytes);
+  }
+}
+
+ByteView Relay::read_first(Flow& flow) {
+  Side& side = flow.plain();
+  if (!side.is_readable || side.is_at_eof || side.has_failed) return {};
+  const ByteView data = read_some(side);
+  if (!data.empty()) count(flow, !flow.is_inbound(), data.size());
+  return data;
+}
+
+void Relay::plain_to_tunnel(Flow& flow, Tunnel& tunnel) {
+  Side& side = flow.plain();
+  if (!flow.spill.empty() && !tunnel.socket.wants_write()) {
+    const std::size_t sent = state_.tunnel_engine->send_data(tunnel, flow.spill.filled());
+    flow.spill.consume(sent);
+  }
+  unsigned reads = 0;
+  while (side.is_readable && !side.is_at_eof && !side.has_failed && flow.spill.empty() && !tunnel.must_close &&
+         !tunnel.socket.wants_write()) {
+    if (++reads > kReadsPerTurn) {
+      state_.defer(flow);
+      return;
+    }
+    const ByteView data = read_some(side);
+    if (data.empty()) continue;
+    count(flow, !flow.is_inbound(), data.size());
+    const std::size_t sent = state_.tunnel_engine->send_data(tunnel, data);
+    if (sent < data.size()) state_.buffers.append(flow.spill, data.subspan(sent));
+  }
+  if (side.is_at_eof && flow.spill.empty() && !flow.is_end_sent && !tunnel.must_close) {
+    flow.is_end_sent = true;
+    state_.tunnel_engine->send_end(tunnel);
+  }
+}
+
+void Relay::copy(Flow& flow, Side& from, Side& to, bool is_client_to_server) {
+  flush(to);
+  unsigned reads = 0;
+  while (from.is_readable && !from.is_at_eof && !from.has_failed && to.out.empty() && !to.has_failed) {
+    if (++reads > kReadsPerTurn) {
+      state_.defer(flow);
+      return;
+    }
+    const ByteView data = read_some(from);
+    if (data.empty()) continue;
+    count(flow, is_client_to_server, data.size());
+    write_some(to, data);
+  }
+  pass_on_eof(to, from.is_at_eof);
+}
+
+void Relay::pass_on_eof(Side& to, bool is_source_finished) {
+  if (!is_source_finished || to.is_fin_sent || !to.out.empty() || to.has_failed) return;
+  to.is_fin_sent = true;
+  // When the other direction is finished too, closing the socket sends the FIN: one call less.
+  if (!to.is_at_eof) ::shutdown(to.fd.get(), SHUT_WR);
+}
+
+void Relay::run(SlabHandle handle) {
+  Flow* flow = state_.flows.find(handle);
+  if (flow == nullptr || flow->state != FlowState::Open) return;
+  if (!flow->goes_through_tunnel()) {
+    copy(*flow, flow->client, flow->upstream, true);
+    copy(*flow, flow->upstream, flow->client, false);
+    finish_if_done(*flow);
+    return;
+  }
+  Side& side = flow->plain();
+  flush(side);
+  if (Tunnel* tunnel = state_.tunnels.find(flow->tunnel); tunnel != nullptr) {
+    plain_to_tunnel(*flow, *tunnel);
+    state_.tunnel_engine->pump(tunnel->self);
+    flow = state_.flows.find(handle);  // the tunnel may have ended it
+    if (flow == nullptr) return;
+    if (tunnel = state_.tunnels.find(flow->tunnel); tunnel != nullptr) {
+      state_.tunnel_engine->detach_if_done(*tunnel, *flow);
+    }
+  }
+  pass_on_eof(flow->plain(), flow->is_end_received);
+  finish_if_done(*flow);
+}
+
+void Relay::finish_if_done(Flow& flow) {
+  if (flow.client.has_failed || flow.upstream.has_failed) {
+    state_.finisher->abort(flow, flow.client.has_failed ? CloseReason::ClientReset : CloseReason::ServerReset);
+    return;
+  }
+  const auto is_done = [](const Side& side) { return side.is_at_eof && side.is_fin_sent; };
+  if (flow.goes_through_tunnel()) {
+    if (is_done(flow.plain()) && flow.is_end_sent && flow.is_end_received) state_.finisher->complete(flow);
+  } else if (is_done(flow.client) && is_done(flow.upstream)) {
+    state_.finisher->complete(flow);
+  }
+}
+
+}  // namespace culvert::proxy

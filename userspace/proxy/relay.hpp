@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Relay: moves the bytes of open flows, in both directions, until nothing can move. Back-pressure: what one side does not take is
+// kept in one lent buffer and nothing more is read for it. Edge-triggered readiness is remembered in the sides; a flow that
+// uses up its turn goes on the worker's list and others come first.
+#pragma once
+
+#include <cstdint>
+
+#include "base/bytes.hpp"
+#include "proxy/worker_state.hpp"
+
+namespace culvert::proxy {
+
+class Relay {
+ public:
+  explicit Relay(WorkerState& state) noexcept : state_(state) {}
+
+  // Records what epoll said about a plain socket.
+  static void note_events(Side& side, std::uint32_t events) noexcept;
+  // Moves what can be moved, then ends the flow if it is done or broken. The flow may be gone afterwards.
+  void run(SlabHandle handle);
+  // What the application has written so far, to leave together with OPEN; valid until the next read.
+  [[nodiscard]] ByteView read_first(Flow& flow);
+  // Bytes from the tunnel for the plain side: written at once as far as the socket takes them, the rest kept.
+  void deliver(Flow& flow, ByteView data);
+
+ private:
+  // Reads at most this many times per turn and direction.
+  static constexpr unsigned kReadsPerTurn = 8;
+
+  void flush(Side& side);
+  void plain_to_tunnel(Flow& flow, Tunnel& tunnel);
+  void copy(Flow& flow, Side& from, Side& to, bool is_client_to_server);
+  // Reads once into the scratch buffer; empty when nothing came (flags say why).
+  [[nodiscard]] ByteView read_some(Side& side);
+  void write_some(Side& side, ByteView data);
+  void pass_on_eof(Side& to, bool is_source_finished);
+  void finish_if_done(Flow& flow);
+  void count(Flow& flow, bool is_client_to_server, std::size_t bytes) noexcept;
+
+  WorkerState& state_;
+};
+
+}  // namespace culvert::proxy

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client's half of Tunnels: the pool, making tunnels, opening flows on them.
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <random>
+
+#include "core/socket.hpp"
+#include "proxy/finisher.hpp"
+#include "proxy/relay.hpp"
+#include "proxy/tunnels.hpp"
+
+namespace culvert::proxy {
+namespace {
+
+using telemetry::CloseReason;
+
+}  // namespace
+
+void Tunnels::want(Flow& flow, const PoolKey& key) {
+  const std::uint32_t number = state_.pool.open(key);
+  flow.pool_key = number;
+  flow.peer_identity = key.identity;
+  if (const std::optional<SlabHandle> idle = state_.pool.take_idle(number)) {
+    Tunnel& tunnel = *state_.tunnels.find(*idle);
+    tunnel.is_pooled = false;
+    state_.counters.tunnels_reused.add();
+    state_.counters.tunnels_idle.set(state_.pool.idle_total());
+    open_flow(tunnel, flow);
+    return;
+  }
+  flow.state = FlowState::AwaitTunnel;
+  state_.pool.hold(number);
+  state_.pool.enqueue(number, flow.self);
+  state_.set_deadline(flow, state_.options.connect_timeout_ms + state_.options.handshake_timeout_ms);
+  make_tunnels(number);
+}
+
+void Tunnels::stop_waiting(Flow& flow) {
+  state_.pool.leave_queue(flow.pool_key, flow.self);
+  state_.pool.drop(flow.pool_key);
+}
+
+void Tunnels::make_tunnels(std::uint32_t key) {
+  while (state_.pool.wants_more(key) && state_.pool.making_total() < state_.options.client_handshakes_max) {
+    if (!start_tunnel(key)) return;
+  }
+}
+
+bool Tunnels::start_tunnel(std::uint32_t key) {
+  const PoolKey wanted = state_.pool.key(key);
+  const WorkerPod* pod = state_.pods.find(wanted.pod_slot);
+  UniqueFd fd(pod == nullptr ? -1 : state_.pod_socket(*pod, wanted.next_hop.address.family()));
+  int error = fd ? start_connect(fd.get(), wanted.next_hop) : EMFILE;
+  const SlabHandle handle = state_.tunnels.emplace();
+  Tunnel& tunnel = *state_.tunnels.find(handle);
+  tunnel.self = handle;
+  tunnel.is_client = true;
+  tunnel.pool_key = key;
+  tunnel.pod_slot = wanted.pod_slot;
+  tunnel.peer_identity = wanted.identity;
+  tunnel.remote = wanted.next_hop;
+  tunnel.connecting = std::move(fd);
+  state_.pool.hold(key);
+  state_.pool.making(key, +1);
+  if ((error == 0 || error == EINPROGRESS) && !state_.watch(tunnel.connecting.get(), TokenKind::Tunnel, handle)) error = ENOMEM;
+  if (error != 0 && error != EINPROGRESS) {
+    making_failed(tunnel, tunnel.connecting ? CloseReason::TunnelFailed : CloseReason::Overloaded, ::strerrordesc_np(error));
+    return false;
+  }
+  state_.set_deadline(tunnel, state_.options.connect_timeout_ms);
+  return true;
+}
+
+void Tunnels::connected(Tunnel& tunnel) {
+  if (const int error = connect_error(tunnel.connecting.get()); error != 0) {
+    making_failed(tunnel, error == ETIMEDOUT ? CloseReason::TunnelTimeout : CloseReason::TunnelFailed, ::strerrordesc_np(error));
+    return;
+  }
+  const WorkerPod* pod = state_.pods.find(tunnel.pod_slot);
+  const SpiffeId* expected = state_.identities.find(tunnel.peer_identity);
+  const auto credentials = pod == nullptr ? nullptr : state_.credentials_of(*pod);
+  if (credentials == nullptr || expected == nullptr) {
+    making_failed(tunnel, CloseReason::NoCertificate, {});
+    return;
+  }
+  tls::ClientHandshakeOptions options;
+  options.credentials = credentials;
+  options.expected_peers = {*expected};
+  options.alpn = state_.options.alpn;
+  options.plan = state_.options.engines;
+  auto handshake = tls::HandshakeSocket::client(std::move(tunnel.connecting), options);
+  if (!handshake) {
+    making_failed(tunnel, CloseReason::HandshakeFailed, handshake.error().message());
+    return;
+  }
+  tunnel.handshake = std::move(*handshake);
+  tunnel.state = TunnelState::Handshaking;
+  state_.set_deadline(tunnel, state_.options.handshake_timeout_ms);
+  advance_handshake(tunnel);
+}
+
+// One flow fails with the tunnel that was being made for it; the others wait for theirs.
+void Tunnels::making_failed(Tunnel& tunnel, CloseReason reason, std::string_view detail) {
+  const std::uint32_t key = tunnel.pool_key;
+  const std::string text(detail);  // may live in the tunnel
+  state_.pool.making(key, -1);
+  state_.pool.hold(key);
+  close(tunnel, false);
+  if (const std::optional<SlabHandle> waiting = state_.pool.dequeue(key)) {
+    state_.pool.drop(key);
+    if (Flow* flow = state_.flows.find(*waiting)) state_.finisher->abort(*flow, reason, text);
+  }
+  state_.pool.drop(key);
+  if (const std::optional<std::uint32_t> next = state_.pool.next_wanting()) make_tunnels(*next);
+}
+
+void Tunnels::serve_next(Tunnel& tunnel) {
+  const std::uint32_t key = tunnel.pool_key;
+  // A key that cannot be replaced is not begun upon again once half of its records are used.
+  const bool is_spent = tunnel.is_going_away || (!tunnel.socket.can_rekey() &&
+                                                 tunnel.socket.tx_records() >= tls::TunnelSocket::kRecordsRekey);
+  if (is_spent || !tunnel.client.can_reuse()) {
+    close(tunnel, true);
+    return;
+  }
+  while (const std::optional<SlabHandle> waiting = state_.pool.dequeue(key)) {
+    state_.pool.drop(key);
+    if (Flow* flow = state_.flows.find(*waiting)) {
+      open_flow(tunnel, *flow);
+      return;
+    }
+  }
+  become_idle(tunnel);
+}
+
+void Tunnels::become_idle(Tunnel& tunnel) {
+  if (!state_.pool.give_idle(tunnel.pool_key, tunnel.self)) {
+    close(tunnel, true);
+    return;
+  }
+  tunnel.is_pooled = true;
+  state_.counters.tunnels_idle.set(state_.pool.idle_total());
+  state_.set_deadline(tunnel, state_.options.pool_idle_timeout_ms);
+}
+
+void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
+  state_.set_deadline(tunnel, 0);
+  state_.set_deadline(flow, 0);
+  tunnel.flow = flow.self;
+  flow.tunnel = tunnel.self;
+  flow.state = FlowState::Open;
+  flow.used_tunnel = true;
+  flow.cipher = static_cast<std::uint8_t>(tunnel.socket.cipher());
+  flow.tx_engine = static_cast<std::uint8_t>(tunnel.socket.tx_engine());
+  flow.rx_engine = static_cast<std::uint8_t>(tunnel.socket.rx_engine());
+  tunnel.client.sent_open();
+
+  std::array<std::uint8_t, direct::kMessageBytesMax> buffer;
+  direct::Open open;
+  open.source = flow.source;
+  open.destination = flow.destination;
+  const ByteView message = direct::encode(open, buffer);
+  // What the application has written already leaves with OPEN, in one segment.
+  const ByteView first = state_.relay->read_first(flow);
+  const tls::IoResult result =
+      first.empty() ? tunnel.socket.send(state_.io, {{tls::RecordType::Control, message}})
+                    : tunnel.socket.send(state_.io, {{tls::RecordType::Control, message}, {tls::RecordType::ApplicationData, first}});
+  if (result.status == tls::IoStatus::Error) {
+    tunnel.must_close = true;
+  } else if (result.bytes < first.size()) {
+    state_.buffers.append(flow.spill, first.subspan(result.bytes));
+  }
+  state_.relay->run(flow.self);
+}
+
+}  // namespace culvert::proxy

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// TunnelPool: which tunnels are idle, which flows wait for one, and how many are being made, by source pod and destination.
+// Bookkeeping only: no sockets, no clock. One worker, one thread.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "base/address.hpp"
+#include "core/slab.hpp"
+
+namespace culvert::proxy {
+
+struct PoolKey {
+  std::uint32_t pod_slot = 0;   // the source workload
+  std::uint32_t identity = 0;   // the identity that the far side must have
+  Endpoint next_hop;            // its port 15008
+  bool operator==(const PoolKey&) const noexcept = default;
+};
+
+struct PoolKeyHash {
+  std::size_t operator()(const PoolKey& key) const noexcept {
+    return std::hash<Endpoint>{}(key.next_hop) ^ (std::size_t{key.pod_slot} << 32U) ^ (std::size_t{key.identity} << 17U);
+  }
+};
+
+class TunnelPool {
+ public:
+  explicit TunnelPool(std::size_t idle_max) : idle_max_(idle_max) {}
+
+  // The number of a key; it stays valid while a tunnel or a flow holds it (`hold`, `drop`).
+  [[nodiscard]] std::uint32_t open(const PoolKey& key);
+  [[nodiscard]] const PoolKey& key(std::uint32_t number) const noexcept { return entries_[number].key; }
+  void hold(std::uint32_t number) noexcept { ++entries_[number].holders; }
+  void drop(std::uint32_t number) noexcept;
+
+  // The most recently used idle tunnel, taken off the list.
+  [[nodiscard]] std::optional<SlabHandle> take_idle(std::uint32_t number);
+  // False when the list is full: the caller closes the tunnel.
+  [[nodiscard]] bool give_idle(std::uint32_t number, SlabHandle tunnel);
+  void forget_idle(std::uint32_t number, SlabHandle tunnel);
+
+  void enqueue(std::uint32_t number, SlabHandle flow) { entries_[number].waiting.push_back(flow); }
+  [[nodiscard]] std::optional<SlabHandle> dequeue(std::uint32_t number);
+  void leave_queue(std::uint32_t number, SlabHandle flow);
+
+  // More tunnels are needed for this key than are being made.
+  [[nodiscard]] bool wants_more(std::uint32_t number) const noexcept {
+    return entries_[number].waiting.size() > entries_[number].making;
+  }
+  void making(std::uint32_t number, int change) noexcept;
+  [[nodiscard]] std::size_t making_total() const noexcept { return making_total_; }
+  [[nodiscard]] std::size_t idle_total() const noexcept { return idle_total_; }
+  // Some key that wants more tunnels; for when a place for a handshake became free. Round robin.
+  [[nodiscard]] std::optional<std::uint32_t> next_wanting();
+  // Every idle tunnel, or those of one pod: taken off the lists.
+  [[nodiscard]] std::vector<SlabHandle> take_all_idle(std::optional<std::uint32_t> pod_slot);
+
+ private:
+  struct Entry {
+    PoolKey key;
+    std::vector<SlabHandle> idle;
+    std::deque<SlabHandle> waiting;
+    std::uint32_t making = 0;
+    std::uint32_t holders = 0;
+    bool is_used = false;
+  };
+  std::unordered_map<PoolKey, std::uint32_t, PoolKeyHash> numbers_;
+  std::vector<Entry> entries_;
+  std::vector<std::uint32_t> free_;
+  std::size_t idle_max_;
+  std::size_t making_total_ = 0;
+  std::size_t idle_total_ = 0;
+  std::uint32_t cursor_ = 0;
+};
+
+}  // namespace culvert::proxy

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server's half of Tunnels, and the end of the handshake, which both roles share.
+#include "core/socket.hpp"
+#include "proxy/finisher.hpp"
+#include "proxy/tunnels.hpp"
+
+namespace culvert::proxy {
+
+void Tunnels::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
+  const auto credentials = state_.credentials_of(pod);
+  if (credentials == nullptr || state_.is_draining || state_.server_handshakes >= state_.options.server_handshakes_max ||
+      !limiter_.admit(remote.address, state_.now_ms)) {
+    state_.counters.handshakes_refused.add();
+    set_reset_on_close(fd.get(), true);
+    return;
+  }
+  const int raw_fd = fd.get();
+  tls::ServerHandshakeOptions options;
+  options.credentials = credentials;
+  options.alpn = state_.options.alpn;
+  options.plan = state_.options.engines;
+  auto handshake = tls::HandshakeSocket::server(std::move(fd), options);
+  if (!handshake) {
+    state_.counters.handshakes_failed.add();
+    state_.log.warn("cannot start a handshake for {}: {}", pod.setup.id, handshake.error().message());
+    return;
+  }
+  const SlabHandle handle = state_.tunnels.emplace();
+  Tunnel& tunnel = *state_.tunnels.find(handle);
+  tunnel.self = handle;
+  tunnel.pod_slot = pod.setup.slot;
+  tunnel.remote = remote;
+  tunnel.handshake = std::move(*handshake);
+  tunnel.state = TunnelState::Handshaking;
+  ++state_.server_handshakes;
+  if (!state_.watch(raw_fd, TokenKind::Tunnel, handle)) {
+    close(tunnel, false);
+    return;
+  }
+  state_.set_deadline(tunnel, state_.options.handshake_timeout_ms);
+}
+
+void Tunnels::handshake_done(Tunnel& tunnel) {
+  const tls::HandshakeOutcome outcome = tunnel.handshake.outcome();
+  std::optional<tls::TunnelSocket> socket = tunnel.handshake.into_tunnel(state_.io);
+  if (!socket) {
+    state_.counters.handshakes_failed.add();
+    const std::string detail = tunnel.handshake.failure_detail();
+    if (tunnel.is_client) {
+      making_failed(tunnel, telemetry::CloseReason::HandshakeFailed, detail);
+    } else {
+      close(tunnel, false);
+    }
+    return;
+  }
+  if (!tunnel.is_client) --state_.server_handshakes;
+  tunnel.socket = std::move(*socket);
+  tunnel.handshake = tls::HandshakeSocket();
+  tunnel.state = TunnelState::Ready;
+  tunnel.peer_identity = state_.identities.intern(outcome.peer);
+  // Bytes may have been read ahead, and an edge may have been seen by the handshake.
+  tunnel.is_readable = true;
+  state_.counters.tunnels_open.add();
+  if (outcome.is_resumed) state_.counters.handshakes_resumed.add();
+  const SlabHandle handle = tunnel.self;
+  if (tunnel.is_client) {
+    state_.counters.handshakes_client.add();
+    state_.pool.making(tunnel.pool_key, -1);
+    state_.set_deadline(tunnel, 0);
+    serve_next(tunnel);
+    if (const std::optional<std::uint32_t> next = state_.pool.next_wanting()) make_tunnels(*next);
+  } else {
+    state_.counters.handshakes_server.add();
+    state_.set_deadline(tunnel, state_.options.pool_idle_timeout_ms * 2);
+  }
+  pump(handle);
+}
+
+void Tunnels::send_accept(Tunnel& tunnel) {
+  tunnel.server.sent_accept();
+  send_message(tunnel, direct::Accept{});
+}
+
+void Tunnels::refuse(Tunnel& tunnel, direct::RefuseReason reason) {
+  tunnel.server.sent_refuse();
+  send_message(tunnel, direct::Refuse{reason});
+  if (!tunnel.is_in_receive && tunnel.is_going_away) close(tunnel, true);
+}
+
+}  // namespace culvert::proxy

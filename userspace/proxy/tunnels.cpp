@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/tunnels.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "core/socket.hpp"
+#include "proxy/finisher.hpp"
+#include "proxy/inbound.hpp"
+#include "proxy/relay.hpp"
+
+namespace culvert::proxy {
+namespace {
+
+using direct::Action;
+using telemetry::CloseReason;
+
+CloseReason reason_of(const tls::IoResult& result) noexcept {
+  switch (result.failure) {
+    case tls::IoFailure::BadRecord:
+    case tls::IoFailure::PeerAlert: return CloseReason::BadRecord;
+    case tls::IoFailure::UnexpectedType: return CloseReason::TunnelProtocol;
+    case tls::IoFailure::KeyLimit: return CloseReason::KeyLimit;
+    case tls::IoFailure::System:
+    case tls::IoFailure::None: return CloseReason::TunnelBroken;
+  }
+  return CloseReason::TunnelBroken;
+}
+
+CloseReason reason_of(direct::RefuseReason reason) noexcept {
+  switch (reason) {
+    case direct::RefuseReason::PolicyDenied: return CloseReason::PolicyDenied;
+    case direct::RefuseReason::ConnectRefused: return CloseReason::UpstreamRefused;
+    case direct::RefuseReason::ConnectTimeout: return CloseReason::UpstreamTimeout;
+    case direct::RefuseReason::ConnectFailed: return CloseReason::UpstreamFailed;
+    default: return CloseReason::PeerRefused;
+  }
+}
+
+}  // namespace
+
+Tunnels::Tunnels(WorkerState& state) : state_(state), limiter_(state.options.server_handshakes_per_peer_s) {}
+
+void Tunnels::on_event(SlabHandle handle, std::uint32_t events) {
+  Tunnel* tunnel = state_.tunnels.find(handle);
+  if (tunnel == nullptr) return;
+  switch (tunnel->state) {
+    case TunnelState::Connecting:
+      if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) connected(*tunnel);
+      return;
+    case TunnelState::Handshaking:
+      advance_handshake(*tunnel);
+      return;
+    case TunnelState::Ready: break;
+  }
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) tunnel->is_readable = true;
+  if ((events & EPOLLOUT) != 0 && tunnel->socket.wants_write()) {
+    const tls::IoResult result = tunnel->socket.flush(state_.io);
+    if (result.status == tls::IoStatus::Error) {
+      fail_flow(*tunnel, reason_of(result), {});
+      close(*tunnel, false);
+      return;
+    }
+  }
+  const SlabHandle flow = tunnel->flow;
+  if (state_.flows.find(flow) != nullptr) {
+    state_.relay->run(flow);  // both directions, this tunnel's receive included
+  } else {
+    pump(handle);
+  }
+  // Another flow has it now: what is there already is that one's, and no edge will tell of it.
+  tunnel = state_.tunnels.find(handle);
+  if (tunnel == nullptr || tunnel->flow == flow) return;
+  if (Flow* next = state_.flows.find(tunnel->flow)) {
+    state_.defer(*next);
+  } else {
+    pump(handle);
+  }
+}
+
+bool Tunnels::may_receive(Tunnel& tunnel) noexcept {
+  Flow* flow = state_.flows.find(tunnel.flow);
+  if (flow == nullptr) return true;
+  return flow->plain().out.empty() && !flow->plain().has_failed;
+}
+
+void Tunnels::pump(SlabHandle handle) {
+  constexpr unsigned kReceivesPerTurn = 8;
+  unsigned receives = 0;
+  for (;;) {
+    Tunnel* tunnel = state_.tunnels.find(handle);
+    if (tunnel == nullptr || tunnel->state != TunnelState::Ready || !tunnel->is_readable || !may_receive(*tunnel)) return;
+    if (++receives > kReceivesPerTurn) {
+      if (Flow* flow = state_.flows.find(tunnel->flow)) {
+        state_.defer(*flow);
+        return;
+      }
+    }
+    const std::size_t budget = state_.buffers.is_exhausted() ? std::size_t{16} * 1024 : tls::IoContext::kBatchBytesMax;
+    const tls::IoResult result = tunnel->socket.receive(state_.io, budget);
+    const SlabHandle flow_before = tunnel->flow;
+    tunnel->is_in_receive = true;
+    for (const tls::Segment& segment : state_.io.segments()) {
+      if (!handle_segment(*tunnel, segment)) break;
+    }
+    tunnel->is_in_receive = false;
+    if (result.status == tls::IoStatus::WouldBlock) tunnel->is_readable = false;
+    if (tunnel->must_close) {
+      fail_flow(*tunnel, CloseReason::TunnelProtocol, {});
+      close(*tunnel, true);
+      return;
+    }
+    if (result.status != tls::IoStatus::Ok && result.status != tls::IoStatus::WouldBlock) {
+      receive_ended(*tunnel, result);
+      return;
+    }
+    // An OPEN in this batch: its data is in the flow's buffer, now the application is connected.
+    const SlabHandle flow_after = tunnel->flow;
+    if (!tunnel->is_client && !(flow_after == flow_before)) {
+      state_.inbound->start(flow_after);
+      continue;
+    }
+    if (tunnel->has_flow_end) {
+      end_flow(*tunnel);
+      return;
+    }
+    if (Flow* flow = state_.flows.find(flow_after); flow != nullptr && flow->plain().has_failed) return;  // the relay ends it
+  }
+}
+
+// RESET or REFUSE was in the batch: the flow ends here, outside the loop over its bytes.
+void Tunnels::end_flow(Tunnel& tunnel) {
+  tunnel.has_flow_end = false;
+  Flow* flow = state_.flows.find(tunnel.flow);
+  tunnel.flow = {};
+  const SlabHandle handle = tunnel.self;
+  // After REFUSE the client's END makes the tunnel usable again.
+  if (tunnel.is_client && !tunnel.is_going_away && flow != nullptr && !flow->is_end_sent) send_end(tunnel);
+  if (flow != nullptr) state_.finisher->abort(*flow, tunnel.flow_end, tunnel.flow_end_detail);
+  if (Tunnel* still = state_.tunnels.find(handle); still != nullptr) {
+    if (still->is_going_away || !still->client.can_reuse()) {
+      close(*still, true);
+    } else {
+      serve_next(*still);
+    }
+  }
+}
+
+bool Tunnels::handle_segment(Tunnel& tunnel, const tls::Segment& segment) {
+  switch (segment.type) {
+    case tls::RecordType::ApplicationData: return handle_data(tunnel, segment.data);
+    case tls::RecordType::Control: return handle_control(tunnel, segment.data);
+    case tls::RecordType::Alert:
+    case tls::RecordType::Handshake: break;  // the record layer deals with them
+  }
+  tunnel.must_close = true;
+  return false;
+}
+
+bool Tunnels::handle_data(Tunnel& tunnel, ByteView data) {
+  if (data.empty()) return true;
+  const Action action = tunnel.is_client ? tunnel.client.on_data() : tunnel.server.on_data();
+  if (action == Action::Discard) return true;
+  Flow* flow = state_.flows.find(tunnel.flow);
+  if (action != Action::Deliver || flow == nullptr) {
+    tunnel.must_close = true;
+    return false;
+  }
+  state_.relay->deliver(*flow, data);
+  return true;
+}
+
+bool Tunnels::handle_control(Tunnel& tunnel, ByteView record) {
+  const std::optional<direct::Message> message = direct::decode(record);
+  if (!message) {
+    tunnel.must_close = true;
+    return false;
+  }
+  const Action action = tunnel.is_client ? tunnel.client.on_message(*message) : tunnel.server.on_message(*message);
+  Flow* flow = state_.flows.find(tunnel.flow);
+  switch (action) {
+    case Action::Ignore:
+    case Action::Discard:
+    case Action::Accepted: return true;
+    case Action::StartConnect:
+      return state_.inbound->on_open(tunnel, std::get<direct::Open>(*message)) != nullptr || !tunnel.must_close;
+    case Action::PeerEnded:
+      if (flow != nullptr) peer_ended(tunnel, *flow);
+      return true;
+    case Action::Refused:
+      note_flow_end(tunnel, reason_of(std::get<direct::Refuse>(*message).reason),
+                    direct::to_string(std::get<direct::Refuse>(*message).reason));
+      return true;
+    case Action::PeerReset:
+      tunnel.is_going_away = true;
+      note_flow_end(tunnel, tunnel.is_client ? CloseReason::ServerReset : CloseReason::ClientReset, {});
+      return false;
+    case Action::PeerGoingAway:
+      tunnel.is_going_away = true;
+      return true;
+    case Action::StoreTicket: return true;
+    default: break;
+  }
+  tunnel.must_close = true;
+  return false;
+}
+
+void Tunnels::peer_ended(Tunnel& tunnel, Flow& flow) {
+  flow.is_end_received = true;
+  if (tunnel.is_client || !flow.is_end_sent) return;
+  // The client may send its next OPEN in this very batch: the tunnel is free, the flow only has to empty its buffer.
+  detach_if_done(tunnel, flow);
+  state_.defer(flow);
+}
+
+void Tunnels::note_flow_end(Tunnel& tunnel, CloseReason reason, std::string_view detail) {
+  tunnel.has_flow_end = true;
+  tunnel.flow_end = reason;
+  tunnel.flow_end_detail = detail;
+}
+
+void Tunnels::receive_ended(Tunnel& tunnel, const tls::IoResult& result) {
+  std::string detail;
+  CloseReason reason = CloseReason::TunnelBroken;
+  if (result.status == tls::IoStatus::Error) {
+    reason = reason_of(result);
+    if (result.sys_errno != 0) detail = ::strerrordesc_np(result.sys_errno);
+  } else if (result.status == tls::IoStatus::Eof) {
+    detail = "close_notify in the middle of a connection";
+  }
+  fail_flow(tunnel, reason, detail);
+  close(tunnel, result.status == tls::IoStatus::Eof);
+}
+
+void Tunnels::fail_flow(Tunnel& tunnel, CloseReason reason, std::string_view detail) {
+  Flow* flow = state_.flows.find(tunnel.flow);
+  tunnel.flow = {};
+  if (flow != nullptr) state_.finisher->abort(*flow, reason, detail);
+}
+
+void Tunnels::send_message(Tunnel& tunnel, const direct::Message& message) {
+  std::array<std::uint8_t, direct::kMessageBytesMax> buffer;
+  const ByteView bytes = direct::encode(message, buffer);
+  if (bytes.empty()) return;
+  const tls::IoResult result = tunnel.socket.send(state_.io, {{tls::RecordType::Control, bytes}});
+  if (result.status == tls::IoStatus::Error) tunnel.is_readable = true;  // the next receive finds the reason
+}
+
+std::size_t Tunnels::send_data(Tunnel& tunnel, ByteView data) {
+  const tls::IoResult result = tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, data}});
+  if (result.status == tls::IoStatus::Error) {
+    tunnel.must_close = true;
+    return data.size();  // nobody will take it any more
+  }
+  return result.bytes;
+}
+
+void Tunnels::send_end(Tunnel& tunnel) {
+  if (tunnel.is_client) {
+    tunnel.client.sent_end();
+  } else {
+    tunnel.server.sent_end();
+  }
+  send_message(tunnel, direct::End{});
+}
+
+void Tunnels::detach_if_done(Tunnel& tunnel, Flow& flow) {
+  if (tunnel.must_close) {
+    tunnel.flow = {};
+    state_.finisher->abort(flow, CloseReason::TunnelBroken, "a record could not be sent");
+    close(tunnel, false);
+    return;
+  }
+  if (!flow.is_end_sent || !flow.is_end_received) return;
+  flow.tunnel = {};
+  tunnel.flow = {};
+  if (tunnel.is_client) {
+    serve_next(tunnel);
+  } else if (tunnel.is_in_receive && (tunnel.is_going_away || state_.is_draining)) {
+    tunnel.must_close = true;  // closed behind the batch
+  } else if (tunnel.is_going_away || state_.is_draining) {
+    close(tunnel, true);
+  } else {
+    // Twice the client's limit: it is the client that gives an idle tunnel up.
+    state_.set_deadline(tunnel, state_.options.pool_idle_timeout_ms * 2);
+  }
+}
+
+void Tunnels::reset_flow(Tunnel& tunnel) {
+  tunnel.flow = {};
+  if (tunnel.state == TunnelState::Ready) send_message(tunnel, direct::Reset{});
+  if (tunnel.is_in_receive) {
+    tunnel.must_close = true;
+  } else {
+    close(tunnel, true);
+  }
+}
+
+void Tunnels::close(Tunnel& tunnel, bool is_orderly) {
+  if (tunnel.is_client) {
+    if (tunnel.is_pooled) state_.pool.forget_idle(tunnel.pool_key, tunnel.self);
+    state_.pool.drop(tunnel.pool_key);
+  } else if (tunnel.state == TunnelState::Handshaking) {
+    --state_.server_handshakes;
+  }
+  if (tunnel.state == TunnelState::Ready) {
+    state_.counters.tunnels_open.subtract();
+    if (is_orderly) {
+      tunnel.socket.send_close_notify(state_.io);
+      tunnel.socket.close();
+    } else {
+      tunnel.socket.abort();
+    }
+  }
+  state_.counters.tunnels_idle.set(state_.pool.idle_total());
+  state_.tunnels.free(tunnel.self);
+}
+
+void Tunnels::on_timer(SlabHandle handle) {
+  Tunnel* tunnel = state_.tunnels.find(handle);
+  if (tunnel == nullptr) return;
+  switch (tunnel->state) {
+    case TunnelState::Connecting:
+      making_failed(*tunnel, CloseReason::TunnelTimeout, {});
+      return;
+    case TunnelState::Handshaking:
+      state_.counters.handshakes_failed.add();
+      if (tunnel->is_client) {
+        making_failed(*tunnel, CloseReason::HandshakeTimeout, {});
+      } else {
+        close(*tunnel, false);
+      }
+      return;
+    case TunnelState::Ready:
+      if (state_.flows.find(tunnel->flow) == nullptr) close(*tunnel, true);
+      return;
+  }
+}
+
+void Tunnels::advance_handshake(Tunnel& tunnel) {
+  switch (tunnel.handshake.advance(state_.io)) {
+    case tls::HandshakeSocket::Step::WantRead:
+    case tls::HandshakeSocket::Step::WantWrite: return;
+    case tls::HandshakeSocket::Step::Done: handshake_done(tunnel); return;
+    case tls::HandshakeSocket::Step::Failed: break;
+  }
+  state_.counters.handshakes_failed.add();
+  const std::string detail = tunnel.handshake.failure_detail();
+  const CloseReason reason = tunnel.handshake.failure() == tls::HandshakeFailure::PeerIdentity
+                                 ? CloseReason::PeerIdentity
+                                 : CloseReason::HandshakeFailed;
+  if (tunnel.is_client) {
+    making_failed(tunnel, reason, detail);
+  } else {
+    state_.log.debug("handshake from {} failed: {}", tunnel.remote.to_string(), detail);
+    close(tunnel, false);
+  }
+}
+
+void Tunnels::begin_drain() {
+  std::vector<SlabHandle> idle;
+  state_.tunnels.for_each([&](SlabHandle handle, Tunnel& tunnel) {
+    tunnel.is_going_away = true;
+    if (tunnel.state != TunnelState::Ready) return;
+    if (!tunnel.is_client) send_message(tunnel, direct::GoAway{});
+    if (state_.flows.find(tunnel.flow) == nullptr) idle.push_back(handle);
+  });
+  for (const SlabHandle handle : idle) close(*state_.tunnels.find(handle), true);
+}
+
+void Tunnels::drop_pod(std::uint32_t slot, bool closes_busy) {
+  std::vector<SlabHandle> closing;
+  state_.tunnels.for_each([&](SlabHandle handle, Tunnel& tunnel) {
+    if (tunnel.pod_slot != slot) return;
+    tunnel.is_going_away = true;
+    if (tunnel.state == TunnelState::Ready && !tunnel.is_client) send_message(tunnel, direct::GoAway{});
+    const bool is_busy = tunnel.state != TunnelState::Ready || state_.flows.find(tunnel.flow) != nullptr;
+    if (!is_busy || closes_busy) closing.push_back(handle);
+  });
+  for (const SlabHandle handle : closing) {
+    Tunnel* tunnel = state_.tunnels.find(handle);
+    if (tunnel == nullptr) continue;
+    if (tunnel->is_client && tunnel->state != TunnelState::Ready) {
+      making_failed(*tunnel, CloseReason::PodLeft, {});
+    } else {
+      fail_flow(*tunnel, CloseReason::PodLeft, {});
+      if (tunnel = state_.tunnels.find(handle); tunnel != nullptr) close(*tunnel, true);
+    }
+  }
+}
+
+}  // namespace culvert::proxy

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tunnels: the life of the TLS connections between agents, both roles: made or accepted, handshake, records in and out, reuse,
+// end. tunnels.cpp has what both roles share, tunnel_client.cpp and tunnel_server.cpp the rest. The protocol's rules are
+// direct::ClientSession and direct::ServerSession; this drives them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "base/bytes.hpp"
+#include "direct/messages.hpp"
+#include "proxy/handshake_limiter.hpp"
+#include "proxy/worker_state.hpp"
+#include "telemetry/close_reason.hpp"
+
+namespace culvert::proxy {
+
+class Tunnels {
+ public:
+  explicit Tunnels(WorkerState& state);
+
+  // Client: gives the flow an idle tunnel, or lets it wait while one is made. The flow's first bytes may be in `spill`.
+  void want(Flow& flow, const PoolKey& key);
+  // Server: a TCP connection on port 15008 of a pod.
+  void accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote);
+
+  void on_event(SlabHandle handle, std::uint32_t events);
+  void on_timer(SlabHandle handle);
+  // Receives while somebody can take what comes.
+  void pump(SlabHandle handle);
+
+  // Bytes of application data taken. A failure closes the tunnel at the next safe point.
+  std::size_t send_data(Tunnel& tunnel, ByteView data);
+  void send_end(Tunnel& tunnel);
+  // Server: the application's connection is up, or not.
+  void send_accept(Tunnel& tunnel);
+  void refuse(Tunnel& tunnel, direct::RefuseReason reason);
+  // After END both ways the tunnel is free for the next flow.
+  void detach_if_done(Tunnel& tunnel, Flow& flow);
+  // The flow ends out of order: RESET, close_notify, close.
+  void reset_flow(Tunnel& tunnel);
+  // A waiting flow gives up.
+  void stop_waiting(Flow& flow);
+
+  // GOAWAY on every tunnel; idle ones are closed.
+  void begin_drain();
+  void drop_pod(std::uint32_t slot, bool closes_busy);
+
+ private:
+  // Both roles.
+  void advance_handshake(Tunnel& tunnel);
+  void handshake_done(Tunnel& tunnel);
+  [[nodiscard]] bool handle_segment(Tunnel& tunnel, const tls::Segment& segment);
+  [[nodiscard]] bool handle_control(Tunnel& tunnel, ByteView record);
+  [[nodiscard]] bool handle_data(Tunnel& tunnel, ByteView data);
+  void receive_ended(Tunnel& tunnel, const tls::IoResult& result);
+  void send_message(Tunnel& tunnel, const direct::Message& message);
+  void end_flow(Tunnel& tunnel);
+  void peer_ended(Tunnel& tunnel, Flow& flow);
+  void note_flow_end(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
+  void fail_flow(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
+  void close(Tunnel& tunnel, bool is_orderly);
+  [[nodiscard]] bool may_receive(Tunnel& tunnel) noexcept;
+
+  // Client.
+  void make_tunnels(std::uint32_t key);
+  [[nodiscard]] bool start_tunnel(std::uint32_t key);
+  void connected(Tunnel& tunnel);
+  void making_failed(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
+  void serve_next(Tunnel& tunnel);
+  void open_flow(Tunnel& tunnel, Flow& flow);
+  void become_idle(Tunnel& tunnel);
+
+  WorkerState& state_;
+  HandshakeLimiter limiter_;
+};
+
+}  // namespace culvert::proxy

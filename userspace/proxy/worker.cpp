@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/worker.hpp"
+
+#include <array>
+#include <csignal>
+
+#include <pthread.h>
+
+#include "base/clock.hpp"
+#include "core/netns.hpp"
+#include "proxy/acceptor.hpp"
+#include "proxy/finisher.hpp"
+#include "proxy/inbound.hpp"
+#include "proxy/leave.hpp"
+#include "proxy/outbound.hpp"
+#include "proxy/relay.hpp"
+#include "proxy/tunnels.hpp"
+#include "proxy/worker_state.hpp"
+
+namespace culvert::proxy {
+
+class Worker::Loop {
+ public:
+  Loop(unsigned index, const Options& options, Poller poller, datapath::SocketMarker marker, Mailbox<ToWorker>& mailbox,
+       telemetry::WorkerCounters& counters, telemetry::Log& log, UniqueFd home)
+      : mailbox_(mailbox),
+        state_(options, std::move(poller), marker, counters, log, std::move(home), monotonic_ms()),
+        acceptor_(state_),
+        outbound_(state_),
+        inbound_(state_),
+        tunnels_(state_),
+        relay_(state_),
+        finisher_(state_),
+        leave_(state_) {
+    state_.worker_index = index;
+    state_.acceptor = &acceptor_;
+    state_.outbound = &outbound_;
+    state_.inbound = &inbound_;
+    state_.tunnel_engine = &tunnels_;
+    state_.relay = &relay_;
+    state_.finisher = &finisher_;
+  }
+
+  [[nodiscard]] int watch_mailbox() {
+    return state_.poller.add(mailbox_.fd(), EPOLLIN, make_token(TokenKind::Mailbox, {}));
+  }
+
+  void run() {
+    std::array<epoll_event, 256> space{};
+    while (!is_stopped_) {
+      const int timeout = state_.deferred.empty() ? state_.wheel.next_timeout_ms(state_.now_ms) : 0;
+      const std::span<epoll_event> events = state_.poller.wait(space, timeout);
+      state_.now_ms = monotonic_ms();
+      for (const epoll_event& event : events) dispatch(event.data.u64, event.events);
+      run_deferred();
+      run_timers();
+      leave_.check();
+      state_.counters.buffers_lent_bytes.set(state_.buffers.lent_bytes());
+    }
+  }
+
+ private:
+  void dispatch(std::uint64_t token, std::uint32_t events) {
+    const SlabHandle handle = token_handle(token);
+    switch (token_kind(token)) {
+      case TokenKind::Mailbox:
+        mailbox_.drain([this](ToWorker message) { handle_message(std::move(message)); });
+        break;
+      case TokenKind::Listener: acceptor_.on_event(handle); break;
+      case TokenKind::Client: client_event(handle, events); break;
+      case TokenKind::Upstream: upstream_event(handle, events); break;
+      case TokenKind::Tunnel: tunnels_.on_event(handle, events); break;
+      case TokenKind::FlowTimer:
+      case TokenKind::TunnelTimer: break;
+    }
+  }
+
+  void client_event(SlabHandle handle, std::uint32_t events) {
+    Flow* flow = state_.flows.find(handle);
+    if (flow == nullptr) return;
+    Relay::note_events(flow->client, events);
+    if (flow->state == FlowState::Open) {
+      relay_.run(handle);
+    } else if ((events & EPOLLERR) != 0) {
+      // The client gave up before it was connected.
+      if (flow->state == FlowState::AwaitTunnel) tunnels_.stop_waiting(*flow);
+      finisher_.abort(*flow, telemetry::CloseReason::ClientReset);
+    }
+  }
+
+  void upstream_event(SlabHandle handle, std::uint32_t events) {
+    Flow* flow = state_.flows.find(handle);
+    if (flow == nullptr) return;
+    if (flow->state == FlowState::ConnectUpstream) {
+      if (flow->is_inbound()) {
+        inbound_.upstream_event(*flow, events);
+      } else {
+        outbound_.upstream_event(*flow, events);
+      }
+      return;
+    }
+    Relay::note_events(flow->upstream, events);
+    relay_.run(handle);
+  }
+
+  void run_deferred() {
+    std::vector<SlabHandle> turn;
+    turn.swap(state_.deferred);
+    for (const SlabHandle handle : turn) {
+      Flow* flow = state_.flows.find(handle);
+      if (flow == nullptr) continue;
+      flow->is_deferred = false;
+      relay_.run(handle);
+    }
+  }
+
+  void run_timers() {
+    fired_.clear();
+    state_.wheel.advance(state_.now_ms, fired_);
+    for (const std::uint64_t token : fired_) {
+      const SlabHandle handle = token_handle(token);
+      if (token_kind(token) == TokenKind::FlowTimer) {
+        if (Flow* flow = state_.flows.find(handle); flow != nullptr && is_due(*flow, token)) {
+          if (flow->is_inbound()) {
+            inbound_.on_timer(*flow);
+          } else {
+            outbound_.on_timer(*flow);
+          }
+        }
+      } else if (Tunnel* tunnel = state_.tunnels.find(handle); tunnel != nullptr && is_due(*tunnel, token)) {
+        tunnels_.on_timer(handle);
+      }
+    }
+  }
+
+  // The deadline may have moved on since the entry was made.
+  template <typename Object>
+  bool is_due(Object& object, std::uint64_t token) {
+    object.timer_ms = 0;
+    if (object.deadline_ms == 0) return false;
+    if (object.deadline_ms <= state_.now_ms) return true;
+    object.timer_ms = object.deadline_ms;
+    state_.wheel.schedule(token, object.deadline_ms);
+    return false;
+  }
+
+  void handle_message(ToWorker message) {
+    std::visit([this](auto&& one) { on(std::forward<decltype(one)>(one)); }, std::move(message));
+  }
+  void on(AddPod&& message) {
+    leave_.replace(message.setup.slot);
+    state_.credentials[message.setup.identity] = message.setup.credentials;
+    WorkerPod& pod = state_.pods.add(std::move(message.setup));
+    if (!acceptor_.open(pod)) {
+      state_.log.error("worker {} cannot watch the listeners of pod {}", state_.worker_index, pod.setup.id);
+    }
+  }
+  void on(RemovePod&& message) { leave_.begin(std::move(message)); }
+  void on(SetSnapshot&& message) { state_.snapshot = std::move(message.snapshot); }
+  void on(SetCredentials&& message) { state_.credentials[message.identity] = std::move(message.credentials); }
+  void on(ListConnections&& message) {
+    std::vector<telemetry::ConnectionLog> rows;
+    rows.reserve(state_.flows.size());
+    state_.flows.for_each([&](SlabHandle, Flow& flow) { rows.push_back(finisher_.describe(flow)); });
+    message.done(std::move(rows));
+  }
+  void on(Drain&& message) { leave_.drain(std::move(message)); }
+  void on(Stop&&) { is_stopped_ = true; }
+
+  Mailbox<ToWorker>& mailbox_;
+  WorkerState state_;
+  Acceptor acceptor_;
+  Outbound outbound_;
+  Inbound inbound_;
+  Tunnels tunnels_;
+  Relay relay_;
+  Finisher finisher_;
+  Leave leave_;
+  std::vector<std::uint64_t> fired_;
+  bool is_stopped_ = false;
+};
+
+Worker::Worker() : mailbox_(kMailboxMax) {}
+
+Result<std::unique_ptr<Worker>> Worker::start(unsigned index, const Options& options, datapath::SocketMarker marker,
+                                              telemetry::Log& log) {
+  std::unique_ptr<Worker> worker(new Worker());
+  if (auto opened = worker->mailbox_.open(); !opened) return std::unexpected(std::move(opened).error());
+  Poller poller = CV_TRY(Poller::create());
+  UniqueFd home = CV_TRY(open_current_netns());
+  worker->loop_ = std::make_unique<Loop>(index, options, std::move(poller), marker, worker->mailbox_, worker->counters_,
+                                         log, std::move(home));
+  if (const int error = worker->loop_->watch_mailbox(); error != 0) {
+    return fail_errno(error, "cannot watch the mailbox of worker {}", index);
+  }
+  // Signals are the control thread's.
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  worker->thread_ = std::thread([loop = worker->loop_.get()] { loop->run(); });
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  ::pthread_setname_np(worker->thread_.native_handle(), fmt::format("culvert-w{}", index).c_str());
+  return worker;
+}
+
+Worker::~Worker() {
+  if (!thread_.joinable()) return;
+  while (!post(Stop{})) std::this_thread::yield();
+  thread_.join();
+}
+
+}  // namespace culvert::proxy

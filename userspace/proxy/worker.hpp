@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Worker: one thread with its epoll loop and everything in WorkerState. The control thread talks to it by `post` only.
+#pragma once
+
+#include <memory>
+#include <thread>
+
+#include "core/mailbox.hpp"
+#include "datapath/datapath.hpp"
+#include "proxy/messages.hpp"
+#include "proxy/options.hpp"
+#include "telemetry/counters.hpp"
+#include "telemetry/log.hpp"
+
+namespace culvert::proxy {
+
+class Worker {
+ public:
+  // Starts the thread. `options`, `log` and the map behind `marker` outlive the worker.
+  [[nodiscard]] static Result<std::unique_ptr<Worker>> start(unsigned index, const Options& options,
+                                                             datapath::SocketMarker marker, telemetry::Log& log);
+  ~Worker();  // stops the thread; live connections are cut
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // False when the mailbox is full (kMailboxMax): the worker is stuck.
+  [[nodiscard]] bool post(ToWorker message) { return mailbox_.post(std::move(message)); }
+  [[nodiscard]] const telemetry::WorkerCounters& counters() const noexcept { return counters_; }
+  static constexpr std::size_t kMailboxMax = 65'536;
+
+ private:
+  class Loop;
+  Worker();
+
+  Mailbox<ToWorker> mailbox_;
+  telemetry::WorkerCounters counters_;
+  std::unique_ptr<Loop> loop_;
+  std::thread thread_;
+};
+
+}  // namespace culvert::proxy

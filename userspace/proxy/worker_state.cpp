@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/worker_state.hpp"
+
+#include <cerrno>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/clock.hpp"
+#include "core/netns.hpp"
+#include "core/socket.hpp"
+
+namespace culvert::proxy {
+
+WorkerState::WorkerState(const Options& worker_options, Poller worker_poller, datapath::SocketMarker socket_marker,
+                         telemetry::WorkerCounters& worker_counters, telemetry::Log& worker_log, UniqueFd home,
+                         std::uint64_t start_ms)
+    : options(worker_options),
+      poller(std::move(worker_poller)),
+      wheel(start_ms),
+      buffers(worker_options.buffer_bytes_max),
+      io(buffers, worker_options.engines.user),
+      pool(worker_options.pool_idle_max),
+      marker(socket_marker),
+      counters(worker_counters),
+      log(worker_log),
+      home_netns(std::move(home)),
+      spare_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)),
+      now_ms(start_ms) {}
+
+int WorkerState::pod_socket(const WorkerPod& pod, int family) noexcept {
+  int fd = -1;
+  {
+    const auto guard = NetnsGuard::enter(pod.setup.netns.get(), home_netns.get());
+    if (!guard) return -guard.error().sys_errno();
+    fd = tcp_socket(family);
+  }
+  if (fd < 0) return fd;
+  if (const int error = marker.mark_agent(fd); error != 0) {
+    ::close(fd);
+    return -error;
+  }
+  return fd;
+}
+
+namespace {
+
+// One wheel entry per object at most: an entry that fires too early finds the later deadline and is scheduled again, so that
+// a tunnel which is used a thousand times a second does not fill the wheel.
+template <typename Object>
+void move_deadline(WorkerState& state, Object& object, TokenKind kind, std::uint64_t after_ms) {
+  object.deadline_ms = after_ms == 0 ? 0 : state.now_ms + after_ms;
+  if (after_ms == 0 || (object.timer_ms != 0 && object.timer_ms <= object.deadline_ms)) return;
+  object.timer_ms = object.deadline_ms;
+  state.wheel.schedule(make_token(kind, object.self), object.deadline_ms);
+}
+
+}  // namespace
+
+void WorkerState::set_deadline(Flow& flow, std::uint64_t after_ms) {
+  move_deadline(*this, flow, TokenKind::FlowTimer, after_ms);
+}
+
+void WorkerState::set_deadline(Tunnel& tunnel, std::uint64_t after_ms) {
+  move_deadline(*this, tunnel, TokenKind::TunnelTimer, after_ms);
+}
+
+bool WorkerState::watch(int fd, TokenKind kind, SlabHandle handle) noexcept {
+  return poller.add(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, make_token(kind, handle)) == 0;
+}
+
+std::shared_ptr<const tls::Credentials> WorkerState::credentials_of(const WorkerPod& pod) const {
+  const auto place = credentials.find(pod.setup.identity);
+  return place == credentials.end() ? nullptr : place->second;
+}
+
+Flow* WorkerState::new_flow(FlowRole role, std::uint32_t pod_slot) {
+  if (flows.size() >= options.connections_max) return nullptr;
+  const SlabHandle handle = flows.emplace();
+  Flow& flow = *flows.find(handle);
+  flow.self = handle;
+  flow.role = role;
+  flow.pod_slot = pod_slot;
+  flow.id = static_cast<std::uint64_t>(worker_index) << 48U | next_flow_id++;
+  flow.start_us = wall_us();
+  flow.start_ms = now_ms;
+  const auto direction = static_cast<std::size_t>(flow.is_inbound() ? telemetry::Direction::Inbound : telemetry::Direction::Outbound);
+  if (WorkerPod* pod = pods.find(pod_slot)) ++pod->live_flows;
+  counters.opened[direction].add();
+  counters.live[direction].add();
+  return &flow;
+}
+
+void WorkerState::defer(Flow& flow) {
+  if (flow.is_deferred) return;
+  flow.is_deferred = true;
+  deferred.push_back(flow.self);
+}
+
+}  // namespace culvert::proxy

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// WorkerState: everything that one worker owns, for the parts that make up its behaviour (Acceptor, Outbound, Inbound,
+// Tunnels, Relay, Finisher). No logic beyond small services. One thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "core/buffer_pool.hpp"
+#include "core/poller.hpp"
+#include "core/slab.hpp"
+#include "core/timer_wheel.hpp"
+#include "datapath/datapath.hpp"
+#include "proxy/flow.hpp"
+#include "proxy/identity_table.hpp"
+#include "proxy/options.hpp"
+#include "proxy/pod_table.hpp"
+#include "proxy/token.hpp"
+#include "proxy/tunnel.hpp"
+#include "proxy/tunnel_pool.hpp"
+#include "state/snapshot.hpp"
+#include "telemetry/counters.hpp"
+#include "telemetry/log.hpp"
+#include "tls/io_context.hpp"
+#include "tls/resumption.hpp"
+
+namespace culvert::proxy {
+
+class Acceptor;
+class Finisher;
+class Inbound;
+class Outbound;
+class Relay;
+class Tunnels;
+
+struct WorkerState {
+  WorkerState(const Options& worker_options, Poller worker_poller, datapath::SocketMarker socket_marker,
+              telemetry::WorkerCounters& worker_counters, telemetry::Log& worker_log, UniqueFd home, std::uint64_t start_ms);
+
+  const Options& options;
+  Poller poller;
+  TimerWheel wheel;
+  BufferPool buffers;
+  tls::IoContext io;
+  Slab<Flow> flows;
+  Slab<Tunnel> tunnels;
+  PodTable pods;
+  TunnelPool pool;
+  IdentityTable identities;
+  std::unordered_map<SpiffeId, std::shared_ptr<const tls::Credentials>> credentials;
+  std::shared_ptr<const state::Snapshot> snapshot;
+  datapath::SocketMarker marker;
+  telemetry::WorkerCounters& counters;
+  telemetry::Log& log;
+  UniqueFd home_netns;
+  UniqueFd spare_fd;                     // given up for a moment when descriptors run out, to refuse aloud
+  std::vector<SlabHandle> deferred;      // flows that used up their turn and can go on
+  std::uint64_t now_ms;
+  std::uint64_t next_flow_id = 1;
+  std::uint32_t worker_index = 0;
+  std::uint32_t server_handshakes = 0;   // under way
+  bool is_draining = false;
+
+  // The parts; set once by Worker.
+  Acceptor* acceptor = nullptr;
+  Outbound* outbound = nullptr;
+  Inbound* inbound = nullptr;
+  Tunnels* tunnel_engine = nullptr;
+  Relay* relay = nullptr;
+  Finisher* finisher = nullptr;
+
+  // A TCP socket in the pod's namespace, marked as the agent's own: a descriptor, or -errno.
+  [[nodiscard]] int pod_socket(const WorkerPod& pod, int family) noexcept;
+  void set_deadline(Flow& flow, std::uint64_t after_ms);
+  void set_deadline(Tunnel& tunnel, std::uint64_t after_ms);
+  // Edge-triggered, all directions. False: out of memory or descriptors.
+  [[nodiscard]] bool watch(int fd, TokenKind kind, SlabHandle handle) noexcept;
+  [[nodiscard]] std::shared_ptr<const tls::Credentials> credentials_of(const WorkerPod& pod) const;
+  // Null when the flow was not taken for a limit.
+  [[nodiscard]] Flow* new_flow(FlowRole role, std::uint32_t pod_slot);
+  void defer(Flow& flow);
+};
+
+}  // namespace culvert::proxy
