@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One node's culvertd: its configuration, its life, and what it says through culvertctl and /metrics."""
+
+import contextlib
+import json
+import pathlib
+import re
+import signal
+import socket
+import typing
+
+from . import run
+
+if typing.TYPE_CHECKING:
+    from .world import Node
+
+METRICS_PORT, READINESS_PORT = 15020, 15021
+
+
+def merge(base: dict, over: dict) -> dict:
+    """`over` into a copy of `base`, section by section."""
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+    return merged
+
+
+class Agent:
+    def __init__(self, node: "Node"):
+        self.node = node
+        self.daemon: run.Daemon | None = None
+        self.extra_config: dict = {}  # merged into this node's configuration
+        self.command_prefix: list[str] = []  # for example prlimit
+        self.starts = 0
+
+    @property
+    def run_dir(self) -> pathlib.Path:
+        return self.node.directory / "run"
+
+    @property
+    def state_dir(self) -> pathlib.Path:
+        return self.node.directory / "state"
+
+    @property
+    def config_path(self) -> pathlib.Path:
+        return self.node.directory / "culvertd.yaml"
+
+    @property
+    def pid(self) -> int:
+        """culvertd's own process id: nsenter becomes it."""
+        assert self.daemon is not None
+        return self.daemon.pid
+
+    def config(self) -> dict:
+        world = self.node.world
+        base = {"node_name": self.node.name, "state_dir": str(self.state_dir), "run_dir": str(self.run_dir), "workers": 2,
+                "bpf": {"pin_dir": str(self.node.pin_dir)},
+                "identity": {"embedded": {"directory": str(world.directory / "ca")}},
+                "log": {"level": "debug"},
+                "mesh": world.mesh_config()}
+        return merge(merge(base, world.extra_config), self.extra_config)
+
+    def write_config(self) -> None:
+        # JSON is YAML. Written whole and renamed, as any careful tool does.
+        temporary = self.config_path.with_suffix(".new")
+        temporary.write_text(json.dumps(self.config(), indent=2))
+        temporary.rename(self.config_path)
+
+    # Life.
+    def start(self, *, wait: bool = True) -> None:
+        assert not self.is_running(), "the agent runs already"
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        self.write_config()
+        self.starts += 1
+        command = [*self.command_prefix, run.binary("culvertd"), "--config", str(self.config_path)]
+        self.daemon = run.Daemon(self.node.netns.command(command), self.log_path)
+        if wait:
+            self.wait_ready()
+
+    @property
+    def log_path(self) -> pathlib.Path:
+        return self.node.directory / f"culvertd.{self.starts}.log"
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def is_running(self) -> bool:
+        return self.daemon is not None and self.daemon.is_running()
+
+    def is_ready(self) -> bool:
+        return self.http(READINESS_PORT, "/healthz/ready")[0] == 200
+
+    def wait_ready(self, timeout: float = 20.0) -> None:
+        def ready() -> bool:
+            assert self.daemon is not None
+            if not self.daemon.is_running():
+                raise RuntimeError(f"culvertd of {self.node.name} ended with {self.daemon.process.returncode}:\n{self.log()[-4000:]}")
+            return self.is_ready()
+        try:
+            run.wait_for(ready, f"culvertd of {self.node.name} to be ready", timeout)
+        except run.WaitTimeout as error:
+            raise run.WaitTimeout(f"{error}\n{self.log()[-4000:]}") from None
+
+    def stop(self, timeout: float = 40.0) -> int:
+        """SIGTERM: drains, then ends. The exit status."""
+        assert self.daemon is not None
+        self.daemon.signal(signal.SIGTERM)
+        status = self.daemon.wait(timeout)
+        self.daemon = None
+        return status
+
+    def kill(self) -> None:
+        if self.daemon is not None:
+            self.daemon.kill()
+            self.daemon = None
+
+    def reload(self) -> None:
+        """Writes the configuration anew and waits until its workloads are those that the agent knows."""
+        self.write_config()
+        assert self.daemon is not None
+        self.daemon.signal(signal.SIGHUP)
+        wanted = {(w["namespace"], w["name"]) for w in self.config()["mesh"]["workloads"]}
+        run.wait_for(lambda: {(w["namespace"], w["name"]) for w in self.ctl("workloads")} == wanted,
+                     f"{self.node.name} to know workloads {sorted(wanted)}")
+
+    # What it says.
+    def ctl_command(self, *arguments: str) -> list[str]:
+        return self.node.netns.command([run.binary("culvertctl"), "--socket", str(self.run_dir / "admin.sock"), *arguments])
+
+    def ctl(self, *arguments: str, check: bool = True) -> typing.Any:
+        """culvertctl ... --json, parsed. A list answer may stand under its command's name."""
+        done = run.run(self.ctl_command(*arguments, "--json"), check=check)
+        if not done.stdout.strip():
+            return None
+        answer = json.loads(done.stdout)
+        if isinstance(answer, dict) and isinstance(answer.get(arguments[0]), list):
+            return answer[arguments[0]]
+        return answer
+
+    def http(self, port: int, path: str) -> tuple[int, str]:
+        """GET from inside the node, as a kubelet or Prometheus does it."""
+        with contextlib.closing(self.node.netns.socket()) as connection:
+            connection.settimeout(run.scaled(5))
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n".encode())
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), body.decode()
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample by its name with labels."""
+        status, body = self.http(METRICS_PORT, "/metrics")
+        assert status == 200, body
+        samples = {}
+        for line in body.splitlines():
+            if line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                samples[name] = float(value)
+        return samples
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum over all samples of that name that carry these labels."""
+        total = 0.0
+        for sample, value in self.metrics().items():
+            if sample.split("{")[0] == name and all(f'{key}="{text}"' in sample for key, text in labels.items()):
+                total += value
+        return total
+
+    def access_log(self) -> list[str]:
+        """Lines of ended connections, oldest first."""
+        return [line for line in self.log().splitlines() if re.search(r"\baccess\b.*\bconnection complete\b", line)
+                or '"scope":"access"' in line]
+
+    def rss_kib(self) -> int:
+        status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])
+
+    def cpu_seconds(self) -> float:
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / 100.0
+
+    def is_reachable(self, port: int) -> bool:
+        try:
+            with contextlib.closing(self.node.netns.socket()) as connection:
+                connection.settimeout(run.scaled(2))
+                connection.connect(("127.0.0.1", port))
+            return True
+        except (OSError, socket.timeout):
+            return False

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network namespaces by name, entered with nsenter: `ip netns exec` would hide bpffs and cgroup2 by remounting /sys."""
+
+import contextlib
+import ctypes
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import threading
+
+from . import run
+
+RUN_DIR = pathlib.Path("/run/netns")
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Netns:
+    def __init__(self, name: str):
+        self.name = name
+
+    @property
+    def path(self) -> str:
+        return str(RUN_DIR / self.name)
+
+    def create(self) -> "Netns":
+        run.run(["ip", "netns", "add", self.name])
+        # Without duplicate address detection an IPv6 address works at once. lo goes up as a container runtime does it.
+        self.sysctl({"net.ipv6.conf.default.accept_dad": 0, "net.ipv6.conf.all.accept_dad": 0})
+        self.run(["ip", "link", "set", "lo", "up"])
+        return self
+
+    def exists(self) -> bool:
+        return (RUN_DIR / self.name).exists()
+
+    def pids(self) -> list[int]:
+        """Processes that live in this namespace."""
+        try:
+            inode = os.stat(self.path).st_ino
+        except OSError:
+            return []
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                with contextlib.suppress(OSError):
+                    if os.stat(f"/proc/{entry}/ns/net").st_ino == inode:
+                        found.append(int(entry))
+        return found
+
+    def kill_all(self) -> None:
+        """Ends what still runs in this namespace: all of it was started for it."""
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(run.WaitTimeout):
+            run.wait_for(lambda: not self.pids(), f"the processes in {self.name} to end", 5)
+
+    def delete(self) -> None:
+        run.quietly(["ip", "netns", "delete", self.name])
+
+    def command(self, command: list[str]) -> list[str]:
+        return ["nsenter", f"--net={self.path}", "--", *map(str, command)]
+
+    def run(self, command: list[str], **options) -> subprocess.CompletedProcess:
+        return run.run(self.command(command), **options)
+
+    def sysctl(self, values: dict[str, object]) -> None:
+        """net.* settings of this namespace; those that the kernel lacks are left out."""
+        def write() -> None:
+            for key, value in values.items():
+                with contextlib.suppress(FileNotFoundError):
+                    pathlib.Path("/proc/sys", *key.split(".")).write_text(str(value))
+        # /proc/sys/net shows the namespace of the thread that opens it.
+        self.inside(write)
+
+    def inside(self, work):
+        """Runs `work()` in a thread that has entered the namespace, and gives its result."""
+        outcome: dict[str, object] = {}
+
+        def enter() -> None:
+            try:
+                fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    if _libc.setns(fd, CLONE_NEWNET) != 0:
+                        raise OSError(ctypes.get_errno(), f"setns {self.path}")
+                finally:
+                    os.close(fd)
+                outcome["value"] = work()
+            except BaseException as error:  # handed to the caller below
+                outcome["error"] = error
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+        if "error" in outcome:
+            raise outcome["error"]
+        return outcome["value"]
+
+    def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> socket.socket:
+        """A socket that belongs to this namespace for life, usable from any thread."""
+        return self.inside(lambda: socket.socket(family, kind, protocol))
+
+    def listeners(self) -> set[int]:
+        """TCP ports in LISTEN, both families."""
+        ports = set()
+        for table in ("tcp", "tcp6"):
+            for line in self.inside(lambda t=table: pathlib.Path(f"/proc/thread-self/net/{t}").read_text()).splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A":
+                    ports.add(int(fields[1].rsplit(":", 1)[1], 16))
+        return ports
+
+    def wait_listening(self, port: int, timeout: float = 10.0) -> None:
+        run.wait_for(lambda: port in self.listeners(), f"a listener on port {port} in {self.name}", timeout)
