@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,10 +14,6 @@
 #include "base/address.hpp"
 #include "base/result.hpp"
 #include "state/workload.hpp"
-
-namespace culvert::tls {
-class Credentials;
-}
 
 namespace culvert::state {
 
@@ -31,17 +28,42 @@ class Snapshot {
 
  private:
   friend class SnapshotBuilder;
+  // Asked for by views, so that a lookup on the data path makes no string.
+  struct WorkloadName {
+    std::string_view namespace_name;
+    std::string_view workload_name;
+    bool operator==(const WorkloadName&) const noexcept = default;
+  };
+  struct WorkloadKey {
+    std::string namespace_name;
+    std::string workload_name;
+    operator WorkloadName() const noexcept { return {namespace_name, workload_name}; }
+  };
+  struct NameHash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view name) const noexcept { return std::hash<std::string_view>{}(name); }
+    std::size_t operator()(const WorkloadName& name) const noexcept {
+      return (*this)(name.namespace_name) * 31U + (*this)(name.workload_name);
+    }
+  };
+  struct NameEqual {
+    using is_transparent = void;
+    bool operator()(std::string_view a, std::string_view b) const noexcept { return a == b; }
+    bool operator()(const WorkloadName& a, const WorkloadName& b) const noexcept { return a == b; }
+  };
+
   std::uint64_t version_ = 0;
   std::vector<Workload> workloads_;
   std::unordered_map<IpAddress, std::uint32_t> by_address_;
   PeerAuthMode mesh_mode_ = PeerAuthMode::Permissive;
-  std::unordered_map<std::string, PeerAuthMode> namespace_modes_;
-  std::unordered_map<std::string, PeerAuthMode> workload_modes_;  // "NAMESPACE/NAME"
+  std::unordered_map<std::string, PeerAuthMode, NameHash, NameEqual> namespace_modes_;
+  std::unordered_map<WorkloadKey, PeerAuthMode, NameHash, NameEqual> workload_modes_;
 };
 
 class SnapshotBuilder {
  public:
   // An address that two workloads claim, or a uid that stands twice, is an error that names both.
+  // Nothing of a refused workload is kept.
   [[nodiscard]] Result<void> add(Workload workload);
   void set_mesh_mode(PeerAuthMode mode);
   void set_namespace_mode(std::string namespace_name, PeerAuthMode mode);
@@ -51,6 +73,7 @@ class SnapshotBuilder {
 
  private:
   std::shared_ptr<Snapshot> snapshot_ = std::make_shared<Snapshot>();
+  std::unordered_map<std::string, std::uint32_t> by_uid_;
 };
 
 }  // namespace culvert::state

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every key of the configuration except those of the mesh and of pods (config_mesh_fields.cpp). Pure.
+#include "control/config_fields.hpp"
+
+#include "control/config_mesh_fields.hpp"
+
+namespace culvert::control {
+namespace {
+
+constexpr Applies kLive = Applies::Live;
+constexpr Applies kRestart = Applies::Restart;
+constexpr std::uint64_t kSecond = 1'000;
+constexpr std::uint64_t kMinute = 60 * kSecond;
+constexpr std::uint64_t kHour = 60 * kMinute;
+constexpr std::uint64_t kMiB = 1ULL << 20U;
+// The kernel keeps a unix socket's path in 108 bytes; the agent's sockets are named below run_dir.
+constexpr std::size_t kSocketPathMax = 107;
+constexpr std::size_t kRunDirMax = 90;
+
+const Words<TunnelProtocol> kTunnelWords = {{"direct", TunnelProtocol::Direct}, {"hbone", TunnelProtocol::Hbone}};
+const Words<tls::EngineChoice> kEngineWords = {{"auto", tls::EngineChoice::Auto},
+                                               {"user", tls::EngineChoice::User},
+                                               {"user-evp", tls::EngineChoice::UserEvp},
+                                               {"user-ipsec-mb", tls::EngineChoice::UserIpsecMb},
+                                               {"kernel", tls::EngineChoice::Kernel}};
+const Words<telemetry::Level> kLevelWords = {{"debug", telemetry::Level::Debug},
+                                             {"info", telemetry::Level::Info},
+                                             {"warn", telemetry::Level::Warn},
+                                             {"error", telemetry::Level::Error}};
+const Words<telemetry::Format> kFormatWords = {{"plain", telemetry::Format::Plain}, {"json", telemetry::Format::Json}};
+
+ListValue tunnel_protocols(std::vector<TunnelProtocol>& target) {
+  return {"choice", {}, words_of(kTunnelWords), kTunnelWords.size(), [&target] { target.clear(); },
+          [&target](std::string_view text) -> Result<void> {
+            const TunnelProtocol protocol = kTunnelWords[CV_TRY(find_word(text, words_of(kTunnelWords)))].second;
+            if (protocol == TunnelProtocol::Hbone) {
+              return fail(ErrorCode::Unsupported, "{} is not offered by this version; write [direct]", quoted(text));
+            }
+            if (!target.empty()) {
+              return fail(ErrorCode::AlreadyExists, "{} stands twice in this list; remove one", quoted(text));
+            }
+            target.push_back(protocol);
+            return {};
+          },
+          [&target] {
+            std::vector<std::string_view> texts;
+            for (const TunnelProtocol protocol : target) texts.push_back(to_string(protocol));
+            return fmt::format("[{}]", fmt::join(texts, ", "));
+          }};
+}
+
+void visit_bpf(FieldVisitor& v, BpfConfig& bpf) {
+  v.scalar({"pin_dir", kRestart, "Directory on a bpffs for this agent's pins; one per agent."}, path_value(bpf.pin_dir));
+  v.scalar({"cgroup", kRestart, "The cgroup2 mount; found in /proc/self/mountinfo when not given."},
+           path_value(bpf.cgroup));
+  v.scalar({"mark", kRestart, "Packet mark that routes a captured packet over lo inside the pod."},
+           integer_value(bpf.mark, 1, 0xffff'ffff));
+  v.scalar({"route_table", kRestart, "Routing table inside the pod for captured packets."},
+           integer_value(bpf.route_table, 1, 0xffff'ffff));
+  v.scalar({"rule_priority", kRestart, "Priority of the pod's ip rule."}, integer_value(bpf.rule_priority, 1, 32'765));
+  v.scalar({"tcx", kRestart, "Attach by tcx where the kernel has it; false: clsact."}, boolean_value(bpf.tcx));
+  v.scalar({"connect_hook", kRestart, "Steer at connect where the kernel can; false: redirect each packet at tc."},
+           boolean_value(bpf.connect_hook));
+  v.scalar({"big_segments", kRestart, "Let the pod's lo carry big segments; they never leave the pod."},
+           boolean_value(bpf.big_segments));
+}
+
+void visit_pool(FieldVisitor& v, PoolConfig& pool) {
+  v.scalar({"idle_timeout", kLive, "How long an idle tunnel waits for its next connection."},
+           duration_value(pool.idle_timeout_ms, kSecond, kHour));
+  v.scalar({"max_idle_per_peer", kLive, "Idle tunnels kept per worker, source workload and destination; 0 keeps none."},
+           integer_value(pool.max_idle_per_peer, 0, 65'536));
+}
+
+void visit_handshake(FieldVisitor& v, HandshakeConfig& handshake) {
+  v.scalar({"timeout", kLive, "A TLS handshake that takes longer is closed."},
+           duration_value(handshake.timeout_ms, 100, 5 * kMinute));
+  v.scalar({"concurrency_per_worker", kLive, "Handshakes in progress on one worker; more are refused."},
+           integer_value(handshake.concurrency_per_worker, 1, 65'536));
+  v.scalar({"per_peer_rate", kLive, "Handshakes per second and source address that a worker accepts; 0: no limit."},
+           integer_value(handshake.per_peer_rate, 0, 1'000'000));
+}
+
+void visit_tunnel(FieldVisitor& v, TunnelConfig& tunnel) {
+  v.list({"offer", kRestart, "Tunnel protocols that are offered, in order of preference."},
+         tunnel_protocols(tunnel.offer));
+  v.section("pool", "Tunnels that wait for their next connection.",
+            [&tunnel](FieldVisitor& inner) { visit_pool(inner, tunnel.pool); });
+  v.section("handshake", "Limits of TLS handshakes.",
+            [&tunnel](FieldVisitor& inner) { visit_handshake(inner, tunnel.handshake); });
+  v.scalar({"connect_timeout", kLive, "TCP connect to a peer agent or to the application."},
+           duration_value(tunnel.connect_timeout_ms, 100, 5 * kMinute));
+}
+
+void visit_records(FieldVisitor& v, RecordsConfig& records) {
+  v.scalar({"tx", kRestart, "Who seals the TLS records that are sent."}, choice_value(records.tx, kEngineWords));
+  v.scalar({"rx", kRestart, "Who opens the TLS records that are received."}, choice_value(records.rx, kEngineWords));
+}
+
+void visit_drain(FieldVisitor& v, DrainConfig& drain) {
+  v.scalar({"timeout", kLive, "After SIGTERM, how long live connections may go on."},
+           duration_value(drain.timeout_ms, 0, kHour));
+  v.scalar({"pod_leave_timeout", kLive, "How long the live connections of a pod that leaves the mesh may go on."},
+           duration_value(drain.pod_leave_timeout_ms, 0, 24 * kHour));
+}
+
+void visit_admin(FieldVisitor& v, AdminConfig& admin) {
+  v.scalar({"socket", kRestart, "Unix socket of culvertctl; RUN_DIR/admin.sock when not given."},
+           path_value(admin.socket, kSocketPathMax));
+  v.scalar({"metrics", kRestart, "Where /metrics is served, or off."}, listen_value(admin.metrics));
+  v.scalar({"readiness", kRestart, "Where /healthz/ready is served, or off."}, listen_value(admin.readiness));
+}
+
+void visit_log(FieldVisitor& v, LogConfig& log) {
+  v.scalar({"level", kLive, "The least important lines that are written."}, choice_value(log.level, kLevelWords));
+  v.scalar({"format", kRestart, "Lines for a person or JSON objects."}, choice_value(log.format, kFormatWords));
+  v.scalar({"access", kRestart, "One line per connection when it has ended."}, boolean_value(log.access));
+}
+
+void visit_embedded(FieldVisitor& v, EmbeddedCaConfig& embedded) {
+  v.scalar({"directory", kRestart, "Holds ca.key and ca.crt, made on first use; STATE_DIR/ca when not given."},
+           path_value(embedded.directory));
+  v.scalar({"lifetime", kLive, "Validity of a workload's certificate; it is replaced at half of it."},
+           duration_value(embedded.lifetime_ms, 10 * kSecond, 365 * 24 * kHour));
+}
+
+void visit_limits(FieldVisitor& v, LimitsConfig& limits) {
+  v.scalar({"connections_per_worker", kRestart, "Live connections of one worker; more are closed at once."},
+           integer_value(limits.connections_per_worker, 16, 1'000'000));
+  v.scalar({"open_files", kRestart, "RLIMIT_NOFILE of the agent; 0: as high as the hard limit allows."},
+           integer_value(limits.open_files, 0, 16'777'216));
+}
+
+}  // namespace
+
+std::string_view to_string(TunnelProtocol protocol) noexcept {
+  return protocol == TunnelProtocol::Direct ? "direct" : "hbone";
+}
+
+AdminConfig::AdminConfig() {
+  const IpAddress any = IpAddress::v4(in_addr{});
+  metrics = Endpoint{any, 15'020};
+  readiness = Endpoint{any, 15'021};
+}
+
+void visit_config(FieldVisitor& v, Config& config) {
+  v.scalar({"node_name", kRestart, "Name of this node; the host's name when not given."},
+           name_value(config.node_name, 253));
+  v.scalar({"cluster", kRestart, "Name of the cluster."}, name_value(config.cluster, 253));
+  v.scalar({"network", kRestart, "Name of this node's network; may be empty."}, name_value(config.network, 253, true));
+  v.scalar({"trust_domain", kRestart, "SPIFFE trust domain of every identity."}, trust_domain_value(config.trust_domain));
+  v.scalar({"state_dir", kRestart, "What must outlive a reboot: joined pods, the embedded CA."},
+           path_value(config.state_dir));
+  v.scalar({"run_dir", kRestart, "Sockets and mesh.json."}, path_value(config.run_dir, kRunDirMax));
+  v.scalar({"node_netns", kRestart, "Network namespace of the node; the agent's own when not given."},
+           path_value(config.node_netns));
+  v.scalar({"workers", kRestart, "Worker threads; 0: one per CPU that the agent may use."},
+           integer_value(config.workers, 0, 256));
+  v.section("bpf", "The capture programs.", [&config](FieldVisitor& inner) { visit_bpf(inner, config.bpf); });
+  v.section("tunnel", "Connections between agents.",
+            [&config](FieldVisitor& inner) { visit_tunnel(inner, config.tunnel); });
+  v.section("records", "Who carries TLS records, per direction.",
+            [&config](FieldVisitor& inner) { visit_records(inner, config.records); });
+  v.section("buffers", "Memory for bytes in flight.", [&config](FieldVisitor& inner) {
+    inner.scalar({"bytes_per_worker_max", kRestart, "Buffers of one worker; at the limit it stops reading."},
+                 size_value(config.buffers.bytes_per_worker_max, kMiB, 64 * 1'024 * kMiB));
+  });
+  v.section("drain", "How live connections end.", [&config](FieldVisitor& inner) { visit_drain(inner, config.drain); });
+  v.section("admin", "Where people and probes ask.", [&config](FieldVisitor& inner) { visit_admin(inner, config.admin); });
+  v.section("log", "What is written to standard output.",
+            [&config](FieldVisitor& inner) { visit_log(inner, config.log); });
+  v.section("identity", "Where certificates come from.", [&config](FieldVisitor& inner) {
+    inner.section("embedded", "The built-in certificate authority.",
+                  [&config](FieldVisitor& ca) { visit_embedded(ca, config.identity.embedded); });
+  });
+  v.section("limits", "What bounds the agent.", [&config](FieldVisitor& inner) { visit_limits(inner, config.limits); });
+  v.section("capture", "Traffic of every pod that stays as it is without a mesh; for pods that join after the change.",
+            [&config](FieldVisitor& inner) { visit_exclusions(inner, config.capture); });
+  v.section("mesh", "Who is in the mesh.", [&config](FieldVisitor& inner) { visit_mesh(inner, config.mesh); });
+  visit_pods(v, config.pods);
+}
+
+}  // namespace culvert::control

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// The keys of `mesh`, `pods` and of exclusions. All apply while the agent runs. Pure.
+#include "control/config_mesh_fields.hpp"
+
+namespace culvert::control {
+namespace {
+
+constexpr Applies kLive = Applies::Live;
+constexpr bool kRequired = true;
+constexpr std::size_t kNameMax = 253;
+constexpr std::size_t kPodIdMax = 128;
+
+const Words<state::PeerAuthMode> kPeerAuthWords = {{"PERMISSIVE", state::PeerAuthMode::Permissive},
+                                                   {"STRICT", state::PeerAuthMode::Strict}};
+const Words<state::Protocol> kProtocolWords = {{"HBONE", state::Protocol::Tunnel}, {"TCP", state::Protocol::Tcp}};
+const Words<EnrolMode> kEnrolWords = {{"all", EnrolMode::All}, {"listed", EnrolMode::Listed}};
+
+void visit_namespace(FieldVisitor& v, NamespaceConfig& item) {
+  v.scalar({"name", kLive, "The namespace.", kRequired}, name_value(item.name, kNameMax));
+  v.scalar({"peer_authentication", kLive, "For its workloads; mesh.peer_authentication when not given."},
+           choice_value(item.peer_authentication, kPeerAuthWords));
+  v.scalar({"enrol", kLive, "Whether its pods join; as mesh.enrol says when not given."}, boolean_value(item.enrol));
+}
+
+void visit_workload(FieldVisitor& v, WorkloadConfig& item) {
+  v.scalar({"name", kLive, "Unique in its namespace.", kRequired}, name_value(item.name, kNameMax));
+  v.scalar({"namespace", kLive, "Its namespace."}, name_value(item.namespace_name, kNameMax));
+  v.scalar({"service_account", kLive, "With the namespace it makes the SPIFFE identity."},
+           name_value(item.service_account, kNameMax));
+  v.scalar({"node", kLive, "The node that it runs on."}, name_value(item.node, kNameMax, true));
+  v.scalar({"network", kLive, "Its network; this agent's when not given."}, name_value(item.network, kNameMax, true));
+  v.scalar({"protocol", kLive, "HBONE: reached through a tunnel to port 15008. TCP: as it is."},
+           choice_value(item.protocol, kProtocolWords));
+  v.list({"addresses", kLive, "Its IP addresses, in no other workload.", kRequired},
+         address_list(item.addresses, kAddressesMax));
+  v.scalar({"peer_authentication", kLive, "For connections to it; its namespace's when not given."},
+           choice_value(item.peer_authentication, kPeerAuthWords));
+  v.scalar({"cluster", kLive, "Its cluster; this agent's when not given."}, name_value(item.cluster, kNameMax));
+  v.scalar({"canonical_name", kLive, "For telemetry; name when not given."}, name_value(item.canonical_name, kNameMax));
+  v.scalar({"canonical_revision", kLive, "For telemetry; latest when not given."},
+           name_value(item.canonical_revision, kNameMax));
+}
+
+void visit_pod(FieldVisitor& v, PodConfig& item) {
+  v.scalar({"id", kLive, "Names the pod to the agent; unique.", kRequired}, name_value(item.id, kPodIdMax));
+  v.scalar({"netns", kLive, "Its network namespace, such as /run/netns/NAME.", kRequired}, path_value(item.netns));
+  v.scalar({"name", kLive, "The pod's name; id when not given."}, name_value(item.name, kNameMax));
+  v.scalar({"namespace", kLive, "Its namespace."}, name_value(item.namespace_name, kNameMax));
+  v.scalar({"service_account", kLive, "With the namespace it makes the SPIFFE identity."},
+           name_value(item.service_account, kNameMax));
+  v.list({"addresses", kLive, "Its IP addresses; those of its devices when not given."},
+         address_list(item.addresses, kAddressesMax));
+  visit_exclusions(v, item.exclude);
+  v.scalar({"bypass_inbound", kLive, "Plaintext that enters the pod is not taken."}, boolean_value(item.bypass_inbound));
+}
+
+// Each element's fields are bound while `append` runs, so the vector may grow between two of them.
+template <typename T>
+FieldVisitor::Items items_of(std::vector<T>& target, std::size_t size_max, void (*visit)(FieldVisitor&, T&)) {
+  return {size_max, [&target] { target.clear(); },
+          [&target, visit](FieldVisitor& inner) { visit(inner, target.emplace_back()); }};
+}
+
+}  // namespace
+
+std::string_view to_string(EnrolMode mode) noexcept { return mode == EnrolMode::All ? "all" : "listed"; }
+
+void visit_exclusions(FieldVisitor& v, Exclusions& exclusions) {
+  v.section("exclude_ports", "TCP ports that are left alone.", [&exclusions](FieldVisitor& inner) {
+    inner.list({"inbound", kLive, "Ports of the pod."}, port_list(exclusions.ports_inbound));
+    inner.list({"outbound", kLive, "Ports that the pod connects to."}, port_list(exclusions.ports_outbound));
+  });
+  v.section("exclude_cidrs", "Address ranges that are left alone.", [&exclusions](FieldVisitor& inner) {
+    inner.list({"inbound", kLive, "Clients of the pod."}, cidr_list(exclusions.cidrs_inbound));
+    inner.list({"outbound", kLive, "Destinations of the pod."}, cidr_list(exclusions.cidrs_outbound));
+  });
+}
+
+void visit_mesh(FieldVisitor& v, MeshConfig& mesh) {
+  v.scalar({"peer_authentication", kLive, "STRICT: a client without an identity is refused."},
+           choice_value(mesh.peer_authentication, kPeerAuthWords));
+  v.scalar({"enrol", kLive, "all: every pod joins, except in namespaces with enrol false. listed: only with enrol true."},
+           choice_value(mesh.enrol, kEnrolWords));
+  v.items({"namespaces", kLive, "What differs from the mesh's defaults."},
+          items_of(mesh.namespaces, kNamespacesMax, visit_namespace));
+  v.items({"workloads", kLive, "Every workload of the mesh, on all nodes."},
+          items_of(mesh.workloads, kWorkloadsMax, visit_workload));
+}
+
+void visit_pods(FieldVisitor& v, std::vector<PodConfig>& pods) {
+  v.items({"pods", kLive, "Pods of this node that the agent joins by itself."}, items_of(pods, kPodsMax, visit_pod));
+}
+
+}  // namespace culvert::control

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// From text to Config. Pure; the one place that catches yaml-cpp's exceptions.
+#include "control/config.hpp"
+#include "control/config_check.hpp"
+#include "control/config_reader.hpp"
+
+namespace culvert::control {
+namespace {
+
+// The mark of a key that `path` names, or of the nearest map above it that the document has.
+YAML::Mark find_mark(const YAML::Node& root, std::string_view path) {
+  YAML::Node node;
+  node.reset(root);
+  YAML::Mark mark = root.Mark();
+  while (!path.empty()) {
+    if (path.front() == '[') {
+      const std::size_t close = path.find(']');
+      const auto index = std::stoul(std::string(path.substr(1, close - 1)));
+      path.remove_prefix(close + 1);
+      if (!node.IsSequence() || index >= node.size()) return mark;
+      const YAML::Node& parent = node;  // const: looking does not insert
+      node.reset(parent[index]);
+    } else {
+      if (path.front() == '.') path.remove_prefix(1);
+      const std::string key(path.substr(0, path.find_first_of(".[")));
+      path.remove_prefix(key.size());
+      if (!node.IsMap()) return mark;
+      const YAML::Node& parent = node;
+      const YAML::Node child = parent[key];
+      if (!child.IsDefined()) return mark;
+      node.reset(child);
+    }
+    mark = node.Mark();
+  }
+  return mark;
+}
+
+void fill_defaults(Config& config) {
+  if (config.admin.socket.empty()) config.admin.socket = config.run_dir + "/admin.sock";
+  if (config.identity.embedded.directory.empty()) config.identity.embedded.directory = config.state_dir + "/ca";
+  for (PodConfig& pod : config.pods) {
+    if (pod.name.empty()) pod.name = pod.id;
+  }
+}
+
+Result<Config> parse_document(std::string_view text, ConfigErrors& errors) {
+  const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
+  Config config;
+  if (documents.size() > 1) {
+    errors.add(documents[1].Mark(), {}, "a second document begins; put everything into one, without \"---\" between");
+    return std::unexpected(errors.to_error());
+  }
+  const YAML::Node root = documents.empty() ? YAML::Node() : documents.front();
+  const KeyPath top;
+  ConfigReader reader(root, top, errors);
+  visit_config(reader, config);
+  reader.finish();
+  fill_defaults(config);
+  // The checks across keys assume that each key is sound.
+  if (errors.is_empty()) {
+    check_config(config, [&errors, &root](const std::string& path, const std::string& what) {
+      errors.add(find_mark(root, path), path, what);
+      return !errors.is_full();
+    });
+  }
+  if (!errors.is_empty()) return std::unexpected(errors.to_error());
+  return config;
+}
+
+}  // namespace
+
+Result<Config> parse_config(std::string_view text, std::string_view filename) {
+  ConfigErrors errors(filename);
+  if (text.size() > kConfigBytesMax) {
+    return fail(ErrorCode::InvalidArgument, "{}: {} bytes is too large; at most {} are read", filename, text.size(),
+                kConfigBytesMax);
+  }
+  try {
+    return parse_document(text, errors);
+  } catch (const YAML::Exception& error) {
+    errors.add(error.mark, {}, fmt::format("not YAML: {}", error.msg));
+    return std::unexpected(errors.to_error());
+  }
+}
+
+}  // namespace culvert::control

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bound values of config_values.hpp: what each kind accepts and how it is written back. Pure.
+#include <algorithm>
+
+#include "base/spiffe_id.hpp"
+#include "control/config_values.hpp"
+
+namespace culvert::control {
+namespace {
+
+constexpr std::size_t kExclusionsMax = 64;  // of one kind; the pod's map entries are bounded as well
+
+Result<void> check_range(std::string_view text, std::uint64_t value, std::uint64_t min, std::uint64_t max,
+                         std::string_view range) {
+  if (value >= min && value <= max) return {};
+  return fail(ErrorCode::InvalidArgument, "{} is out of range; write {}", quoted(text), range);
+}
+
+bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+Result<void> check_name(std::string_view text, std::size_t size_max, bool may_be_empty) {
+  if (text.empty() && may_be_empty) return {};
+  const bool is_valid =
+      !text.empty() && text.size() <= size_max && is_alphanumeric(text.front()) &&
+      std::ranges::all_of(text, [](char c) { return is_alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
+  if (is_valid) return {};
+  return fail(ErrorCode::InvalidArgument,
+              "{} is not a name; write 1 to {} letters, digits, '.', '_' or '-', a letter or digit first", quoted(text),
+              size_max);
+}
+
+std::string name_range(std::size_t size_max, bool may_be_empty) {
+  return fmt::format("{} to {} characters", may_be_empty ? 0 : 1, size_max);
+}
+
+// A list of things that a parser makes and to_string gives back.
+template <typename T, typename Parse>
+ListValue parsed_list(std::vector<T>& target, std::string type, std::size_t size_max, Parse parse) {
+  return {std::move(type), {}, {}, size_max, [&target] { target.clear(); },
+          [&target, parse](std::string_view text) -> Result<void> {
+            T value = CV_TRY(parse(text));
+            if (std::ranges::find(target, value) != target.end()) {
+              return fail(ErrorCode::AlreadyExists, "{} stands twice in this list; remove one", quoted(text));
+            }
+            target.push_back(std::move(value));
+            return {};
+          },
+          [&target] {
+            std::vector<std::string> texts;
+            for (const T& value : target) texts.push_back(value.to_string());
+            return fmt::format("[{}]", fmt::join(texts, ", "));
+          }};
+}
+
+}  // namespace
+
+ScalarValue duration_value(std::uint64_t& target_ms, std::uint64_t min_ms, std::uint64_t max_ms) {
+  const std::string range = fmt::format("{} to {}", format_duration_ms(min_ms), format_duration_ms(max_ms));
+  return {"duration", range, {},
+          [&target_ms, min_ms, max_ms, range](std::string_view text) -> Result<void> {
+            const std::uint64_t value = CV_TRY(parse_duration_ms(text));
+            CV_TRY(check_range(text, value, min_ms, max_ms, range));
+            target_ms = value;
+            return {};
+          },
+          [&target_ms] { return format_duration_ms(target_ms); }};
+}
+
+ScalarValue size_value(std::uint64_t& target, std::uint64_t min, std::uint64_t max) {
+  const std::string range = fmt::format("{} to {}", format_size_bytes(min), format_size_bytes(max));
+  return {"size", range, {},
+          [&target, min, max, range](std::string_view text) -> Result<void> {
+            const std::uint64_t value = CV_TRY(parse_size_bytes(text));
+            CV_TRY(check_range(text, value, min, max, range));
+            target = value;
+            return {};
+          },
+          [&target] { return format_size_bytes(target); }};
+}
+
+ScalarValue integer_value(std::uint32_t& target, std::uint32_t min, std::uint32_t max) {
+  const std::string range = fmt::format("{} to {}", min, max);
+  return {"integer", range, {},
+          [&target, min, max, range](std::string_view text) -> Result<void> {
+            const std::uint64_t value = CV_TRY(parse_integer(text));
+            CV_TRY(check_range(text, value, min, max, range));
+            target = static_cast<std::uint32_t>(value);
+            return {};
+          },
+          [&target] { return std::to_string(target); }};
+}
+
+ScalarValue boolean_value(std::optional<bool>& target) {
+  return {"boolean", {}, {},
+          [&target](std::string_view text) -> Result<void> {
+            target = CV_TRY(find_word(text, {"false", "true"})) == 1;
+            return {};
+          },
+          [&target] { return !target ? std::string() : std::string(*target ? "true" : "false"); }};
+}
+
+ScalarValue boolean_value(bool& target) {
+  return {"boolean", {}, {},
+          [&target](std::string_view text) -> Result<void> {
+            target = CV_TRY(find_word(text, {"false", "true"})) == 1;
+            return {};
+          },
+          [&target] { return std::string(target ? "true" : "false"); }};
+}
+
+ScalarValue listen_value(std::optional<Endpoint>& target) {
+  return {"listen address", {}, {},
+          [&target](std::string_view text) -> Result<void> {
+            if (text == "off") {
+              target.reset();
+              return {};
+            }
+            const Result<Endpoint> endpoint = Endpoint::parse(text);
+            if (!endpoint || endpoint->port == 0) {
+              return fail(ErrorCode::InvalidArgument,
+                          "{} is not an address with a port; write 0.0.0.0:15020, [::1]:15020 or the like, or off",
+                          quoted(text));
+            }
+            target = *endpoint;
+            return {};
+          },
+          [&target] { return target ? target->to_string() : std::string("off"); }};
+}
+
+ScalarValue path_value(std::string& target, std::size_t size_max) {
+  return {"path", fmt::format("absolute, up to {} bytes", size_max), {},
+          [&target, size_max](std::string_view text) -> Result<void> {
+            if (!text.starts_with('/') || text.find('\0') != std::string_view::npos) {
+              return fail(ErrorCode::InvalidArgument, "{} is not an absolute path; start it with /", quoted(text));
+            }
+            if (text.size() > size_max) {
+              return fail(ErrorCode::InvalidArgument, "{} is longer than {} bytes; take a shorter path", quoted(text),
+                          size_max);
+            }
+            while (text.size() > 1 && text.ends_with('/')) text.remove_suffix(1);
+            target = text;
+            return {};
+          },
+          [&target] { return target; }};
+}
+
+ScalarValue name_value(std::string& target, std::size_t size_max, bool may_be_empty) {
+  return {"name", name_range(size_max, may_be_empty), {},
+          [&target, size_max, may_be_empty](std::string_view text) -> Result<void> {
+            CV_TRY(check_name(text, size_max, may_be_empty));
+            target = text;
+            return {};
+          },
+          [&target] { return target; }};
+}
+
+ScalarValue name_value(std::optional<std::string>& target, std::size_t size_max, bool may_be_empty) {
+  return {"name", name_range(size_max, may_be_empty), {},
+          [&target, size_max, may_be_empty](std::string_view text) -> Result<void> {
+            CV_TRY(check_name(text, size_max, may_be_empty));
+            target = text;
+            return {};
+          },
+          [&target] { return target.value_or(""); }};
+}
+
+ScalarValue trust_domain_value(std::string& target) {
+  return {"trust domain", "1 to 255 characters", {},
+          [&target](std::string_view text) -> Result<void> {
+            if (!SpiffeId::make(text, "default", "default")) {
+              return fail(ErrorCode::InvalidArgument,
+                          "{} is not a trust domain; write lower-case letters, digits, '.', '-' or '_'", quoted(text));
+            }
+            target = text;
+            return {};
+          },
+          [&target] { return target; }};
+}
+
+ListValue port_list(std::vector<std::uint16_t>& target) {
+  return {"port", "1 to 65535", {}, kExclusionsMax, [&target] { target.clear(); },
+          [&target](std::string_view text) -> Result<void> {
+            const std::uint64_t value = CV_TRY(parse_integer(text));
+            CV_TRY(check_range(text, value, 1, 65'535, "a port, 1 to 65535"));
+            const auto port = static_cast<std::uint16_t>(value);
+            if (std::ranges::find(target, port) != target.end()) {
+              return fail(ErrorCode::AlreadyExists, "{} stands twice in this list; remove one", quoted(text));
+            }
+            target.push_back(port);
+            return {};
+          },
+          [&target] { return fmt::format("[{}]", fmt::join(target, ", ")); }};
+}
+
+ListValue cidr_list(std::vector<Cidr>& target) {
+  return parsed_list(target, "CIDR", kExclusionsMax, [](std::string_view text) -> Result<Cidr> {
+    Result<Cidr> cidr = Cidr::parse(text);
+    if (cidr) return cidr;
+    return fail(ErrorCode::InvalidArgument, "{} is not an address range; write 10.0.0.0/8, fd00::/8 or the like",
+                quoted(text));
+  });
+}
+
+ListValue address_list(std::vector<IpAddress>& target, std::size_t size_max) {
+  return parsed_list(target, "IP address", size_max, [](std::string_view text) -> Result<IpAddress> {
+    const Result<IpAddress> address = IpAddress::parse(text);
+    if (address && !address->is_unspecified() && !address->is_loopback()) return *address;
+    return fail(ErrorCode::InvalidArgument,
+                "{} is not an address of a pod; write one IPv4 or IPv6 address, neither loopback nor 0.0.0.0 or ::",
+                quoted(text));
+  });
+}
+
+}  // namespace culvert::control
