@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which request is answered with what, for each of the three listeners. Functions of a request and a Provider; no sockets.
+#pragma once
+
+#include "admin/http_server.hpp"
+#include "admin/provider.hpp"
+
+namespace culvert::admin {
+
+// GET /v1/{status,pods,workloads,connections,certificates,drops}, POST /v1/pods, DELETE /v1/pods/ID, POST /v1/log?level=.
+void route_admin(Provider& provider, const HttpRequest& request, const HttpReply& reply);
+// GET /metrics, /stats/prometheus.
+void route_metrics(Provider& provider, const HttpRequest& request, const HttpReply& reply);
+// GET /healthz/ready: 200 "ready\n", or 500 "not ready, pending: a, b\n" with sorted names, as ztunnel answers.
+void route_readiness(Provider& provider, const HttpRequest& request, const HttpReply& reply);
+
+}  // namespace culvert::admin
