@@ -64,6 +64,7 @@ struct Flow {
   bool used_tunnel = false;
   bool is_end_sent = false;          // END towards the tunnel: the plain side is at its end
   bool is_end_received = false;      // END from the tunnel
+  bool is_retried = false;           // moved once from a tunnel that had gone away
   bool is_deferred = false;          // already on the worker's list of flows to go on with
   // For the log, once the tunnel is gone.
   std::uint8_t cipher = 0;

@@ -16,8 +16,9 @@ class HandshakeLimiter {
 
   explicit HandshakeLimiter(std::uint32_t per_second) : per_second_(per_second) {}
 
-  // Takes one token; false when this peer has none left.
+  // Takes one token; false when this peer has none left. A rate of 0 is no limit.
   [[nodiscard]] bool admit(const IpAddress& peer, std::uint64_t now_ms) {
+    if (per_second_ == 0) return true;
     if (buckets_.size() >= kPeersMax) forget_full(now_ms);
     auto [place, is_new] = buckets_.try_emplace(peer, Bucket{std::uint64_t{per_second_} * 1000U, now_ms});
     Bucket& bucket = place->second;

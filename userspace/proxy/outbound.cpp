@@ -26,7 +26,11 @@ OutboundDecision decide_outbound(const state::Snapshot* snapshot, const WorkerPo
     decision.kind = OutboundDecision::Kind::SelfCall;
     return decision;
   }
-  const state::Workload* workload = snapshot == nullptr ? nullptr : snapshot->find(destination.address);
+  if (snapshot == nullptr) {
+    decision.kind = OutboundDecision::Kind::Unready;
+    return decision;
+  }
+  const state::Workload* workload = snapshot->find(destination.address);
   if (workload == nullptr || workload->protocol != state::Protocol::Tunnel) return decision;
   decision.kind = OutboundDecision::Kind::Tunnel;
   decision.workload = workload;
@@ -53,6 +57,9 @@ void Outbound::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
   switch (decision.kind) {
     case OutboundDecision::Kind::SelfCall:
       state_.finisher->abort(*flow, CloseReason::SelfCall);
+      return;
+    case OutboundDecision::Kind::Unready:
+      state_.finisher->abort(*flow, CloseReason::Internal, "the mesh is not known yet");
       return;
     case OutboundDecision::Kind::Passthrough:
       connect_plain(*flow, pod, *destination);

@@ -10,7 +10,12 @@
 namespace culvert::proxy {
 
 struct OutboundDecision {
-  enum class Kind : std::uint8_t { Tunnel, Passthrough, SelfCall };
+  enum class Kind : std::uint8_t {
+    Tunnel,
+    Passthrough,
+    SelfCall,
+    Unready,  // the mesh is not known yet: nothing may leave in clear text by mistake
+  };
   Kind kind = Kind::Passthrough;
   const state::Workload* workload = nullptr;  // Tunnel only
   Endpoint next_hop;                          // where the agent connects to

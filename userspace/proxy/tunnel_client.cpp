@@ -21,7 +21,9 @@ void Tunnels::want(Flow& flow, const PoolKey& key) {
   const std::uint32_t number = state_.pool.open(key);
   flow.pool_key = number;
   flow.peer_identity = key.identity;
-  if (const std::optional<SlabHandle> idle = state_.pool.take_idle(number)) {
+  // After an idle tunnel turned out to be dead its like are not trusted: a new one is made.
+  const std::optional<SlabHandle> idle = flow.is_retried ? std::nullopt : state_.pool.take_idle(number);
+  if (idle) {
     Tunnel& tunnel = *state_.tunnels.find(*idle);
     tunnel.is_pooled = false;
     state_.counters.tunnels_reused.add();
@@ -142,6 +144,24 @@ void Tunnels::become_idle(Tunnel& tunnel) {
   tunnel.is_pooled = true;
   state_.counters.tunnels_idle.set(state_.pool.idle_total());
   state_.set_deadline(tunnel, state_.options.pool_idle_timeout_ms);
+}
+
+bool Tunnels::retry_elsewhere(Tunnel& tunnel) {
+  Flow* flow = state_.flows.find(tunnel.flow);
+  if (flow == nullptr || flow->received_bytes > 0 || flow->is_end_sent || flow->is_retried) return false;
+  const PoolKey key = state_.pool.key(tunnel.pool_key);
+  const SlabHandle handle = flow->self;
+  tunnel.flow = {};
+  flow->tunnel = {};
+  flow->is_retried = true;
+  close(tunnel, true);
+  want(*state_.flows.find(handle), key);
+  return true;
+}
+
+void Tunnels::keep_ticket(Tunnel& tunnel, const direct::Ticket& ticket) {
+  static_cast<void>(tunnel);
+  static_cast<void>(ticket);
 }
 
 void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {

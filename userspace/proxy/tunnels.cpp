@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/tunnels.hpp"
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -14,7 +13,6 @@
 namespace culvert::proxy {
 namespace {
 
-using direct::Action;
 using telemetry::CloseReason;
 
 CloseReason reason_of(const tls::IoResult& result) noexcept {
@@ -27,16 +25,6 @@ CloseReason reason_of(const tls::IoResult& result) noexcept {
     case tls::IoFailure::None: return CloseReason::TunnelBroken;
   }
   return CloseReason::TunnelBroken;
-}
-
-CloseReason reason_of(direct::RefuseReason reason) noexcept {
-  switch (reason) {
-    case direct::RefuseReason::PolicyDenied: return CloseReason::PolicyDenied;
-    case direct::RefuseReason::ConnectRefused: return CloseReason::UpstreamRefused;
-    case direct::RefuseReason::ConnectTimeout: return CloseReason::UpstreamTimeout;
-    case direct::RefuseReason::ConnectFailed: return CloseReason::UpstreamFailed;
-    default: return CloseReason::PeerRefused;
-  }
 }
 
 }  // namespace
@@ -108,8 +96,7 @@ void Tunnels::pump(SlabHandle handle) {
     tunnel->is_in_receive = false;
     if (result.status == tls::IoStatus::WouldBlock) tunnel->is_readable = false;
     if (tunnel->must_close) {
-      fail_flow(*tunnel, CloseReason::TunnelProtocol, {});
-      close(*tunnel, true);
+      close_broken(*tunnel);
       return;
     }
     if (result.status != tls::IoStatus::Ok && result.status != tls::IoStatus::WouldBlock) {
@@ -148,80 +135,23 @@ void Tunnels::end_flow(Tunnel& tunnel) {
   }
 }
 
-bool Tunnels::handle_segment(Tunnel& tunnel, const tls::Segment& segment) {
-  switch (segment.type) {
-    case tls::RecordType::ApplicationData: return handle_data(tunnel, segment.data);
-    case tls::RecordType::Control: return handle_control(tunnel, segment.data);
-    case tls::RecordType::Alert:
-    case tls::RecordType::Handshake: break;  // the record layer deals with them
+// A rule of the protocol says that the tunnel ends now.
+void Tunnels::close_broken(Tunnel& tunnel) {
+  if (tunnel.is_untried && retry_elsewhere(tunnel)) return;
+  if (state_.flows.find(tunnel.flow) != nullptr) {
+    send_message(tunnel, direct::Reset{});
+    fail_flow(tunnel, CloseReason::TunnelProtocol, {});
   }
-  tunnel.must_close = true;
-  return false;
-}
-
-bool Tunnels::handle_data(Tunnel& tunnel, ByteView data) {
-  if (data.empty()) return true;
-  const Action action = tunnel.is_client ? tunnel.client.on_data() : tunnel.server.on_data();
-  if (action == Action::Discard) return true;
-  Flow* flow = state_.flows.find(tunnel.flow);
-  if (action != Action::Deliver || flow == nullptr) {
-    tunnel.must_close = true;
-    return false;
-  }
-  state_.relay->deliver(*flow, data);
-  return true;
-}
-
-bool Tunnels::handle_control(Tunnel& tunnel, ByteView record) {
-  const std::optional<direct::Message> message = direct::decode(record);
-  if (!message) {
-    tunnel.must_close = true;
-    return false;
-  }
-  const Action action = tunnel.is_client ? tunnel.client.on_message(*message) : tunnel.server.on_message(*message);
-  Flow* flow = state_.flows.find(tunnel.flow);
-  switch (action) {
-    case Action::Ignore:
-    case Action::Discard:
-    case Action::Accepted: return true;
-    case Action::StartConnect:
-      return state_.inbound->on_open(tunnel, std::get<direct::Open>(*message)) != nullptr || !tunnel.must_close;
-    case Action::PeerEnded:
-      if (flow != nullptr) peer_ended(tunnel, *flow);
-      return true;
-    case Action::Refused:
-      note_flow_end(tunnel, reason_of(std::get<direct::Refuse>(*message).reason),
-                    direct::to_string(std::get<direct::Refuse>(*message).reason));
-      return true;
-    case Action::PeerReset:
-      tunnel.is_going_away = true;
-      note_flow_end(tunnel, tunnel.is_client ? CloseReason::ServerReset : CloseReason::ClientReset, {});
-      return false;
-    case Action::PeerGoingAway:
-      tunnel.is_going_away = true;
-      return true;
-    case Action::StoreTicket: return true;
-    default: break;
-  }
-  tunnel.must_close = true;
-  return false;
-}
-
-void Tunnels::peer_ended(Tunnel& tunnel, Flow& flow) {
-  flow.is_end_received = true;
-  if (tunnel.is_client || !flow.is_end_sent) return;
-  // The client may send its next OPEN in this very batch: the tunnel is free, the flow only has to empty its buffer.
-  detach_if_done(tunnel, flow);
-  state_.defer(flow);
-}
-
-void Tunnels::note_flow_end(Tunnel& tunnel, CloseReason reason, std::string_view detail) {
-  tunnel.has_flow_end = true;
-  tunnel.flow_end = reason;
-  tunnel.flow_end_detail = detail;
+  close(tunnel, true);
 }
 
 void Tunnels::receive_ended(Tunnel& tunnel, const tls::IoResult& result) {
+  const bool is_orderly = result.status == tls::IoStatus::Eof;
+  direct::Action action = direct::Action::Close;
+  if (tunnel.is_client) {
+    action = is_orderly ? tunnel.client.on_close_notify() : tunnel.client.on_truncated();
+  }
+  if (action == direct::Action::Untried && retry_elsewhere(tunnel)) return;
   std::string detail;
   CloseReason reason = CloseReason::TunnelBroken;
   if (result.status == tls::IoStatus::Error) {
@@ -238,32 +168,6 @@ void Tunnels::fail_flow(Tunnel& tunnel, CloseReason reason, std::string_view det
   Flow* flow = state_.flows.find(tunnel.flow);
   tunnel.flow = {};
   if (flow != nullptr) state_.finisher->abort(*flow, reason, detail);
-}
-
-void Tunnels::send_message(Tunnel& tunnel, const direct::Message& message) {
-  std::array<std::uint8_t, direct::kMessageBytesMax> buffer;
-  const ByteView bytes = direct::encode(message, buffer);
-  if (bytes.empty()) return;
-  const tls::IoResult result = tunnel.socket.send(state_.io, {{tls::RecordType::Control, bytes}});
-  if (result.status == tls::IoStatus::Error) tunnel.is_readable = true;  // the next receive finds the reason
-}
-
-std::size_t Tunnels::send_data(Tunnel& tunnel, ByteView data) {
-  const tls::IoResult result = tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, data}});
-  if (result.status == tls::IoStatus::Error) {
-    tunnel.must_close = true;
-    return data.size();  // nobody will take it any more
-  }
-  return result.bytes;
-}
-
-void Tunnels::send_end(Tunnel& tunnel) {
-  if (tunnel.is_client) {
-    tunnel.client.sent_end();
-  } else {
-    tunnel.server.sent_end();
-  }
-  send_message(tunnel, direct::End{});
 }
 
 void Tunnels::detach_if_done(Tunnel& tunnel, Flow& flow) {
@@ -290,7 +194,13 @@ void Tunnels::detach_if_done(Tunnel& tunnel, Flow& flow) {
 
 void Tunnels::reset_flow(Tunnel& tunnel) {
   tunnel.flow = {};
-  if (tunnel.state == TunnelState::Ready) send_message(tunnel, direct::Reset{});
+  if (tunnel.state == TunnelState::Ready) {
+    if (tunnel.is_client ? tunnel.client.may_send_reset() : tunnel.server.may_send_reset()) {
+      send_message(tunnel, direct::Reset{});
+    } else if (!tunnel.is_client && tunnel.server.state() == direct::ServerSession::State::Connecting) {
+      send_message(tunnel, direct::Refuse{direct::RefuseReason::Draining});
+    }
+  }
   if (tunnel.is_in_receive) {
     tunnel.must_close = true;
   } else {
@@ -364,7 +274,7 @@ void Tunnels::begin_drain() {
   state_.tunnels.for_each([&](SlabHandle handle, Tunnel& tunnel) {
     tunnel.is_going_away = true;
     if (tunnel.state != TunnelState::Ready) return;
-    if (!tunnel.is_client) send_message(tunnel, direct::GoAway{});
+    send_go_away(tunnel);
     if (state_.flows.find(tunnel.flow) == nullptr) idle.push_back(handle);
   });
   for (const SlabHandle handle : idle) close(*state_.tunnels.find(handle), true);
@@ -375,7 +285,7 @@ void Tunnels::drop_pod(std::uint32_t slot, bool closes_busy) {
   state_.tunnels.for_each([&](SlabHandle handle, Tunnel& tunnel) {
     if (tunnel.pod_slot != slot) return;
     tunnel.is_going_away = true;
-    if (tunnel.state == TunnelState::Ready && !tunnel.is_client) send_message(tunnel, direct::GoAway{});
+    if (tunnel.state == TunnelState::Ready) send_go_away(tunnel);
     const bool is_busy = tunnel.state != TunnelState::Ready || state_.flows.find(tunnel.flow) != nullptr;
     if (!is_busy || closes_busy) closing.push_back(handle);
   });

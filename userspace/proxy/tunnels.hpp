@@ -54,9 +54,12 @@ class Tunnels {
   void handshake_done(Tunnel& tunnel);
   [[nodiscard]] bool handle_segment(Tunnel& tunnel, const tls::Segment& segment);
   [[nodiscard]] bool handle_control(Tunnel& tunnel, ByteView record);
+  [[nodiscard]] bool act(Tunnel& tunnel, direct::Action action, const std::optional<direct::Message>& message);
   [[nodiscard]] bool handle_data(Tunnel& tunnel, ByteView data);
+  void close_broken(Tunnel& tunnel);
   void receive_ended(Tunnel& tunnel, const tls::IoResult& result);
   void send_message(Tunnel& tunnel, const direct::Message& message);
+  void send_go_away(Tunnel& tunnel);
   void end_flow(Tunnel& tunnel);
   void peer_ended(Tunnel& tunnel, Flow& flow);
   void note_flow_end(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
@@ -72,6 +75,9 @@ class Tunnels {
   void serve_next(Tunnel& tunnel);
   void open_flow(Tunnel& tunnel, Flow& flow);
   void become_idle(Tunnel& tunnel);
+  // OPEN was not looked at: another tunnel may carry the flow, if none of its bytes has left yet.
+  [[nodiscard]] bool retry_elsewhere(Tunnel& tunnel);
+  void keep_ticket(Tunnel& tunnel, const direct::Ticket& ticket);
 
   WorkerState& state_;
   HandshakeLimiter limiter_;

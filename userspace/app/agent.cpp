@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/agent.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "app/privileges.hpp"
+#include "base/clock.hpp"
+#include "core/netns.hpp"
+#include "enroll/mesh_file.hpp"
+
+namespace culvert::app {
+namespace {
+
+constexpr std::uint64_t kTendIntervalMs = 2'000;
+
+// One agent per run directory; the lock goes with the process, however it ends.
+Result<UniqueFd> lock_run_dir(const std::string& run_dir) {
+  if (::mkdir(run_dir.c_str(), 0755) != 0 && errno != EEXIST) {
+    return fail_errno(errno, "cannot make the run directory {} (run_dir in the configuration)", run_dir);
+  }
+  const std::string path = run_dir + "/lock";
+  UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock) return fail_errno(errno, "cannot open {}", path);
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    return fail(ErrorCode::AlreadyExists, "another culvertd runs with run directory {}: stop it, or give this one its own run_dir",
+                run_dir);
+  }
+  return lock;
+}
+
+Result<std::uint64_t> node_cookie(const control::Config& config) {
+  UniqueFd netns = config.node_netns.empty() ? CV_TRY(open_current_netns()) : CV_TRY(open_netns(config.node_netns));
+  return netns_cookie(netns.get());
+}
+
+}  // namespace
+
+Agent::Agent(std::string config_path, control::Config config)
+    : config_path_(std::move(config_path)), config_(std::move(config)), start_us_(wall_us()) {}
+
+Agent::~Agent() {
+  if (reactor_ != nullptr && signals_) reactor_->unwatch(signals_.get());
+}
+
+Result<std::unique_ptr<Agent>> Agent::start(std::string config_path, control::Config config) {
+  std::unique_ptr<Agent> agent(new Agent(std::move(config_path), std::move(config)));
+  std::vector<std::string> missing;
+  if (auto dropped = drop_privileges(agent->config_.limits.open_files, missing); !dropped) {
+    return std::unexpected(std::move(dropped).error());
+  }
+  for (const std::string& name : missing) {
+    agent->notes_.push_back(fmt::format("capability {} is missing: give it to the service (docs/operations.md)", name));
+  }
+  agent->log_ = CV_TRY(telemetry::Log::start(
+      {.level = agent->config_.log.level, .format = agent->config_.log.format, .access_log = agent->config_.log.access}));
+  if (auto opened = agent->open_parts(); !opened) return std::unexpected(std::move(opened).error());
+  if (auto opened = agent->open_sockets(); !opened) return std::unexpected(std::move(opened).error());
+  if (auto filtered = install_seccomp_filter(); !filtered) return std::unexpected(std::move(filtered).error());
+  agent->phase_ = Phase::Ready;
+  agent->pods_->set_ready();
+  for (const std::string& note : agent->notes_) agent->log_->warn("{}", note);
+  agent->log_->info("culvertd {} is ready: node {}, {} workers, {} pods", CULVERT_VERSION, agent->config_.node_name,
+                    agent->workers_->size(), agent->pods_->list().size());
+  return agent;
+}
+
+Result<void> Agent::open_parts() {
+  reactor_ = CV_TRY(Reactor::create());
+  if (auto watched = watch_signals(); !watched) return watched;
+  queue_ = CV_TRY(ControlQueue::open(*reactor_));
+  run_lock_ = CV_TRY(lock_run_dir(config_.run_dir));
+  engine_support_ = tls::probe_engines();
+
+  datapath::Datapath::Options capture;
+  capture.pin_dir = config_.bpf.pin_dir;
+  capture.cgroup_dir = config_.bpf.cgroup;
+  capture.mark = config_.bpf.mark;
+  capture.route_table = config_.bpf.route_table;
+  capture.rule_priority = config_.bpf.rule_priority;
+  capture.node_netns_cookie = CV_TRY(node_cookie(config_));
+  capture.allow_tcx = config_.bpf.tcx;
+  capture.allow_connect_hook = config_.bpf.connect_hook;
+  capture.allow_big_segments = config_.bpf.big_segments;
+  datapath_ = CV_TRY(with_context(datapath::Datapath::open(capture), "opening the capture programs"));
+  for (const std::string& note : datapath_->capabilities().notes) notes_.push_back(note);
+
+  enroller_ = CV_TRY(enroll::Enroller::open({.state_dir = config_.state_dir, .workers = config_.workers}, *datapath_));
+  ca_ = CV_TRY(with_context(tls::EmbeddedCa::open_or_create(config_.identity.embedded.directory), "opening the built-in CA"));
+
+  options_ = proxy_options();
+  workers_ = CV_TRY(WorkerSet::start(config_.workers, options_, datapath_->socket_marker(), *log_, *queue_));
+  certificates_ = make_certificate_manager();
+  pods_ = std::make_unique<PodManager>(PodManager::Parts{&config_, reactor_.get(), enroller_.get(), certificates_.get(),
+                                                         workers_.get(), log_.get()});
+  if (auto loaded = open_source(); !loaded) return loaded;
+  pods_->adopt();
+  pods_->join_configured();
+  tend();
+  return {};
+}
+
+Result<void> Agent::open_sockets() {
+  publish_mesh_file();
+  enroll::CniServer::Options cni;
+  cni.socket_path = config_.cni_socket();
+  cni.on_refusal = [this](const std::string& why) { log_->warn("{}", why); };
+  cni_server_ = CV_TRY(enroll::CniServer::open(std::move(cni), *reactor_, *pods_));
+  admin_server_ = CV_TRY(admin::Server::start(
+      {.socket_path = config_.admin.socket, .metrics = config_.admin.metrics, .readiness = config_.admin.readiness}, *reactor_,
+      *this));
+  return {};
+}
+
+proxy::Options Agent::proxy_options() const {
+  proxy::Options options;
+  options.mark = config_.bpf.mark;
+  options.cluster = config_.cluster;
+  options.alpn.clear();
+  for (const control::TunnelProtocol protocol : config_.tunnel.offer) {
+    if (protocol == control::TunnelProtocol::Direct) options.alpn.push_back(tls::Alpn::Direct);
+  }
+  options.engines = tls::plan_engines(engine_support_, config_.records.tx, config_.records.rx);
+  options.connect_timeout_ms = config_.tunnel.connect_timeout_ms;
+  options.handshake_timeout_ms = config_.tunnel.handshake.timeout_ms;
+  options.server_handshakes_max = config_.tunnel.handshake.concurrency_per_worker;
+  options.server_handshakes_per_peer_s = config_.tunnel.handshake.per_peer_rate;
+  options.pool_idle_timeout_ms = config_.tunnel.pool.idle_timeout_ms;
+  options.pool_idle_max = config_.tunnel.pool.max_idle_per_peer;
+  options.buffer_bytes_max = config_.buffers.bytes_per_worker_max;
+  options.connections_max = config_.limits.connections_per_worker;
+  return options;
+}
+
+Result<void> Agent::watch_signals() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) ::sigaddset(&signals, signal);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  signals_.reset(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals_) return fail_errno(errno, "cannot make a signalfd");
+  return reactor_->watch(signals_.get(), EPOLLIN, [this](std::uint32_t) {
+    signalfd_siginfo info{};
+    while (::read(signals_.get(), &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
+      on_signal(static_cast<int>(info.ssi_signo));
+    }
+  });
+}
+
+void Agent::on_signal(int signal) {
+  if (signal == SIGHUP) {
+    reload();
+  } else if (phase_ == Phase::Draining) {
+    log_->warn("a second signal: ending now");
+    reactor_->stop();
+  } else {
+    begin_drain();
+  }
+}
+
+void Agent::begin_drain() {
+  phase_ = Phase::Draining;
+  pods_->set_draining();
+  cni_server_.reset();
+  admin_server_->stop_accepting();
+  log_->info("draining: live connections may go on for {} ms", config_.drain.timeout_ms);
+  workers_->post_and_gather(
+      [this](std::size_t, std::function<void()> done) -> proxy::ToWorker {
+        return proxy::Drain{config_.drain.timeout_ms, std::move(done)};
+      },
+      [this] {
+        log_->info("drained");
+        reactor_->stop();
+      });
+}
+
+void Agent::run() { reactor_->run(); }
+
+void Agent::tend() {
+  pods_->tend();
+  reactor_->after_ms(kTendIntervalMs, [this] { tend(); });
+}
+
+void Agent::publish_mesh_file() {
+  cni::MeshFile file;
+  file.all = config_.mesh.enrol == control::EnrolMode::All;
+  for (const control::NamespaceConfig& one : config_.mesh.namespaces) {
+    if (!one.enrol) continue;
+    (*one.enrol ? file.namespaces : file.excluded_namespaces).push_back(one.name);
+  }
+  if (auto written = enroll::write_mesh_file(config_.mesh_file(), file); !written) {
+    log_->error("{}", written.error().message());
+  }
+}
+
+}  // namespace culvert::app

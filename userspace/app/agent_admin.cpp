@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Agent as the admin server sees it.
+#include <algorithm>
+
+#include <unistd.h>
+
+#include "app/agent.hpp"
+#include "core/netns.hpp"
+#include "telemetry/metrics.hpp"
+
+namespace culvert::app {
+
+admin::Status Agent::status() const {
+  admin::Status status;
+  status.version = CULVERT_VERSION;
+  status.node = config_.node_name;
+  status.cluster = config_.cluster;
+  status.network = config_.network;
+  status.trust_domain = config_.trust_domain;
+  status.config_path = config_path_;
+  status.state = phase_ == Phase::Starting ? "starting" : phase_ == Phase::Ready ? "ready" : "draining";
+  status.start_us = start_us_;
+  status.process_id = static_cast<std::uint32_t>(::getpid());
+  status.workers = static_cast<std::uint32_t>(workers_->size());
+  status.pods = pods_->slots().size();
+  if (snapshot_ != nullptr) {
+    status.snapshot_version = snapshot_->version();
+    status.workloads = snapshot_->workloads().size();
+  }
+  for (const telemetry::WorkerCounters* counters : workers_->counters()) {
+    status.connections_inbound += counters->live[static_cast<std::size_t>(telemetry::Direction::Inbound)].value();
+    status.connections_outbound += counters->live[static_cast<std::size_t>(telemetry::Direction::Outbound)].value();
+    status.tunnels_open += counters->tunnels_open.value();
+    status.tunnels_idle += counters->tunnels_idle.value();
+  }
+  const datapath::Capabilities& capture = datapath_->capabilities();
+  status.steering = capture.has_connect_hook ? "connect-hook" : "tc-redirect";
+  status.attachment = capture.has_tcx ? "tcx" : "clsact";
+  status.lo_segment_bytes_v4 = capture.lo_segment_bytes_v4;
+  status.lo_segment_bytes_v6 = capture.lo_segment_bytes_v6;
+  for (const tls::Cipher cipher : {tls::Cipher::Aes128Gcm, tls::Cipher::Aes256Gcm, tls::Cipher::ChaCha20Poly1305}) {
+    const auto index = static_cast<std::size_t>(cipher);
+    status.engines.push_back({std::string(tls::to_string(cipher)), std::string(tls::to_string(options_.engines.tx[index])),
+                              std::string(tls::to_string(options_.engines.rx[index]))});
+  }
+  status.notes = notes_;
+  return status;
+}
+
+std::vector<admin::Pod> Agent::pods() const { return pods_->list(); }
+
+std::vector<admin::Workload> Agent::workloads() const {
+  std::vector<admin::Workload> rows;
+  if (snapshot_ == nullptr) return rows;
+  rows.reserve(snapshot_->workloads().size());
+  for (const state::Workload& workload : snapshot_->workloads()) {
+    admin::Workload row;
+    row.uid = workload.uid;
+    row.name = workload.name;
+    row.namespace_name = workload.namespace_name;
+    row.identity = workload.identity.to_string();
+    row.node = workload.node;
+    row.network = workload.network;
+    row.cluster = workload.cluster;
+    row.protocol = state::to_string(workload.protocol);
+    row.peer_auth = state::to_string(snapshot_->peer_auth(workload.namespace_name, workload.name));
+    row.addresses = workload.addresses;
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+std::vector<telemetry::PodCounters> Agent::drops() const {
+  std::vector<telemetry::PodCounters> rows;
+  for (const admin::Pod& pod : pods_->list()) {
+    if (pod.slot == 0) continue;
+    const auto counters = datapath_->counters(pod.slot);
+    if (!counters) {
+      log_->warn("cannot read the counters of pod {}: {}", pod.id, counters.error().message());
+      continue;
+    }
+    telemetry::PodCounters row{pod.id, pod.name, pod.namespace_name, {}};
+    for (const datapath::PodCounter& counter : *counters) row.counters.push_back({counter.name, counter.help, counter.value});
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+void Agent::connections(admin::Reply<std::vector<telemetry::ConnectionLog>> reply) {
+  workers_->list_connections([reply = std::move(reply)](std::vector<telemetry::ConnectionLog> rows) {
+    std::ranges::sort(rows, {}, &telemetry::ConnectionLog::start_us);
+    reply(std::move(rows));
+  });
+}
+
+void Agent::join(admin::JoinRequest request, admin::Reply<admin::Pod> reply) {
+  enroll::PodSpec spec;
+  spec.id = request.id.empty() ? request.netns_path.substr(request.netns_path.rfind('/') + 1) : request.id;
+  spec.name = request.name.empty() ? spec.id : request.name;
+  spec.namespace_name = request.namespace_name.empty() ? "default" : request.namespace_name;
+  spec.service_account = request.service_account.empty() ? "default" : request.service_account;
+  spec.netns_path = request.netns_path;
+  spec.addresses = request.addresses;
+  const std::string id = spec.id;
+  Result<UniqueFd> netns = open_netns(request.netns_path);
+  if (!netns) return reply(std::unexpected(std::move(netns).error()));
+  if (auto joined = pods_->join(std::move(spec), std::move(*netns)); !joined) {
+    return reply(std::unexpected(std::move(joined).error()));
+  }
+  for (const admin::Pod& pod : pods_->list()) {
+    if (pod.id == id) return reply(pod);
+  }
+  reply(fail(ErrorCode::NotFound, "pod {} has left again", id));
+}
+
+void Agent::leave(const std::string& id, admin::Reply<void> reply) {
+  if (!pods_->is_joined(id)) return reply(fail(ErrorCode::NotFound, "pod {} is not joined (see culvertctl pods)", id));
+  reply(pods_->leave(id));
+}
+
+void Agent::set_log_level(telemetry::Level level) {
+  config_.log.level = level;
+  log_->set_level(level);
+}
+
+std::vector<std::string> Agent::pending_tasks() const {
+  std::vector<std::string> tasks;
+  if (phase_ == Phase::Starting) tasks.emplace_back("proxy");
+  if (phase_ == Phase::Draining) tasks.emplace_back("drain");
+  if (snapshot_ == nullptr) tasks.emplace_back("state manager");
+  if (pods_->failed() > 0) tasks.emplace_back("workload proxy manager");
+  return tasks;
+}
+
+std::vector<prometheus::MetricFamily> Agent::metrics() const {
+  const std::vector<telemetry::PodCounters> pods = drops();
+  return telemetry::collect(workers_->counters(), pods, CULVERT_VERSION, [this](telemetry::Families& families) {
+    auto active = telemetry::gauge_family("workload_manager_active_proxy_count", "pods that the agent serves");
+    telemetry::add(active, {}, static_cast<double>(pods_->slots().size()));
+    families.push_back(std::move(active));
+    auto pending = telemetry::gauge_family("workload_manager_pending_proxy_count", "pods that could not be joined yet");
+    telemetry::add(pending, {}, static_cast<double>(pods_->failed()));
+    families.push_back(std::move(pending));
+  });
+}
+
+}  // namespace culvert::app
