@@ -69,10 +69,12 @@ Answer RequestHandler::run(cni::JoinRequest request, UniqueFd netns) {
   if (answer.membership == Membership::Outside) return answer;
   if (answer.membership == Membership::Unknown) return not_known_yet(request.pod);
   PodSpec spec;
+  // Outside Kubernetes a runtime names no pod; then the container's id and the default names stand in.
+  const auto or_else = [](std::string& name, const std::string& otherwise) { return name.empty() ? otherwise : std::move(name); };
   spec.id = std::move(request.id);
-  spec.name = std::move(request.pod.name);
-  spec.namespace_name = std::move(request.pod.namespace_name);
-  spec.service_account = std::move(request.pod.service_account);
+  spec.name = or_else(request.pod.name, spec.id);
+  spec.namespace_name = or_else(request.pod.namespace_name, "default");
+  spec.service_account = or_else(request.pod.service_account, "default");
   spec.netns_path = std::move(request.netns_path);
   spec.addresses = std::move(request.addresses);
   spec.cni_network = std::move(request.network);
