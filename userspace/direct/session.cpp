@@ -23,7 +23,7 @@ Action ClientSession::fail() noexcept {
 }
 
 Action ClientSession::on_message(MessageType type) noexcept {
-  if (state_ == State::Closed) return Action::Ignore;
+  if (state_ == State::Closed) return Action::Discard;
   switch (type) {
     case MessageType::Accept:
       if (state_ != State::Opening) return fail();
@@ -48,18 +48,18 @@ Action ClientSession::on_message(MessageType type) noexcept {
       return was == State::Opening ? Action::Untried : Action::Close;
     }
     case MessageType::GoAway:
-      if (is_peer_going_away_) return Action::Ignore;
+      if (is_peer_going_away_) return Action::Discard;
       is_peer_going_away_ = true;
       if (state_ != State::Idle) return Action::PeerGoingAway;
       state_ = State::Closed;
       return Action::Close;
-    case MessageType::Ticket: return Action::StoreTicket;
+    case MessageType::Ticket: return Action::KeepTicket;
     case MessageType::Open: return fail();
   }
-  return is_ignorable(type) ? Action::Ignore : fail();
+  return is_ignorable(type) ? Action::Discard : fail();
 }
 
-Action ClientSession::on_malformed(ByteView) noexcept { return state_ == State::Closed ? Action::Ignore : fail(); }
+Action ClientSession::on_malformed(ByteView) noexcept { return state_ == State::Closed ? Action::Discard : fail(); }
 
 Action ClientSession::on_data() noexcept {
   if (state_ == State::Closed) return Action::Discard;
@@ -107,7 +107,7 @@ Action ServerSession::fail() noexcept {
 }
 
 Action ServerSession::on_message(MessageType type) noexcept {
-  if (state_ == State::Closed) return Action::Ignore;
+  if (state_ == State::Closed) return Action::Discard;
   switch (type) {
     case MessageType::Open:
       if (state_ != State::Idle) return fail();
@@ -116,7 +116,7 @@ Action ServerSession::on_message(MessageType type) noexcept {
     case MessageType::End:
       if (state_ == State::Discarding) {
         become_idle();
-        return Action::Ignore;
+        return Action::Discard;
       }
       if (state_ == State::Idle || has_received_end_) return fail();
       has_received_end_ = true;
@@ -133,11 +133,11 @@ Action ServerSession::on_message(MessageType type) noexcept {
     case MessageType::GoAway:
     case MessageType::Ticket: return fail();
   }
-  return is_ignorable(type) ? Action::Ignore : fail();
+  return is_ignorable(type) ? Action::Discard : fail();
 }
 
 Action ServerSession::on_malformed(ByteView record) noexcept {
-  if (state_ == State::Closed) return Action::Ignore;
+  if (state_ == State::Closed) return Action::Discard;
   const bool is_open = !record.empty() && record[0] == static_cast<std::uint8_t>(MessageType::Open);
   if (!is_open || state_ != State::Idle) return fail();
   state_ = State::Connecting;

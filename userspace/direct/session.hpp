@@ -17,8 +17,7 @@ namespace culvert::direct {
 // protocol.md section 9 says.
 enum class Action : std::uint8_t {
   Deliver,           // data: pass it to the application
-  Discard,           // data: throw it away
-  Ignore,            // a message that changes nothing
+  Discard,           // data or message: drop it
   StartConnect,      // server: OPEN: decide, connect, then sent_accept or sent_refuse
   RefuseDraining,    // server: OPEN after our GOAWAY: send REFUSE(Draining), sent_refuse
   RefuseBadRequest,  // server: an OPEN that cannot be read: send REFUSE(BadRequest), sent_refuse
@@ -28,7 +27,7 @@ enum class Action : std::uint8_t {
   PeerReset,         // reset the application's connection and close the tunnel
   Untried,           // client: OPEN was never looked at: close the tunnel; the OPEN may be sent on another one
   PeerGoingAway,     // client: GOAWAY during an exchange: it goes on, can_reuse() stays false
-  StoreTicket,       // client: hand it to tls
+  KeepTicket,        // client: hand it to tls
   Close,             // nothing is live: close the tunnel
   ProtocolError,     // send RESET, reset the application's connection if there is one, close the tunnel
 };
