@@ -14,16 +14,18 @@
 #include "base/address.hpp"
 #include "base/result.hpp"
 
+struct cv_pod_undo;
+
 namespace culvert::datapath {
 
 // What this kernel lets us do, found by trying, shown by `culvertctl preflight` and status.
 struct Capabilities {
-  bool has_tcx = false;             // else clsact
-  bool has_connect_hook = false;    // steering at connect; else every flow is redirected at tc egress
-  bool has_sockops = false;         // the node's own connections are recognised
+  bool has_tcx = false;                   // else clsact
+  bool has_connect_hook = false;          // steering at connect; else every flow is redirected at tc egress
+  bool has_sockops = false;               // the node's own connections are recognised
   std::uint32_t lo_segment_bytes_v4 = 0;  // largest GSO segment that lo can be given, per family
   std::uint32_t lo_segment_bytes_v6 = 0;
-  std::vector<std::string> notes;   // one sentence for each thing that is missing: what, why, remedy
+  std::vector<std::string> notes;  // one sentence for each thing that is missing: what, why, remedy
 };
 
 // Which of the agent's listeners in a pod a steered SYN goes to.
@@ -40,13 +42,13 @@ struct CidrRule {
 
 // What the programs need to know of one pod.
 struct PodPlan {
-  std::uint32_t slot = 0;                // 1..kPodSlotsMax-1, chosen by `allocate_slot`
+  std::uint32_t slot = 0;  // 1..kPodSlotsMax-1, chosen by `allocate_slot`
   std::uint64_t netns_cookie = 0;
   std::vector<IpAddress> addresses;      // the first of each family is the source of steered connections
   std::vector<std::string> devices;      // the pod's devices, e.g. eth0; never lo
   std::vector<PortRule> excluded_ports;  // traffic that stays as it is without a mesh
   std::vector<CidrRule> excluded_cidrs;
-  bool bypass_inbound = false;           // plaintext that enters the pod is not taken
+  bool bypass_inbound = false;  // plaintext that enters the pod is not taken
 };
 
 // One pod as found pinned by an earlier agent.
@@ -56,7 +58,7 @@ struct PinnedPod {
 };
 
 struct PodCounter {
-  std::string name;   // from the X-list in include/culvert/abi/counters.h
+  std::string name;  // from the X-list in include/culvert/abi/counters.h
   std::string help;
   std::uint64_t value = 0;
 };
@@ -76,11 +78,11 @@ class Datapath {
  public:
   struct Options {
     std::string pin_dir = "/sys/fs/bpf/culvert";  // one per agent; on a bpffs
-    std::string cgroup_dir;                        // cgroup2 mount; empty: found in /proc/self/mountinfo
-    std::uint32_t mark = 0x539;                    // the mark that routes a steered packet over lo
+    std::string cgroup_dir;                       // cgroup2 mount; empty: found in /proc/self/mountinfo
+    std::uint32_t mark = 0x539;                   // the mark that routes a steered packet over lo
     std::uint32_t route_table = 1337;
     std::uint32_t rule_priority = 32764;
-    std::uint64_t node_netns_cookie = 0;           // whose sockets are the node's own (probes)
+    std::uint64_t node_netns_cookie = 0;  // whose sockets are the node's own (probes)
     bool allow_tcx = true;
     bool allow_connect_hook = true;
     bool allow_big_segments = true;
@@ -120,6 +122,8 @@ class Datapath {
  private:
   struct State;
   explicit Datapath(std::unique_ptr<State> state);
+  [[nodiscard]] Result<void> attach(const PodPlan& plan, int netns_fd, int home_netns_fd);
+  [[nodiscard]] Result<void> restore(const cv_pod_undo& undo, int netns_fd, int home_netns_fd);
   std::unique_ptr<State> state_;
 };
 
