@@ -54,7 +54,7 @@ def test_flowtool_tells_how_a_plain_connection_ended(plain, ending):
 def test_flowtool_notices_a_connection_that_ends_early(plain):
     client, server = plain.pods["client"], plain.pods["server"]
     serve = programs.transfer_server(server)
-    transfer = client.start([binary("flowtool"), "transfer", server.v4, "7001", "--up", "1000", "--down", "99999999999", "--pause-us-max",
+    transfer = client.start([binary("flowtool"), "transfer", server.v4, "7001", "--up", "99999999999", "--down", "99999999999", "--pause-us-max",
                              "1000"])
     wait_for(lambda: "7001" in server.run(["ss", "-Htn", "state", "established"]).stdout, "the connection")
     serve.kill()

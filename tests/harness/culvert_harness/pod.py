@@ -42,7 +42,7 @@ class Pod:
     @property
     def cni_args(self) -> dict[str, str]:
         return {"IgnoreUnknown": "1", "K8S_POD_NAMESPACE": self.workload.namespace, "K8S_POD_NAME": self.name,
-                "K8S_POD_INFRA_CONTAINER_ID": self.container_id}
+                "K8S_POD_SERVICE_ACCOUNT": self.workload.service_account, "K8S_POD_INFRA_CONTAINER_ID": self.container_id}
 
     # The runtime's three calls.
     def cni_add(self) -> dict:

@@ -90,8 +90,8 @@ class Node:
             first |= {"bridge": "cni0", "isGateway": True, "isDefaultGateway": False}
         plugins = [first]
         if meshed:
-            plugins.append({"type": "culvert-cni", "socket": str(self.agent.run_dir / "cni.sock"), "state_dir": str(self.agent.state_dir)}
-                           | (plugin or {}))
+            plugins.append({"type": "culvert-cni", "agent_socket": str(self.agent.run_dir / "cni.sock"),
+                            "state_dir": str(self.agent.state_dir)} | (plugin or {}))
         conflist = {"cniVersion": version, "name": name, "plugins": plugins}
         (self.directory / f"{name}.conflist").write_text(json.dumps(conflist, indent=2))
         return Chain(conflist, self.directory / "cni-cache", self.netns.command([]))
