@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TCP as the applications know it: a connection through the mesh ends, stalls, hurries and fails as a plain one does."""
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+
+import pytest
+from culvert_harness import programs, run, scaled, wait_for
+
+core = pytest.mark.core
+
+
+def connect(pod, host: str, port: int, timeout: float = 10) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    connection = pod.netns.socket(family)
+    connection.settimeout(scaled(timeout))
+    connection.connect((host, port))
+    return connection
+
+
+def accept_one(pod, port: int):
+    """A listener in the pod; the function it gives waits for one connection."""
+    listener = pod.netns.socket(socket.AF_INET6)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    listener.bind(("::", port))
+    listener.listen(16)
+    listener.settimeout(scaled(10))
+
+    def accept() -> socket.socket:
+        with contextlib.closing(listener):
+            connection, _ = listener.accept()
+        connection.settimeout(scaled(10))
+        return connection
+
+    return accept
+
+
+@pytest.fixture
+def pair(mesh):
+    """A connection from client to server: (client side, server side)."""
+    accept = accept_one(mesh.pods["server"], 7100)
+    near = connect(mesh.pods["client"], mesh.pods["server"].v4, 7100)
+    far = accept()
+    yield near, far
+    near.close()
+    far.close()
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+@core
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_half_close_leaves_the_other_direction_open(pair, who):
+    near, far = pair if who == "client" else reversed(pair)
+    near.sendall(b"question")
+    near.shutdown(socket.SHUT_WR)
+    assert far.recv(100) == b"question"
+    assert far.recv(100) == b""
+    for part in (b"answer ", b"in ", b"parts"):
+        far.sendall(part)
+    far.close()
+    got = b""
+    while piece := near.recv(100):
+        got += piece
+    assert got == b"answer in parts"
+
+
+@core
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_a_reset_arrives_as_a_reset(pair, who):
+    near, far = pair if who == "client" else reversed(pair)
+    near.sendall(b"x")
+    assert far.recv(1) == b"x"
+    reset(near)
+    with pytest.raises(ConnectionResetError):
+        while far.recv(100):
+            pass
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_a_reset_after_the_others_half_close_arrives_as_a_reset(pair, who):
+    near, far = pair if who == "client" else reversed(pair)
+    far.shutdown(socket.SHUT_WR)
+    assert near.recv(1) == b""
+    reset(near)
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        while True:  # the first sends may still be taken by the kernel
+            far.sendall(b"x" * 1000)
+
+
+@pytest.mark.parametrize("ending", ["half-close", "server-resets", "client-resets", "server-closes"])
+@pytest.mark.parametrize("family", ["v4", "v6"])
+def test_each_ending_looks_to_both_sides_as_without_a_mesh(mesh, ending, family):
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    serve = programs.transfer_server(server)
+    amounts = () if ending == "server-closes" else ("--up", 500_000, "--down", 700_000)
+    [line] = client.flowtool("transfer", getattr(server, family), 7001, *amounts, "--ending", ending)
+    assert line["ok"], line
+    [seen] = wait_for(lambda: programs.reports(serve), "the server's report")
+    assert seen["ok"], seen
+    assert client.v4 in seen["peer"] or client.v6 in seen["peer"]
+
+
+def test_a_server_that_speaks_first_is_heard(pair):
+    near, far = pair
+    far.sendall(b"220 ready\r\n")
+    assert near.recv(100) == b"220 ready\r\n"
+
+
+def test_small_writes_are_not_delayed(mesh):
+    """One byte at a time, each answered: Nagle against delayed ACK would cost 40 ms a round trip."""
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.echo_server(server)
+    [line] = client.flowtool("latency", server.v4, 7002, "--size", 1, "--count", 500)
+    assert line["p90"] < scaled(10) * 1000, line
+
+
+@core
+def test_a_refused_connection_ends_at_once_and_without_data(mesh):
+    """The agent has accepted by the time the peer says no; the application sees a reset, soon."""
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    started = time.monotonic()
+    with pytest.raises(ConnectionError), contextlib.closing(connect(client, server.v4, 7199)) as connection:
+        if connection.recv(1) == b"":
+            raise AssertionError("a clean end for a connection that never was")
+    assert time.monotonic() - started < scaled(3)
+    [line] = wait_for(lambda: mesh.b.agent.access_log(), "the line")
+    assert "refused" in line
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (0, 1_000_000), (1_000_000, 0), (0, 0), (16384, 16385)])
+def test_edge_sizes_are_exact(mesh, sizes):
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.transfer_server(server)
+    [line] = client.flowtool("transfer", server.v4, 7001, "--up", sizes[0], "--down", sizes[1])
+    assert line["ok"], line
+
+
+def test_a_client_that_half_closes_before_the_server_answers_gets_its_answer(mesh):
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.transfer_server(server)
+    [line] = client.flowtool("transfer", server.v4, 7001, "--up", 100_000, "--down", 5_000_000, "--server-waits-for-eof")
+    assert line["ok"], line
+
+
+def test_random_sizes_and_pauses_of_sixteen_connections_at_once_are_exact(mesh):
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.transfer_server(server)
+    lines = client.flowtool("transfer", server.v4, 7001, "--up", 3_000_000, "--down", 3_000_000, "--chunk-max", 40_000, "--pause-us-max", 3000,
+                            "--parallel", 16)
+    assert len(lines) == 16 and all(line["ok"] for line in lines), lines
+
+
+def engines() -> list[str]:
+    """What can carry records here; the kernel only where it has TLS (the guests), so that nothing is skipped."""
+    found = ["user-evp"]
+    with open("/proc/cpuinfo", encoding="ascii") as stream:
+        if " aes " in stream.read() and not run.SLOW:
+            found.append("user-ipsec-mb")
+    with contextlib.closing(socket.socket()) as listener, contextlib.closing(socket.socket()) as near:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        near.connect(listener.getsockname())
+        try:
+            near.setsockopt(socket.IPPROTO_TCP, 31, b"tls")  # TCP_ULP
+            found.append("kernel")
+        except OSError:
+            pass
+    return found
+
+
+@core
+@pytest.mark.parametrize("family", ["v4", "v6"])
+@pytest.mark.parametrize("engine", engines())
+def test_every_record_engine_moves_bytes_exactly(world, engine, family):
+    world.extra_config = {"records": {"tx": engine, "rx": engine}}
+    world.declare("client", "a", namespace="shop")
+    world.declare("server", "b", namespace="shop")
+    world.start_agents()
+    client, server = world.add("client"), world.add("server")
+    programs.transfer_server(server)
+    size = (2 if run.SLOW else 24) << 20
+    lines = client.flowtool("transfer", getattr(server, family), 7001, "--up", size, "--down", size, "--chunk-max", 200_000, "--pause-us-max",
+                            500, "--parallel", 2)
+    assert all(line["ok"] for line in lines), lines
+    programs.echo_server(server)
+    with contextlib.closing(connect(client, server.v4, 7002)) as connection:
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+        [row] = world.a.agent.ctl("connections")
+        assert {row["tx_engine"], row["rx_engine"]} == {engine}
+
+
+@core
+@pytest.mark.parametrize("sides", [(a, b) for a in engines() for b in engines() if a != b])
+def test_different_engines_on_the_two_nodes_understand_each_other(world, sides):
+    world.a.agent.extra_config = {"records": {"tx": sides[0], "rx": sides[1]}}
+    world.b.agent.extra_config = {"records": {"tx": sides[0], "rx": sides[1]}}
+    world.declare("client", "a", namespace="shop")
+    world.declare("server", "b", namespace="shop")
+    world.start_agents()
+    client, server = world.add("client"), world.add("server")
+    programs.transfer_server(server)
+    size = (2 if run.SLOW else 24) << 20
+    [line] = client.flowtool("transfer", server.v4, 7001, "--up", size, "--down", size, "--chunk-max", 100_000)
+    assert line["ok"], line
+
+
+@pytest.mark.parametrize("option", ["tcx", "connect_hook", "big_segments"])
+def test_the_datapath_works_without_each_of_its_shortcuts(world, option):
+    """What an older kernel lacks is switched off here: clsact for tcx, redirection for steering, plain segments on lo."""
+    world.extra_config = {"bpf": {option: False}}
+    world.declare("client", "a", namespace="shop")
+    world.declare("server", "b", namespace="shop")
+    world.start_agents()
+    client, server = world.add("client"), world.add("server")
+    programs.transfer_server(server)
+    for host in (server.v4, server.v6):
+        [line] = client.flowtool("transfer", host, 7001, "--up", 5_000_000, "--down", 5_000_000)
+        assert line["ok"], line
+
+
+def test_real_programs_work(mesh):
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    blob = bytes(range(256)) * 40_000
+    programs.nginx(server, {"blob": blob})
+    got = run.run(client.netns.command(["curl", "-sS", f"http://{server.v4}/blob"]), text=False).stdout
+    assert got == blob
+    programs.redis(server)
+    assert client.run(["redis-cli", "-h", server.v4, "set", "key", "value"]).stdout.strip() == "OK"
+    assert client.run(["redis-cli", "-h", server.v4, "get", "key"]).stdout.strip() == "value"
+    client.run(["redis-benchmark", "-h", server.v4, "-n", "2000", "-c", "20", "-P", "4", "-q", "-t", "set,get"], timeout=60)
+    programs.iperf3_server(server)
+    answer = programs.iperf3(client, server.v4, seconds=1, flows=4)
+    assert answer["end"]["sum_received"]["bytes"] > 1_000_000
+
+
+def test_a_reader_that_stops_for_thirty_seconds_bounds_the_agents_memory(mesh, record_property):
+    """Fault: the sender has 1 GB. Nothing of it may pile up in an agent, and then every byte arrives."""
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.transfer_server(server)
+    before = {node.name: node.agent.rss_kib() for node in mesh.nodes.values()}
+    lines: list[dict] = []
+    worker = threading.Thread(target=lambda: lines.extend(client.flowtool(
+        "transfer", server.v4, 7001, "--up", 1 << 30, "--down", 0, "--server-stall-ms", 30_000, "--io-timeout-ms", 110_000,
+        "--chunk-max", 1_000_000, timeout=150)))
+    worker.start()
+    highest = dict(before)
+    while worker.is_alive():
+        for node in mesh.nodes.values():
+            highest[node.name] = max(highest[node.name], node.agent.rss_kib())
+        worker.join(0.2)
+    assert lines and lines[0]["ok"], lines
+    assert lines[0]["seconds"] >= 30
+    for name, value in highest.items():
+        record_property(f"{name}_rss_growth_kib", value - before[name])
+        assert value - before[name] < 16 * 1024, f"{name} grew from {before[name]} to {value} KiB"
