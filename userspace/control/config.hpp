@@ -40,17 +40,20 @@ struct BpfConfig {
   bool tcx = true;           // false: clsact even where the kernel has tcx
   bool connect_hook = true;  // false: every flow is redirected at tc egress
   bool big_segments = true;  // false: lo keeps its segment size
+  bool operator==(const BpfConfig&) const = default;
 };
 
 struct PoolConfig {
   std::uint64_t idle_timeout_ms = 90'000;
   std::uint32_t max_idle_per_peer = 128;  // 0: no tunnel is kept
+  bool operator==(const PoolConfig&) const = default;
 };
 
 struct HandshakeConfig {
   std::uint64_t timeout_ms = 10'000;
   std::uint32_t concurrency_per_worker = 1'024;
   std::uint32_t per_peer_rate = 2'000;  // handshakes started per second and source address; 0: no limit
+  bool operator==(const HandshakeConfig&) const = default;
 };
 
 struct TunnelConfig {
@@ -58,20 +61,24 @@ struct TunnelConfig {
   PoolConfig pool;
   HandshakeConfig handshake;
   std::uint64_t connect_timeout_ms = 10'000;
+  bool operator==(const TunnelConfig&) const = default;
 };
 
 struct RecordsConfig {
   tls::EngineChoice tx = tls::EngineChoice::Auto;
   tls::EngineChoice rx = tls::EngineChoice::Auto;
+  bool operator==(const RecordsConfig&) const = default;
 };
 
 struct BuffersConfig {
   std::uint64_t bytes_per_worker_max = std::uint64_t{128} << 20U;
+  bool operator==(const BuffersConfig&) const = default;
 };
 
 struct DrainConfig {
   std::uint64_t timeout_ms = 25'000;            // SIGTERM: how long live connections may go on
   std::uint64_t pod_leave_timeout_ms = 60'000;  // a pod that leaves the mesh
+  bool operator==(const DrainConfig&) const = default;
 };
 
 struct AdminConfig {
@@ -80,26 +87,31 @@ struct AdminConfig {
   std::optional<Endpoint> readiness;  // null: off
 
   AdminConfig();  // 0.0.0.0:15020 and 0.0.0.0:15021
+  bool operator==(const AdminConfig&) const = default;
 };
 
 struct LogConfig {
   telemetry::Level level = telemetry::Level::Info;
   telemetry::Format format = telemetry::Format::Plain;
   bool access = true;
+  bool operator==(const LogConfig&) const = default;
 };
 
 struct EmbeddedCaConfig {
   std::string directory;  // empty in the file: STATE_DIR/ca; always set in a parsed Config
   std::uint64_t lifetime_ms = 24ULL * 3'600'000;
+  bool operator==(const EmbeddedCaConfig&) const = default;
 };
 
 struct IdentityConfig {
   EmbeddedCaConfig embedded;
+  bool operator==(const IdentityConfig&) const = default;
 };
 
 struct LimitsConfig {
   std::uint32_t connections_per_worker = 65'536;
   std::uint32_t open_files = 0;  // RLIMIT_NOFILE; 0: as high as the hard limit allows
+  bool operator==(const LimitsConfig&) const = default;
 };
 
 // Traffic that stays as it is without a mesh.
@@ -108,12 +120,14 @@ struct Exclusions {
   std::vector<std::uint16_t> ports_outbound;
   std::vector<Cidr> cidrs_inbound;
   std::vector<Cidr> cidrs_outbound;
+  bool operator==(const Exclusions&) const = default;
 };
 
 struct NamespaceConfig {
   std::string name;
   std::optional<state::PeerAuthMode> peer_authentication;  // null: the mesh's
   std::optional<bool> enrol;                               // null: as mesh.enrol says
+  bool operator==(const NamespaceConfig&) const = default;
 };
 
 struct WorkloadConfig {
@@ -128,6 +142,7 @@ struct WorkloadConfig {
   state::Protocol protocol = state::Protocol::Tunnel;
   std::vector<IpAddress> addresses;                        // at least one
   std::optional<state::PeerAuthMode> peer_authentication;  // null: the namespace's
+  bool operator==(const WorkloadConfig&) const = default;
 };
 
 struct MeshConfig {
@@ -135,6 +150,7 @@ struct MeshConfig {
   EnrolMode enrol = EnrolMode::All;
   std::vector<NamespaceConfig> namespaces;
   std::vector<WorkloadConfig> workloads;
+  bool operator==(const MeshConfig&) const = default;
 };
 
 // A pod that the agent joins by itself.
@@ -147,6 +163,7 @@ struct PodConfig {
   std::vector<IpAddress> addresses;  // empty: taken from the namespace's devices
   Exclusions exclude;                // beside those of capture
   bool bypass_inbound = false;
+  bool operator==(const PodConfig&) const = default;
 };
 
 struct Config {
@@ -173,6 +190,7 @@ struct Config {
 
   [[nodiscard]] std::string cni_socket() const { return run_dir + "/cni.sock"; }
   [[nodiscard]] std::string mesh_file() const { return run_dir + "/mesh.json"; }
+  bool operator==(const Config&) const = default;
 };
 
 // Pure. `filename` only names the place of mistakes. The error's message has one line for each:

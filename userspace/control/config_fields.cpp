@@ -46,7 +46,8 @@ ListValue tunnel_protocols(std::vector<TunnelProtocol>& target) {
             std::vector<std::string_view> texts;
             for (const TunnelProtocol protocol : target) texts.push_back(to_string(protocol));
             return fmt::format("[{}]", fmt::join(texts, ", "));
-          }};
+          },
+          variable_of(target)};
 }
 
 void visit_bpf(FieldVisitor& v, BpfConfig& bpf) {

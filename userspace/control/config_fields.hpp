@@ -56,5 +56,7 @@ struct KeyInfo {
 
 // Keys that differ between the two and only apply after a restart.
 [[nodiscard]] std::vector<std::string> restart_keys(const Config& running, const Config& wanted);
+// What can be in force without a restart: `wanted` with the values of `running` where only a restart changes them.
+[[nodiscard]] Config effective_config(const Config& running, Config wanted);
 
 }  // namespace culvert::control

@@ -38,37 +38,37 @@ class KeyLister final : public FieldVisitor {
   std::string prefix_;
 };
 
-// The values of the keys that need a restart, in the order of declaration. Lists of sections are all live.
-class RestartValues final : public FieldVisitor {
+// The keys that need a restart, in the order of declaration. Lists of sections all apply while the agent runs.
+class RestartFields final : public FieldVisitor {
  public:
   struct Value {
     std::string path;
     std::string text;
+    Variable variable;
   };
 
-  RestartValues(std::vector<Value>& values, std::string prefix) : values_(values), prefix_(std::move(prefix)) {}
+  RestartFields(std::vector<Value>& values, std::string prefix) : values_(values), prefix_(std::move(prefix)) {}
 
-  void scalar(const Field& field, ScalarValue value) override { take(field, value.get); }
-  void list(const Field& field, ListValue value) override { take(field, value.get); }
+  void scalar(const Field& field, ScalarValue value) override { take(field, value.get, value.variable); }
+  void list(const Field& field, ListValue value) override { take(field, value.get, value.variable); }
   void section(std::string_view key, std::string_view, const std::function<void(FieldVisitor&)>& visit) override {
-    RestartValues inner(values_, prefix_ + std::string(key) + ".");
+    RestartFields inner(values_, prefix_ + std::string(key) + ".");
     visit(inner);
   }
   void items(const Field&, const Items&) override {}
 
  private:
-  void take(const Field& field, const std::function<std::string()>& get) {
-    if (field.applies == Applies::Restart) values_.push_back({prefix_ + std::string(field.key), get()});
+  void take(const Field& field, const std::function<std::string()>& get, const Variable& variable) {
+    if (field.applies == Applies::Restart) values_.push_back({prefix_ + std::string(field.key), get(), variable});
   }
 
   std::vector<Value>& values_;
   std::string prefix_;
 };
 
-// Takes a copy: visiting binds variables that it could write.
-std::vector<RestartValues::Value> restart_values(Config config) {
-  std::vector<RestartValues::Value> values;
-  RestartValues visitor(values, {});
+std::vector<RestartFields::Value> restart_fields(Config& config) {
+  std::vector<RestartFields::Value> values;
+  RestartFields visitor(values, {});
   visit_config(visitor, config);
   return values;
 }
@@ -84,13 +84,23 @@ std::vector<KeyInfo> config_keys() {
 }
 
 std::vector<std::string> restart_keys(const Config& running, const Config& wanted) {
-  const std::vector<RestartValues::Value> before = restart_values(running);
-  const std::vector<RestartValues::Value> after = restart_values(wanted);
+  Config running_copy = running;  // visiting binds variables that it could write
+  Config wanted_copy = wanted;
+  const std::vector<RestartFields::Value> before = restart_fields(running_copy);
+  const std::vector<RestartFields::Value> after = restart_fields(wanted_copy);
   std::vector<std::string> changed;
   for (std::size_t i = 0; i < before.size(); ++i) {
     if (before[i].text != after[i].text) changed.push_back(before[i].path);
   }
   return changed;
+}
+
+Config effective_config(const Config& running, Config wanted) {
+  Config running_copy = running;
+  const std::vector<RestartFields::Value> before = restart_fields(running_copy);
+  const std::vector<RestartFields::Value> after = restart_fields(wanted);
+  for (std::size_t i = 0; i < before.size(); ++i) after[i].variable.copy(after[i].variable.address, before[i].variable.address);
+  return wanted;
 }
 
 }  // namespace culvert::control

@@ -8,12 +8,12 @@
 
 #include "base/unique_fd.hpp"
 #include "control/config.hpp"
+#include "control/config_load.hpp"
 #include "control/cpu_allotment.hpp"
 
 namespace culvert::control {
-namespace {
 
-Result<std::string> read_file(const std::string& path) {
+Result<std::string> read_config_text(const std::string& path) {
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file) return fail_errno(errno, "cannot open the configuration {}", path);
   struct stat status {};
@@ -33,6 +33,8 @@ Result<std::string> read_file(const std::string& path) {
   return text;
 }
 
+namespace {
+
 Result<Config> fill_from_machine(Config config) {
   if (config.node_name.empty()) {
     char name[256] = {};
@@ -47,11 +49,15 @@ Result<Config> fill_from_machine(Config config) {
 
 }  // namespace
 
-Result<Config> load_config(const std::string& path) {
-  const std::string text = CV_TRY(read_file(path));
-  return fill_from_machine(CV_TRY(parse_config(text, path)));
+Result<Config> config_from_text(std::string_view text, std::string_view filename) {
+  return fill_from_machine(CV_TRY(parse_config(text, filename)));
 }
 
-Result<Config> default_config() { return fill_from_machine(CV_TRY(parse_config({}, "defaults"))); }
+Result<Config> load_config(const std::string& path) {
+  const std::string text = CV_TRY(read_config_text(path));
+  return config_from_text(text, path);
+}
+
+Result<Config> default_config() { return config_from_text({}, "defaults"); }
 
 }  // namespace culvert::control

@@ -49,7 +49,8 @@ ListValue parsed_list(std::vector<T>& target, std::string type, std::size_t size
             std::vector<std::string> texts;
             for (const T& value : target) texts.push_back(value.to_string());
             return fmt::format("[{}]", fmt::join(texts, ", "));
-          }};
+          },
+          variable_of(target)};
 }
 
 }  // namespace
@@ -63,7 +64,7 @@ ScalarValue duration_value(std::uint64_t& target_ms, std::uint64_t min_ms, std::
             target_ms = value;
             return {};
           },
-          [&target_ms] { return format_duration_ms(target_ms); }};
+          [&target_ms] { return format_duration_ms(target_ms); }, variable_of(target_ms)};
 }
 
 ScalarValue size_value(std::uint64_t& target, std::uint64_t min, std::uint64_t max) {
@@ -75,7 +76,7 @@ ScalarValue size_value(std::uint64_t& target, std::uint64_t min, std::uint64_t m
             target = value;
             return {};
           },
-          [&target] { return format_size_bytes(target); }};
+          [&target] { return format_size_bytes(target); }, variable_of(target)};
 }
 
 ScalarValue integer_value(std::uint32_t& target, std::uint32_t min, std::uint32_t max) {
@@ -87,7 +88,7 @@ ScalarValue integer_value(std::uint32_t& target, std::uint32_t min, std::uint32_
             target = static_cast<std::uint32_t>(value);
             return {};
           },
-          [&target] { return std::to_string(target); }};
+          [&target] { return std::to_string(target); }, variable_of(target)};
 }
 
 ScalarValue boolean_value(std::optional<bool>& target) {
@@ -96,7 +97,7 @@ ScalarValue boolean_value(std::optional<bool>& target) {
             target = CV_TRY(find_word(text, {"false", "true"})) == 1;
             return {};
           },
-          [&target] { return !target ? std::string() : std::string(*target ? "true" : "false"); }};
+          [&target] { return !target ? std::string() : std::string(*target ? "true" : "false"); }, variable_of(target)};
 }
 
 ScalarValue boolean_value(bool& target) {
@@ -105,7 +106,7 @@ ScalarValue boolean_value(bool& target) {
             target = CV_TRY(find_word(text, {"false", "true"})) == 1;
             return {};
           },
-          [&target] { return std::string(target ? "true" : "false"); }};
+          [&target] { return std::string(target ? "true" : "false"); }, variable_of(target)};
 }
 
 ScalarValue listen_value(std::optional<Endpoint>& target) {
@@ -124,7 +125,7 @@ ScalarValue listen_value(std::optional<Endpoint>& target) {
             target = *endpoint;
             return {};
           },
-          [&target] { return target ? target->to_string() : std::string("off"); }};
+          [&target] { return target ? target->to_string() : std::string("off"); }, variable_of(target)};
 }
 
 ScalarValue path_value(std::string& target, std::size_t size_max) {
@@ -141,7 +142,7 @@ ScalarValue path_value(std::string& target, std::size_t size_max) {
             target = text;
             return {};
           },
-          [&target] { return target; }};
+          [&target] { return target; }, variable_of(target)};
 }
 
 ScalarValue name_value(std::string& target, std::size_t size_max, bool may_be_empty) {
@@ -151,7 +152,7 @@ ScalarValue name_value(std::string& target, std::size_t size_max, bool may_be_em
             target = text;
             return {};
           },
-          [&target] { return target; }};
+          [&target] { return target; }, variable_of(target)};
 }
 
 ScalarValue name_value(std::optional<std::string>& target, std::size_t size_max, bool may_be_empty) {
@@ -161,7 +162,7 @@ ScalarValue name_value(std::optional<std::string>& target, std::size_t size_max,
             target = text;
             return {};
           },
-          [&target] { return target.value_or(""); }};
+          [&target] { return target.value_or(""); }, variable_of(target)};
 }
 
 ScalarValue trust_domain_value(std::string& target) {
@@ -174,7 +175,7 @@ ScalarValue trust_domain_value(std::string& target) {
             target = text;
             return {};
           },
-          [&target] { return target; }};
+          [&target] { return target; }, variable_of(target)};
 }
 
 ListValue port_list(std::vector<std::uint16_t>& target) {
@@ -189,7 +190,7 @@ ListValue port_list(std::vector<std::uint16_t>& target) {
             target.push_back(port);
             return {};
           },
-          [&target] { return fmt::format("[{}]", fmt::join(target, ", ")); }};
+          [&target] { return fmt::format("[{}]", fmt::join(target, ", ")); }, variable_of(target)};
 }
 
 ListValue cidr_list(std::vector<Cidr>& target) {

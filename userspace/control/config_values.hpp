@@ -16,6 +16,16 @@
 
 namespace culvert::control {
 
+// The bound variable itself, so that one configuration's value can be copied into another.
+struct Variable {
+  void* address = nullptr;
+  void (*copy)(void* to, const void* from) = nullptr;
+};
+template <typename T>
+[[nodiscard]] Variable variable_of(T& target) {
+  return {&target, [](void* to, const void* from) { *static_cast<T*>(to) = *static_cast<const T*>(from); }};
+}
+
 // A scalar bound to a variable that outlives it.
 struct ScalarValue {
   std::string type;                    // as docs/operations.md calls it: string, integer, duration, size, boolean, address, ...
@@ -23,6 +33,7 @@ struct ScalarValue {
   std::vector<std::string> choices;    // of a choice; else empty
   std::function<Result<void>(std::string_view)> set;
   std::function<std::string()> get;    // in the form that `set` accepts; empty text when unset
+  Variable variable;
 };
 
 // A list of scalars. `add` appends one element.
@@ -34,6 +45,7 @@ struct ListValue {
   std::function<void()> clear;
   std::function<Result<void>(std::string_view)> add;
   std::function<std::string()> get;  // "[a, b]"
+  Variable variable;
 };
 
 // "250ms", "30s", "5m", "24h": one whole number and one unit.
@@ -96,7 +108,7 @@ template <typename Enum>
             target = words[CV_TRY(find_word(text, words_of(words)))].second;
             return {};
           },
-          [&target, &words] { return word_for(words, target); }};
+          [&target, &words] { return word_for(words, target); }, variable_of(target)};
 }
 
 template <typename Enum>
@@ -106,7 +118,7 @@ template <typename Enum>
             target = words[CV_TRY(find_word(text, words_of(words)))].second;
             return {};
           },
-          [&target, &words] { return target ? word_for(words, *target) : std::string(); }};
+          [&target, &words] { return target ? word_for(words, *target) : std::string(); }, variable_of(target)};
 }
 
 }  // namespace culvert::control

@@ -31,6 +31,8 @@ struct Workload {
   std::string canonical_revision;  // defaults to "latest"
   Protocol protocol = Protocol::Tunnel;
   std::vector<IpAddress> addresses;
+
+  bool operator==(const Workload&) const = default;
 };
 
 }  // namespace culvert::state

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/snapshot_build.hpp"
+
+#include <unordered_set>
+#include <utility>
+
+namespace culvert::control {
+
+Result<state::Workload> to_workload(const Config& config, const WorkloadConfig& workload) {
+  state::Workload made;
+  made.uid = workload.namespace_name + "/" + workload.name;
+  made.name = workload.name;
+  made.namespace_name = workload.namespace_name;
+  made.identity = CV_TRY(SpiffeId::make(config.trust_domain, workload.namespace_name, workload.service_account));
+  made.node = workload.node;
+  made.network = workload.network.value_or(config.network);
+  made.cluster = workload.cluster.empty() ? config.cluster : workload.cluster;
+  made.canonical_name = workload.canonical_name.empty() ? workload.name : workload.canonical_name;
+  made.canonical_revision = workload.canonical_revision.empty() ? "latest" : workload.canonical_revision;
+  made.protocol = workload.protocol;
+  made.addresses = workload.addresses;
+  return made;
+}
+
+Result<std::shared_ptr<const state::Snapshot>> build_snapshot(const Config& config,
+                                                              std::span<const state::Workload> local,
+                                                              std::uint64_t version) {
+  state::SnapshotBuilder builder;
+  builder.set_mesh_mode(config.mesh.peer_authentication);
+  for (const NamespaceConfig& one : config.mesh.namespaces) {
+    if (one.peer_authentication) builder.set_namespace_mode(one.name, *one.peer_authentication);
+  }
+  std::unordered_set<IpAddress> taken;
+  std::unordered_set<std::string> uids;
+  for (const WorkloadConfig& one : config.mesh.workloads) {
+    if (one.peer_authentication) builder.set_workload_mode(one.namespace_name, one.name, *one.peer_authentication);
+    state::Workload workload = CV_TRY(to_workload(config, one));
+    taken.insert(workload.addresses.begin(), workload.addresses.end());
+    uids.insert(workload.uid);
+    if (auto added = builder.add(std::move(workload)); !added) return std::unexpected(std::move(added).error());
+  }
+  for (state::Workload workload : local) {
+    std::erase_if(workload.addresses, [&taken](const IpAddress& address) { return !taken.insert(address).second; });
+    if (workload.addresses.empty() || !uids.insert(workload.uid).second) continue;
+    if (auto added = builder.add(std::move(workload)); !added) return std::unexpected(std::move(added).error());
+  }
+  return std::move(builder).build(version);
+}
+
+}  // namespace culvert::control
