@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// A raw HTTP client that shares the test's thread with the server: it turns the reactor while it waits.
+#pragma once
+
+#include <array>
+#include <cstring>
+#include <string>
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+
+#include "base/address.hpp"
+#include "base/clock.hpp"
+#include "base/unique_fd.hpp"
+#include "core/reactor.hpp"
+
+namespace culvert::admin {
+
+class Client {
+ public:
+  Client(Reactor& reactor, const std::string& path) : reactor_(reactor), fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    REQUIRE(::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+  }
+  Client(Reactor& reactor, std::uint16_t port) : reactor_(reactor), fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_storage storage{};
+    const socklen_t size = Endpoint{IpAddress::parse("127.0.0.1").value(), port}.to_sockaddr(storage);
+    REQUIRE(::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&storage), size) == 0);
+  }
+
+  // False when the server had closed.
+  bool write(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (sent > 0) bytes.remove_prefix(static_cast<std::size_t>(sent));
+      if (sent < 0 && errno != EAGAIN) return false;
+      reactor_.turn(sent < 0 ? 10 : 0);
+    }
+    return true;
+  }
+  // One answer with its head; or what came until the server closed, or until `limit_ms`.
+  std::string read_answer(std::uint64_t limit_ms = 10'000, bool has_body = true) {
+    const std::uint64_t until = monotonic_ms() + limit_ms;
+    while (monotonic_ms() < until) {
+      const std::size_t head = received_.find("\r\n\r\n");
+      if (head != std::string::npos) {
+        const std::size_t at = received_.find("Content-Length: ");
+        const std::size_t total = head + 4 + (has_body && at < head ? std::stoul(received_.substr(at + 16)) : 0);
+        if (received_.size() >= total) {
+          std::string answer = received_.substr(0, total);
+          received_.erase(0, total);
+          return answer;
+        }
+      }
+      if (!read_some(10)) break;
+    }
+    return std::exchange(received_, {});
+  }
+  std::string ask(std::string_view request) {
+    write(request);
+    return read_answer();
+  }
+  std::string get(const std::string& path) { return ask("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n"); }
+  // Whether the server closes within `limit_ms`.
+  bool is_closed_within(std::uint64_t limit_ms) {
+    const std::uint64_t until = monotonic_ms() + limit_ms;
+    while (monotonic_ms() < until) {
+      if (!read_some(10)) return true;
+    }
+    return false;
+  }
+  void shrink_receive_buffer() {
+    const int bytes = 4'096;
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+  }
+  void close() { fd_.reset(); }
+
+ private:
+  bool read_some(int wait_ms) {
+    reactor_.turn(0);
+    std::array<char, 65'536> part;
+    const ssize_t got = ::recv(fd_.get(), part.data(), part.size(), MSG_DONTWAIT);
+    if (got > 0) received_.append(part.data(), static_cast<std::size_t>(got));
+    if (got < 0 && errno == EAGAIN) reactor_.turn(wait_ms);
+    return got > 0 || (got < 0 && errno == EAGAIN);
+  }
+
+  Reactor& reactor_;
+  UniqueFd fd_;
+  std::string received_;
+};
+
+inline int status_of(const std::string& answer) { return answer.size() > 12 ? std::stoi(answer.substr(9, 3)) : 0; }
+inline std::string body_of(const std::string& answer) {
+  const std::size_t head = answer.find("\r\n\r\n");
+  return head == std::string::npos ? std::string() : answer.substr(head + 4);
+}
+
+}  // namespace culvert::admin

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// The admin server's three listeners with a fake agent behind them.
+#include <string>
+
+#include <sys/stat.h>
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "admin/server.hpp"
+#include "client.hpp"
+#include "fake_provider.hpp"
+
+namespace culvert::admin {
+namespace {
+
+std::string temporary_directory() {
+  char name[] = "/tmp/culvert-admin-test-XXXXXX";
+  REQUIRE(::mkdtemp(name) != nullptr);
+  return name;
+}
+
+struct Fixture {
+  std::string directory = temporary_directory();
+  std::string path = directory + "/run/admin.sock";
+  std::unique_ptr<Reactor> reactor = Reactor::create().value();
+  FakeProvider provider;
+  std::unique_ptr<Server> server;
+
+  Fixture() { server = start().value(); }
+  ~Fixture() {
+    server.reset();
+    ::unlink(path.c_str());
+    ::rmdir((directory + "/run").c_str());
+    ::rmdir(directory.c_str());
+  }
+  Result<std::unique_ptr<Server>> start() {
+    const Endpoint any{IpAddress::parse("127.0.0.1").value(), 0};
+    return Server::start({.socket_path = path, .metrics = any, .readiness = any}, *reactor, provider);
+  }
+  Client admin() { return {*reactor, path}; }
+  std::string post(const std::string& target, const std::string& body) {
+    return admin().ask("POST " + target + " HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("every read answers JSON") {
+  Fixture fixture;
+  fixture.provider.status_answer.node = "a";
+  fixture.provider.pods_answer.resize(2);
+  fixture.provider.workloads_answer.resize(3);
+  fixture.provider.connections_answer.resize(4);
+  fixture.provider.certificates_answer.resize(5);
+  fixture.provider.drops_answer.resize(6);
+  auto client = fixture.admin();
+  const auto body = [&](const char* path) {
+    const std::string answer = client.get(path);
+    INFO(answer);
+    CHECK(status_of(answer) == 200);
+    CHECK(answer.find("\r\nContent-Type: application/json\r\n") != std::string::npos);
+    return nlohmann::json::parse(body_of(answer));
+  };
+  CHECK(body("/v1/status")["node"] == "a");
+  CHECK(body("/v1/pods")["pods"].size() == 2);
+  CHECK(body("/v1/workloads")["workloads"].size() == 3);
+  CHECK(body("/v1/connections")["connections"].size() == 4);
+  CHECK(body("/v1/certificates")["certificates"].size() == 5);
+  CHECK(body("/v1/drops")["pods"].size() == 6);
+}
+
+TEST_CASE("join passes the request on and answers the pod") {
+  Fixture fixture;
+  fixture.provider.join_answer->id = "p1";
+  const std::string answer = fixture.post("/v1/pods", R"({"netns":"/run/netns/p1","service_account":"sa"})");
+  CHECK(status_of(answer) == 200);
+  CHECK(nlohmann::json::parse(body_of(answer))["id"] == "p1");
+  REQUIRE(fixture.provider.joined.size() == 1);
+  CHECK(fixture.provider.joined[0].netns_path == "/run/netns/p1");
+  CHECK(fixture.provider.joined[0].service_account == "sa");
+}
+
+TEST_CASE("an error of the agent becomes a status and a text") {
+  Fixture fixture;
+  const struct {
+    ErrorCode code;
+    int status;
+  } cases[] = {{ErrorCode::InvalidArgument, 400}, {ErrorCode::PermissionDenied, 403},   {ErrorCode::NotFound, 404},
+               {ErrorCode::AlreadyExists, 409},   {ErrorCode::ResourceExhausted, 503}, {ErrorCode::Unavailable, 503},
+               {ErrorCode::Unsupported, 501},     {ErrorCode::System, 500},            {ErrorCode::Timeout, 504}};
+  for (const auto& one : cases) {
+    fixture.provider.join_answer = fail(one.code, "no \"luck\"");
+    const std::string answer = fixture.post("/v1/pods", R"({"netns":"/a"})");
+    CHECK(status_of(answer) == one.status);
+    CHECK(body_of(answer) == "{\"error\":\"no \\\"luck\\\"\"}\n");
+  }
+}
+
+TEST_CASE("a join request that cannot be read does not reach the agent") {
+  Fixture fixture;
+  CHECK(status_of(fixture.post("/v1/pods", "{")) == 400);
+  CHECK(status_of(fixture.post("/v1/pods", std::string(70'000, ' '))) == 413);
+  CHECK(fixture.provider.joined.empty());
+}
+
+TEST_CASE("leave takes the id from the path") {
+  Fixture fixture;
+  CHECK(status_of(fixture.admin().ask("DELETE /v1/pods/cni%2d1 HTTP/1.1\r\nHost: x\r\n\r\n")) == 200);
+  CHECK(fixture.provider.left == std::vector<std::string>{"cni-1"});
+  fixture.provider.leave_answer = fail(ErrorCode::NotFound, "no pod x");
+  CHECK(status_of(fixture.admin().ask("DELETE /v1/pods/x HTTP/1.1\r\nHost: x\r\n\r\n")) == 404);
+  CHECK(status_of(fixture.admin().get("/v1/pods/x")) == 405);
+}
+
+TEST_CASE("the log level can be set, to a level that exists") {
+  Fixture fixture;
+  CHECK(status_of(fixture.post("/v1/log?level=debug", "")) == 200);
+  CHECK(fixture.provider.levels == std::vector{telemetry::Level::Debug});
+  const std::string answer = fixture.post("/v1/log?level=loud", "");
+  CHECK(status_of(answer) == 400);
+  CHECK(body_of(answer).find("debug, info, warn or error") != std::string::npos);
+  CHECK(status_of(fixture.admin().get("/v1/log?level=debug")) == 405);
+}
+
+TEST_CASE("other paths are not found, and a wrong method is told the right ones") {
+  Fixture fixture;
+  for (const char* path : {"/", "/v1", "/v1/pods/", "/v1/statuses", "/metrics"}) CHECK(status_of(fixture.admin().get(path)) == 404);
+  const std::string answer = fixture.post("/v1/status", "");
+  CHECK(status_of(answer) == 405);
+  CHECK(answer.find("\r\nAllow: GET, HEAD\r\n") != std::string::npos);
+}
+
+TEST_CASE("connections that the workers report later are answered later") {
+  Fixture fixture;
+  fixture.provider.holds_replies = true;
+  auto client = fixture.admin();
+  client.write("GET /v1/connections HTTP/1.1\r\nHost: x\r\n\r\n");
+  for (int i = 0; i < 20; ++i) fixture.reactor->turn(1);
+  REQUIRE(fixture.provider.held.size() == 1);
+  fixture.provider.held[0](std::vector<telemetry::ConnectionLog>(7));
+  CHECK(nlohmann::json::parse(body_of(client.read_answer()))["total"] == 7);
+}
+
+TEST_CASE("two thousand connections are listed whole") {
+  Fixture fixture;
+  fixture.provider.connections_answer.resize(2'000);
+  CHECK(nlohmann::json::parse(body_of(fixture.admin().get("/v1/connections")))["connections"].size() == 2'000);
+}
+
+TEST_CASE("metrics are served at both paths as Prometheus text") {
+  Fixture fixture;
+  Client client(*fixture.reactor, fixture.server->metrics_port());
+  for (const char* path : {"/metrics", "/stats/prometheus"}) {
+    const std::string answer = client.get(path);
+    CHECK(status_of(answer) == 200);
+    CHECK(answer.find("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n") != std::string::npos);
+    CHECK(body_of(answer).find("istio_build{component=\"culvert\",tag=\"1.2.3\"} 1\n") != std::string::npos);
+  }
+  CHECK(status_of(client.get("/v1/status")) == 404);
+  CHECK(status_of(client.get("/healthz/ready")) == 404);
+}
+
+TEST_CASE("readiness names what is pending, sorted, in ztunnel's words") {
+  Fixture fixture;
+  Client client(*fixture.reactor, fixture.server->readiness_port());
+  std::string answer = client.get("/healthz/ready");
+  CHECK(status_of(answer) == 200);
+  CHECK(body_of(answer) == "ready\n");
+  fixture.provider.pending = {"state manager", "proxy"};
+  answer = client.get("/healthz/ready");
+  CHECK(status_of(answer) == 500);
+  CHECK(body_of(answer) == "not ready, pending: proxy, state manager\n");
+  CHECK(status_of(client.get("/other")) == 404);
+  CHECK(status_of(client.ask("POST /healthz/ready HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")) == 405);
+}
+
+TEST_CASE("the admin socket is the owner's alone and its directory is made") {
+  Fixture fixture;
+  struct stat status{};
+  REQUIRE(::lstat(fixture.path.c_str(), &status) == 0);
+  CHECK(S_ISSOCK(status.st_mode));
+  CHECK((status.st_mode & 0777) == 0600);
+  fixture.server.reset();
+  CHECK(::lstat(fixture.path.c_str(), &status) != 0);
+}
+
+TEST_CASE("a socket that another agent answers is left alone, an abandoned one is replaced, a file is never removed") {
+  Fixture fixture;
+  const auto second = fixture.start();
+  REQUIRE_FALSE(second);
+  CHECK_THAT(second.error().message(), Catch::Contains("another agent answers"));
+  CHECK(status_of(fixture.admin().get("/v1/status")) == 200);
+
+  const std::string abandoned = fixture.directory + "/run/abandoned";
+  REQUIRE(::rename(fixture.path.c_str(), abandoned.c_str()) == 0);
+  fixture.server.reset();
+  REQUIRE(::rename(abandoned.c_str(), fixture.path.c_str()) == 0);
+  fixture.server = fixture.start().value();
+  CHECK(status_of(fixture.admin().get("/v1/status")) == 200);
+
+  fixture.server.reset();
+  REQUIRE(::mkdir(fixture.path.c_str(), 0700) == 0);
+  const auto third = fixture.start();
+  REQUIRE_FALSE(third);
+  CHECK_THAT(third.error().message(), Catch::Contains("is not a socket"));
+  ::rmdir(fixture.path.c_str());
+}
+
+TEST_CASE("somebody else's process is refused at the admin socket") {
+  if (::geteuid() != 0) {
+    WARN("needs root to become somebody else");
+    return;
+  }
+  Fixture fixture;
+  REQUIRE(::chmod(fixture.path.c_str(), 0666) == 0);  // the check must not hang on the mode alone
+  REQUIRE(::chmod(fixture.directory.c_str(), 0755) == 0);
+  REQUIRE(::seteuid(65'534) == 0);
+  auto client = fixture.admin();
+  REQUIRE(::seteuid(0) == 0);
+  const std::string answer = client.get("/v1/status");
+  CHECK(status_of(answer) == 403);
+}
+
+TEST_CASE("draining closes metrics and readiness and leaves the admin socket") {
+  Fixture fixture;
+  Client metrics(*fixture.reactor, fixture.server->metrics_port());
+  CHECK(status_of(metrics.get("/metrics")) == 200);
+  fixture.server->stop_accepting();
+  CHECK(metrics.is_closed_within(1'000));
+  CHECK(status_of(fixture.admin().get("/v1/status")) == 200);
+}
+
+}  // namespace culvert::admin
