@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bench/run: rounds of samples, the modes of a row alternating within each, then the table."""
+
+import argparse
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from culvert_harness import WaitTimeout
+from culvert_harness.cni import CniError
+from culvert_harness.run import ROOT, build_dir
+
+from . import figures, meters
+from .rig import CONGESTION_CONTROL, MODES, Rig
+from .rows import RIGS, ROWS, Options, Row
+
+RESULTS = ROOT / "build" / "bench" / "results.json"
+AGENT_PROGRAMS = ("culvertd", "culvertctl", "culvert-cni")
+
+
+class Rigs:
+    """Makes a rig when a row first needs it, and keeps at most one beside the main one."""
+
+    def __init__(self, modes: tuple[str, ...], stack: contextlib.ExitStack):
+        self.modes, self.stack, self.live = modes, stack, {}
+
+    def get(self, name: str) -> Rig:
+        if name not in self.live:
+            for other in [other for other in self.live if other != "main"]:
+                self.live.pop(other).__exit__(None, None, None)
+            plan = dict(RIGS[name])
+            modes = self.modes if plan.pop("agents", True) else tuple(m for m in self.modes if m == "none") or ("none",)
+            rig = Rig(name, modes=modes, **plan)
+            rig.__enter__()
+            self.stack.push(rig.__exit__)
+            self.live[name] = rig
+            if rig.agents:
+                say(f"rig {name}: agents {', '.join(map(str, rig.agents))}; {rig.engines()}")
+        return self.live[name]
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench/run", description="Measures Culvert beside plain TCP, alternating, and prints a table.",
+                                     epilog=f"Results are kept in {RESULTS.relative_to(ROOT)}; bench/report puts them into docs/performance.md.")
+    parser.add_argument("--list", action="store_true", help="list the rows and stop")
+    parser.add_argument("--only", action="append", metavar="ROW", default=[], help="only this row; may be given again, or with commas")
+    parser.add_argument("--rounds", type=int, default=None, metavar="N", help="samples of each mode (default 5, with --quick 3)")
+    parser.add_argument("--quick", action="store_true", help="shorter samples")
+    parser.add_argument("--seconds", type=float, default=None, metavar="S", help="length of a throughput or rate sample")
+    parser.add_argument("--mode", action="append", choices=MODES, default=[], help="only this mode; for profiling")
+    parser.add_argument("--json", type=pathlib.Path, default=RESULTS, metavar="FILE", help="where the results go")
+    parser.add_argument("--hold", action="store_true", help="when done, keep pods and agents up until Ctrl-C")
+    return parser.parse_args()
+
+
+def choose(names: list[str]) -> list[Row]:
+    known = {row.name: row for row in ROWS}
+    wanted = [part for name in names for part in name.split(",")] or list(known)
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        sys.exit(f"bench/run: no row {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[name] for name in wanted]
+
+
+def build(rows: list[Row], modes: tuple[str, ...]) -> None:
+    """Brings the release build up to date, unless CULVERT_BUILD names one."""
+    programs = ["flowtool"]
+    if any(row.rig == "hop" for row in rows):
+        programs.append("bench_hop")
+    if "culvert" in modes and any(RIGS[row.rig].get("agents", True) for row in rows):
+        programs += AGENT_PROGRAMS
+    if "CULVERT_BUILD" not in os.environ:
+        commands = [["ninja", "-C", str(build_dir()), *programs]]
+        if not (build_dir() / "build.ninja").exists():
+            commands.insert(0, ["cmake", "--preset", "release"])
+        for command in commands:
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                sys.exit(f"bench/run: the release build failed: {' '.join(command)}\n{(done.stdout + done.stderr)[-4000:]}")
+    missing = [name for name in programs if not (build_dir() / "bin" / name).exists()]
+    if missing:
+        sys.exit(f"bench/run: {build_dir()}/bin lacks {', '.join(missing)}: run cmake --preset release && ninja -C build/release")
+
+
+def commit() -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def measure(rows: list[Row], rounds: int, options: Options, rigs: Rigs) -> tuple[list[dict], list[str]]:
+    samples, broken = [], []
+    for row in rows:
+        for number in range(1, rounds + 1):
+            for mode in [m for m in row.modes if m in rigs.modes]:
+                if row.name in broken:
+                    continue
+                began = time.monotonic()
+                try:
+                    rig = rigs.get(row.rig)
+                    values = row.measure(rig, mode, options)
+                    rig.check_agents()
+                except (AssertionError, RuntimeError, OSError, KeyError, ValueError, CniError, WaitTimeout, subprocess.SubprocessError) as error:
+                    broken.append(row.name)
+                    say(f"{row.name}: {mode}: FAILED: {error}")
+                    continue
+                samples.append({"row": row.name, "mode": mode, "round": number, "values": values})
+                shown = ", ".join(f"{name} {figures.plain(values[name])}" for name in row.show if name in values)
+                say(f"{row.name:16}{number}/{rounds} {mode:8}{shown}  ({time.monotonic() - began:.0f} s)")
+    return samples, broken
+
+
+def main() -> int:
+    arguments = parse()
+    if arguments.list:
+        for row in ROWS:
+            print(f"{row.name:16}{row.about}")
+        return 0
+    rows = choose(arguments.only)
+    modes = tuple(mode for mode in MODES if mode in (arguments.mode or MODES))
+    rounds = arguments.rounds or (3 if arguments.quick else 5)
+    options = Options(seconds=arguments.seconds, is_quick=arguments.quick)
+    build(rows, modes)
+    # One bench at a time: two would measure each other, and their namespaces have the same names.
+    lock = open("/run/lock/culvert-bench", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("bench/run: another one is running")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(meters.congestion_control_allowed(CONGESTION_CONTROL))
+        rigs = Rigs(modes, stack)
+        try:
+            samples, broken = measure(rows, rounds, options, rigs)
+        except KeyboardInterrupt:
+            say("stopped; cleaning up")
+            return 130
+        if arguments.hold:
+            with contextlib.suppress(KeyboardInterrupt):
+                say("kept up; Ctrl-C ends it")
+                signal.pause()
+    results = {"machine": meters.machine(), "commit": commit(), "date": datetime.date.today().isoformat(), "rounds": rounds,
+               "minutes": round((time.monotonic() - began) / 60, 1), "quick": arguments.quick, "broken": broken, "samples": samples}
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(results, indent=1))
+    say("")
+    say(figures.table(figures.figures(samples), is_terminal=True))
+    say(f"\n{arguments.json}")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

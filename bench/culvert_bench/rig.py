@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rig: two nodes, and for each role (client, server, a second server on the client's node) one pod in the mesh and one beside it.
+
+Both kinds are wired by the same ptp plugin on the same nodes, so "none" and "culvert" differ in the mesh alone.
+"""
+
+import json
+import subprocess
+import time
+
+from culvert_harness import World, programs
+from culvert_harness.pod import Pod
+from culvert_harness.run import binary
+
+from . import meters
+
+IPERF_PORT, ECHO_PORT = 5201, 7002
+ROLES = {"client": "a", "server": "b", "local": "a"}
+MODES = ("none", "culvert")
+# One congestion control for every namespace: kernels differ in their default.
+CONGESTION_CONTROL = "cubic"
+SYSCTL = {"net.ipv4.tcp_congestion_control": CONGESTION_CONTROL}
+
+
+class Rig:
+    """One world with its agents."""
+
+    def __init__(self, name: str, config: dict | None = None, *, roles: tuple[str, ...] = tuple(ROLES), modes: tuple[str, ...] = MODES):
+        self.name, self.modes = name, modes
+        self.world = World(f"bench-{name}")
+        self.world.extra_config = {"log": {"level": "warn", "access": False}, **(config or {})}
+        self.roles = roles
+        self.pods: dict[tuple[str, str], Pod] = {}  # by mode and role
+
+    def __enter__(self) -> "Rig":
+        for role in self.roles:
+            self.world.declare(role, ROLES[role], namespace="bench")
+            self.world.declare(f"none-{role}", ROLES[role], namespace="bench", protocol="TCP")
+        self.world.__enter__()
+        try:
+            for node in self.world.nodes.values():
+                node.netns.sysctl(SYSCTL)
+            if "culvert" in self.modes:
+                self.world.start_agents()
+            for mode, chain, prefix in (("none", "plain", "none-"), ("culvert", "mesh", "")):
+                for role in self.roles if mode in self.modes else ():
+                    self.pods[mode, role] = self._pod(prefix + role, chain)
+        except BaseException:
+            self.world.remove()
+            raise
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        self.world.remove()
+
+    def _pod(self, name: str, chain: str) -> Pod:
+        pod = self.world.make_pod(name, chain=chain)
+        pod.netns.sysctl(SYSCTL)
+        pod.cni_add()
+        return pod
+
+    @property
+    def agents(self) -> list[int]:
+        """Process ids of the running agents."""
+        return [node.agent.pid for node in self.world.nodes.values() if node.agent.is_running()]
+
+    def pair(self, mode: str, server: str = "server") -> tuple[Pod, Pod]:
+        return self.pods[mode, "client"], self.pods[mode, server]
+
+    def check_agents(self) -> None:
+        for node in self.world.nodes.values() if "culvert" in self.modes else ():
+            if not node.agent.is_running():
+                raise RuntimeError(f"the agent of {node.name} has ended; its last lines:\n{node.agent.log()[-3000:]}")
+
+    def restart_agents(self) -> None:
+        """New processes, so that memory and pools are as after a start."""
+        for node in self.world.nodes.values():
+            node.agent.stop()
+            node.agent.start()
+
+    # Servers are started once and stay.
+    def serve_iperf(self, pod: Pod) -> None:
+        if IPERF_PORT not in pod.netns.listeners():
+            programs.iperf3_server(pod, IPERF_PORT)
+
+    def serve_echo(self, pod: Pod) -> None:
+        if ECHO_PORT not in pod.netns.listeners():
+            programs.echo_server(pod, ECHO_PORT, threads=2)
+
+    def engines(self) -> str:
+        """What the agents' records of AES-128-GCM go through, for the report."""
+        status = self.world.a.agent.ctl("status")
+        return ", ".join(f"{row['cipher']} tx {row['tx']} rx {row['rx']}" for row in status.get("engines", [])[:1])
+
+
+class Holder:
+    """Many connections that stay open: `flowtool many`, ended by the end of its input."""
+
+    def __init__(self, client: Pod, server: Pod, count: int):
+        self.count = count
+        self.process = subprocess.Popen(
+            client.netns.command([binary("flowtool"), "many", server.v4, str(ECHO_PORT), "--count", str(count), "--threads", "16",
+                                  "--hold-until-stdin-ends"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def opened(self) -> dict:
+        """The report of the opening; raises when a connection is missing."""
+        line = self.process.stdout.readline()
+        report = json.loads(line) if line else {}
+        if report.get("count") != self.count or report.get("failures"):
+            raise RuntimeError(f"of {self.count} connections not all were opened: {line.strip() or 'flowtool ended'}")
+        return report
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        rest = self.process.stdout.read()
+        self.process.wait(60)
+        if '"ok":true' not in rest:
+            raise RuntimeError(f"held connections broke: {rest.strip()}")
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+def settle(pids: list[int], limit_s: float = 5.0) -> None:
+    """Until these processes have been idle for a quarter of a second."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        before = sum(map(meters.process_cpu_s, pids))
+        time.sleep(0.25)
+        if sum(map(meters.process_cpu_s, pids)) - before < 0.002:
+            return

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows: what is measured, on which rig, and how. A row's `measure` takes one sample of one mode and gives plain numbers."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+from culvert_harness import programs
+
+from . import cni, hop, meters
+from .rig import ECHO_PORT, IPERF_PORT, MODES, Holder, Rig, settle
+
+Values = dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    seconds: float | None = None  # of one sample, where it has a length; None: the row's own
+    connections: int = 2000
+    round_trips: int = 20_000
+    is_quick: bool = False
+
+    def length(self, usual: float) -> float:
+        return self.seconds or (usual / 3 if self.is_quick else usual)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    about: str
+    measure: Callable[[Rig, str, Options], Values]
+    rig: str = "main"
+    modes: tuple[str, ...] = MODES
+    show: tuple[str, ...] = ()  # the values of the progress line
+
+
+def throughput(flows: int, server_role: str = "server"):
+    def measure(rig: Rig, mode: str, options: Options) -> Values:
+        client, server = rig.pair(mode, server_role)
+        rig.serve_iperf(server)
+        seconds = options.length(10)
+        settle(rig.agents)
+        with meters.use_of(rig.agents if mode == "culvert" else []) as use:
+            answer = programs.iperf3(client, server.v4, port=IPERF_PORT, seconds=seconds, flows=flows)
+        received = answer["end"]["sum_received"]
+        gigabytes = received["bytes"] / 1e9
+        values = {"gbit_s": received["bits_per_second"] / 1e9, "machine_s_per_gb": use.machine_s / gigabytes}
+        if mode == "culvert":
+            values["agents_s_per_gb"] = use.processes_s / gigabytes
+        return values
+    return measure
+
+
+def latency(rig: Rig, mode: str, options: Options) -> Values:
+    client, server = rig.pair(mode)
+    rig.serve_echo(server)
+    count = options.round_trips // 4 if options.is_quick else options.round_trips
+    with meters.awake_cpus() as is_awake:
+        client.flowtool("latency", server.v4, ECHO_PORT, "--size", 64, "--count", 200)
+        with meters.use_of(rig.agents if mode == "culvert" else []) as use:
+            report = client.flowtool("latency", server.v4, ECHO_PORT, "--size", 64, "--count", count)[0]
+    values = {"p50_us": report["p50"], "p99_us": report["p99"], "cpus_awake": float(is_awake)}
+    if mode == "culvert":
+        values["agents_us_per_round_trip"] = use.processes_s * 1e6 / count
+    return values
+
+
+def rate(threads: int):
+    def measure(rig: Rig, mode: str, options: Options) -> Values:
+        client, server = rig.pair(mode)
+        rig.serve_echo(server)
+        load = ("rate", server.v4, ECHO_PORT, "--threads", threads, "--seconds")
+        client.flowtool(*load, 0.5)  # fills the pool
+        with meters.use_of(rig.agents if mode == "culvert" else []) as use:
+            report = client.flowtool(*load, options.length(5))[0]
+        values = {"per_s": report["per_second"], "machine_us": use.machine_s * 1e6 / report["count"]}
+        if mode == "culvert":
+            values["per_agents_cpu_s"] = report["count"] / use.processes_s
+        return values
+    return measure
+
+
+def idle(rig: Rig, _mode: str, _options: Options) -> Values:
+    """Agents that have just started and serve their pods, but have carried nothing."""
+    rig.restart_agents()
+    settle(rig.agents)
+    time.sleep(1)
+    memories = [meters.memory_kib(pid) for pid in rig.agents]
+    return {f"{name}_mb": max(memory[key] for memory in memories) / 1024 for name, key in (("rss", "Rss"), ("pss", "Pss"))}
+
+
+def burst(rig: Rig, mode: str, options: Options) -> Values:
+    """Many connections at once, nothing pooled, held idle, then once more (the client agent now has tickets)."""
+    client, server = rig.pair(mode)
+    rig.serve_echo(server)
+    count = options.connections
+    if mode == "culvert":
+        rig.restart_agents()
+    values: Values = {}
+    for name in ("first", "second"):
+        settle(rig.agents)
+        anonymous = sum(meters.memory_kib(pid)["Anonymous"] for pid in rig.agents)
+        slab = meters.slab_kib()
+        holder = None
+        try:
+            with meters.use_of(rig.agents if mode == "culvert" else []) as use:
+                holder = Holder(client, server, count)
+                report = holder.opened()
+            settle(rig.agents)
+            time.sleep(0.5)
+            if name == "first":
+                values["slab_kib"] = (meters.slab_kib() - slab) / count
+            if mode == "culvert":
+                memory = sum(meters.memory_kib(pid)["Anonymous"] for pid in rig.agents) - anonymous
+                values |= {f"{name}_agents_ms": use.processes_s * 1e3 / count, f"{name}_open_s": report["seconds"]}
+                if name == "first":
+                    values["agents_kib"] = memory / count
+            holder.close()
+        finally:
+            if holder is not None:
+                holder.kill()
+        if mode == "none":
+            break
+        time.sleep(0.5)
+    return values
+
+
+ROWS = (
+    Row("throughput1", "iperf3, one flow", throughput(1), show=("gbit_s", "machine_s_per_gb", "agents_s_per_gb")),
+    Row("throughput16", "iperf3, 16 flows", throughput(16), show=("gbit_s", "machine_s_per_gb", "agents_s_per_gb")),
+    Row("latency", "64 B round trips on one connection, CPUs kept awake", latency, show=("p50_us", "p99_us", "agents_us_per_round_trip")),
+    Row("rate1", "connect, 1 byte each way, close; 1 thread", rate(1), show=("per_s", "machine_us", "per_agents_cpu_s")),
+    Row("rate4", "connect, 1 byte each way, close; 4 threads", rate(4), show=("per_s", "machine_us", "per_agents_cpu_s")),
+    Row("rate16", "connect, 1 byte each way, close; 16 threads", rate(16), show=("per_s", "machine_us", "per_agents_cpu_s")),
+    Row("idle", "memory of an agent that has carried nothing", idle, rig="burst", modes=("culvert",), show=("rss_mb", "pss_mb")),
+    Row("burst", "2,000 connections at once with an empty pool, then idle", burst, rig="burst",
+        show=("first_agents_ms", "second_agents_ms", "agents_kib", "slab_kib")),
+    Row("hop", "128 KiB writes: pod to agent through the capture, no TLS; none: the same over plain lo", hop.measure, rig="hop",
+        show=("gbit_s", "machine_s_per_gb")),
+    Row("cni", "CNI ADD of culvert-cni, agent idle", cni.measure, modes=("culvert",), show=("p50_ms", "p99_ms", "main_plugin_p50_ms")),
+    Row("same-node", "iperf3, one flow, both pods on one node", throughput(1, "local"),
+        show=("gbit_s", "machine_s_per_gb", "agents_s_per_gb")),
+    Row("engine-evp", "iperf3, one flow, records forced to OpenSSL's EVP", throughput(1), rig="user-evp",
+        show=("gbit_s", "machine_s_per_gb", "agents_s_per_gb")),
+    Row("engine-ipsec-mb", "iperf3, one flow, records forced to intel-ipsec-mb", throughput(1), rig="user-ipsec-mb",
+        show=("gbit_s", "machine_s_per_gb", "agents_s_per_gb")),
+    Row("engine-kernel", "iperf3, one flow, records forced to the kernel", throughput(1), rig="kernel",
+        show=("gbit_s", "machine_s_per_gb", "agents_s_per_gb")),
+)
+
+# The agents' configuration of each rig, and the roles it has pods for.
+RIGS: dict[str, dict] = {
+    "main": {},
+    # No tunnel is kept, so that every connection of a burst needs one.
+    "burst": {"config": {"tunnel": {"pool": {"max_idle_per_peer": 0}}}, "roles": ("client", "server")},
+    "hop": {"roles": ("client",), "agents": False},
+    **{engine: {"config": {"records": {"tx": engine, "rx": engine}}, "roles": ("client", "server")}
+       for engine in ("user-evp", "user-ipsec-mb", "kernel")},
+}
