@@ -37,9 +37,10 @@ class Credentials {
   [[nodiscard]] const std::string& chain_pem() const noexcept { return chain_pem_; }
   [[nodiscard]] const std::string& roots_pem() const noexcept { return roots_pem_; }
 
+  struct Contexts;  // SSL_CTX for each role, made once; credential_contexts.hpp, for handshakes only
+  [[nodiscard]] const Contexts& contexts() const noexcept { return *contexts_; }
+
  private:
-  friend class Handshake;  // the only reader of the OpenSSL contexts
-  struct Contexts;         // SSL_CTX for each role, made once
   Credentials(CertificateInfo info, std::string chain_pem, std::string roots_pem, std::unique_ptr<Contexts> contexts);
 
   CertificateInfo info_;

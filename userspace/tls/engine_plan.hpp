@@ -29,6 +29,13 @@ struct EngineSupport {
   std::string ulp_detail;     // "kernel module tls is not loaded: modprobe tls", ...
 };
 
+// Records under one key: our own KeyUpdate comes at `rekey`; at `hard` a direction that cannot rekey stops (RFC 8446 section
+// 5.5 allows 2^24.5 for AES-GCM). Smaller in tests.
+struct KeyLimits {
+  std::uint32_t rekey = std::uint32_t{1} << 23U;
+  std::uint32_t hard = std::uint32_t{1} << 24U;
+};
+
 // What one connection follows; small, copied into each.
 struct EnginePlan {
   std::array<Engine, 3> tx{};  // by Cipher
@@ -36,6 +43,7 @@ struct EnginePlan {
   Engine user = Engine::UserEvp;
   bool kernel_rekey = false;   // second setsockopt works
   bool attach_ulp = false;     // any direction of any cipher is Kernel
+  KeyLimits limits;
 };
 
 // Sends real records over a loopback pair in the calling thread's namespace; takes some milliseconds, never fails.

@@ -78,8 +78,16 @@ class HandshakeSocket {
   // Frees the SSL object, derives and installs the record keys, carries over bytes read ahead.
   [[nodiscard]] std::optional<TunnelSocket> into_tunnel(IoContext& context);
 
+  struct State;  // handshake_state.hpp
+
  private:
-  struct State;
+  [[nodiscard]] static Result<HandshakeSocket> make(UniqueFd fd, std::shared_ptr<const Credentials> credentials,
+                                                    std::span<const Alpn> alpn, const EnginePlan& plan, bool is_client);
+  [[nodiscard]] Step run();
+  [[nodiscard]] bool start();
+  [[nodiscard]] bool finish();
+  void refuse();
+
   std::unique_ptr<State> state_;
 };
 
