@@ -159,12 +159,12 @@ Action ServerSession::on_close_notify() noexcept {
 Action ServerSession::on_truncated() noexcept { return on_close_notify(); }
 
 void ServerSession::sent_accept() noexcept {
-  CV_ASSERT(state_ == State::Connecting);
+  CV_ASSERT(may_answer());
   state_ = State::Open;
 }
 
 void ServerSession::sent_refuse() noexcept {
-  CV_ASSERT(state_ == State::Connecting);
+  CV_ASSERT(may_answer());
   state_ = State::Discarding;
   if (has_received_end_) become_idle();
 }

@@ -63,6 +63,8 @@ class ClientSession {
   [[nodiscard]] bool may_send_end() const noexcept { return may_send_data() || state_ == State::Refused; }
   // An exchange is live, so that giving up needs RESET.
   [[nodiscard]] bool may_send_reset() const noexcept { return state_ == State::Opening || state_ == State::Open; }
+  // close_notify may be the next that is sent: nothing is live.
+  [[nodiscard]] bool may_close() const noexcept { return !may_send_reset(); }
   [[nodiscard]] bool is_idle() const noexcept { return state_ == State::Idle; }
   [[nodiscard]] bool is_closed() const noexcept { return state_ == State::Closed; }
   // OPEN may be sent now. The caller adds its own limits (records sealed, age).
@@ -107,10 +109,14 @@ class ServerSession {
   void sent_go_away() noexcept;
   void sent_close_notify() noexcept;
 
+  // ACCEPT or REFUSE is due.
+  [[nodiscard]] bool may_answer() const noexcept { return state_ == State::Connecting; }
   [[nodiscard]] bool may_send_data() const noexcept { return state_ == State::Open && !has_sent_end_; }
   [[nodiscard]] bool may_send_end() const noexcept { return may_send_data(); }
   // Not while connecting: REFUSE says it there, and so a client knows that RESET before ACCEPT is not about its OPEN.
   [[nodiscard]] bool may_send_reset() const noexcept { return state_ == State::Open || state_ == State::Discarding; }
+  // close_notify may be the next that is sent: the client is owed nothing.
+  [[nodiscard]] bool may_close() const noexcept { return state_ == State::Idle || state_ == State::Closed; }
   [[nodiscard]] bool is_idle() const noexcept { return state_ == State::Idle; }
   [[nodiscard]] bool is_closed() const noexcept { return state_ == State::Closed; }
   // The tunnel may wait for another OPEN.
