@@ -73,7 +73,7 @@ void FileSource::read_file(bool is_asked_for) {
   }
   if (waiting != restart_keys_) {
     restart_keys_ = std::move(waiting);
-    callbacks_.restart_needed(restart_keys_);
+    if (!restart_keys_.empty()) callbacks_.restart_needed(restart_keys_);
   }
 }
 

@@ -24,7 +24,7 @@ class FileSource {
     std::function<void(const Config&, std::shared_ptr<const state::Snapshot>)> changed;
     // The file cannot be read or is wrong; what was in force stays. Called once for each state of the file, and for each `reload`.
     std::function<void(const Error&)> failed;
-    // Keys whose new value waits for a restart. Called when that set has changed.
+    // Keys whose new value waits for a restart; never empty. Called when that set has changed.
     std::function<void(const std::vector<std::string>&)> restart_needed;
   };
 

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+// Issue, renewal, retries and expiry of certificates under a clock that the test moves.
+#include "control/certificate_manager.hpp"
+
+#include <filesystem>
+
+#include <catch2/catch.hpp>
+
+#include "test_credentials.hpp"
+#include "tls/embedded_ca.hpp"
+
+namespace culvert::control {
+namespace {
+
+constexpr std::int64_t kStartMs = 1'700'000'000'000;
+constexpr std::int64_t kSecond = 1'000;
+constexpr std::int64_t kHour = 3'600 * kSecond;
+
+class FakeScheduler final : public Scheduler {
+ public:
+  std::int64_t wall_ms() const override { return wall_ms_; }
+  TimerId after_ms(std::uint64_t delay_ms, std::function<void()> callback) override {
+    timers_.emplace(next_id_, Timer{mono_ms_ + static_cast<std::int64_t>(delay_ms), std::move(callback)});
+    return next_id_++;
+  }
+  void cancel(TimerId id) noexcept override { timers_.erase(id); }
+  double random() override { return random_value; }
+
+  // Time passes; timers fire in their order, each at its moment.
+  void advance(std::int64_t ms) {
+    const std::int64_t end_ms = mono_ms_ + ms;
+    while (true) {
+      auto next = timers_.end();
+      for (auto timer = timers_.begin(); timer != timers_.end(); ++timer) {
+        if (timer->second.at_ms <= end_ms && (next == timers_.end() || timer->second.at_ms < next->second.at_ms)) next = timer;
+      }
+      if (next == timers_.end()) break;
+      pass(next->second.at_ms - mono_ms_);
+      const std::function<void()> callback = std::move(next->second.callback);
+      timers_.erase(next);
+      callback();
+    }
+    pass(end_ms - mono_ms_);
+  }
+  // Somebody sets the clock.
+  void jump_wall(std::int64_t ms) { wall_ms_ += ms; }
+  [[nodiscard]] std::size_t timers() const { return timers_.size(); }
+
+  double random_value = 0.5;
+
+ private:
+  struct Timer {
+    std::int64_t at_ms;
+    std::function<void()> callback;
+  };
+  void pass(std::int64_t ms) {
+    mono_ms_ += ms;
+    wall_ms_ += ms;
+  }
+  std::int64_t mono_ms_ = 0;
+  std::int64_t wall_ms_ = kStartMs;
+  TimerId next_id_ = 1;
+  std::map<TimerId, Timer> timers_;
+};
+
+// Answers at once, or keeps the replies for the test to give.
+class FakeSource final : public CertificateSource {
+ public:
+  explicit FakeSource(const Scheduler& clock) : clock_(clock) {}
+
+  void request(const SpiffeId& identity, Reply reply) override {
+    ++requests;
+    if (is_slow) {
+      waiting.emplace_back(identity, std::move(reply));
+    } else {
+      reply(answer(identity));
+    }
+  }
+  Result<std::shared_ptr<const tls::Credentials>> answer(const SpiffeId& identity) const {
+    if (!error.empty()) return fail(ErrorCode::Unavailable, "{}", error);
+    const std::int64_t now_s = clock_.wall_ms() / kSecond;
+    return test::make_credentials(identity, now_s - 120, now_s + lifetime_s);
+  }
+
+  std::int64_t lifetime_s = 24 * 3'600;
+  std::string error;
+  bool is_slow = false;
+  int requests = 0;
+  std::vector<std::pair<SpiffeId, Reply>> waiting;
+
+ private:
+  const Scheduler& clock_;
+};
+
+struct World {
+  FakeScheduler clock;
+  FakeSource source{clock};
+  std::vector<std::shared_ptr<const tls::Credentials>> changes;
+  std::vector<std::string> failures;
+  std::unique_ptr<CertificateManager> manager = std::make_unique<CertificateManager>(
+      source, clock, [this](const SpiffeId&, auto credentials) { changes.push_back(std::move(credentials)); },
+      [this](const SpiffeId&, const Error& error) { failures.push_back(error.message()); });
+  SpiffeId cart = SpiffeId::make("cluster.local", "shop", "cart").value();
+
+  CertificateStatus status() {
+    const auto rows = manager->certificates();
+    REQUIRE(rows.size() == 1);
+    return rows.front();
+  }
+};
+
+TEST_CASE("the first pod of an identity gets a certificate, the second shares it") {
+  World world;
+  world.manager->hold(world.cart);
+  const auto first = world.manager->current(world.cart);
+  REQUIRE(first != nullptr);
+  CHECK(world.changes == std::vector{first});
+  world.manager->hold(world.cart);
+  CHECK(world.manager->current(world.cart) == first);
+  CHECK(world.source.requests == 1);
+  const CertificateStatus status = world.status();
+  CHECK(to_string(status) == "available");
+  CHECK(status.identity == world.cart);
+  CHECK(status.serial_decimal == first->info().serial_decimal);
+  CHECK(status.not_after_s == kStartMs / kSecond + 24 * 3'600);
+  CHECK(status.rotates_at_s == kStartMs / kSecond + 12 * 3'600);
+}
+
+TEST_CASE("an identity is forgotten when its last pod has gone") {
+  World world;
+  world.manager->hold(world.cart);
+  world.manager->hold(world.cart);
+  world.manager->release(world.cart);
+  CHECK(world.manager->current(world.cart) != nullptr);
+  world.manager->release(world.cart);
+  CHECK(world.manager->current(world.cart) == nullptr);
+  CHECK(world.manager->certificates().empty());
+  CHECK(world.clock.timers() == 0);
+  world.manager->release(world.cart);
+  world.clock.advance(48 * kHour);
+  CHECK(world.source.requests == 1);
+}
+
+TEST_CASE("a certificate is replaced at half its life") {
+  World world;
+  world.manager->hold(world.cart);
+  const auto first = world.manager->current(world.cart);
+  world.clock.advance(12 * kHour - kSecond);
+  CHECK(world.manager->current(world.cart) == first);
+  world.clock.advance(2 * kSecond);
+  REQUIRE(world.changes.size() == 2);
+  CHECK(world.changes[1] != first);
+  CHECK(world.manager->current(world.cart) == world.changes[1]);
+  world.clock.advance(24 * kHour);
+  CHECK(world.changes.size() == 4);
+}
+
+TEST_CASE("jitter moves the renewal by a tenth at most, both ways") {
+  const double random = GENERATE(0.0, 0.25, 0.999);
+  World world;
+  world.clock.random_value = random;
+  world.manager->hold(world.cart);
+  const std::int64_t half_s = 12 * 3'600;
+  const std::int64_t after_s = world.status().rotates_at_s - kStartMs / kSecond;
+  CHECK(after_s >= half_s * 9 / 10);
+  CHECK(after_s <= half_s * 11 / 10);
+  CHECK((after_s != half_s));
+}
+
+TEST_CASE("while renewal fails the old certificate serves until it expires, then there is none") {
+  World world;
+  world.manager->hold(world.cart);
+  const auto first = world.manager->current(world.cart);
+  world.source.error = "the CA is away";
+  world.clock.advance(24 * kHour - kSecond);
+  CHECK(world.manager->current(world.cart) == first);
+  CHECK(world.status().state == CertificateStatus::State::Available);
+  CHECK(world.status().error == "the CA is away");
+  CHECK(world.changes.size() == 1);
+  world.clock.advance(2 * kSecond);
+  CHECK(world.manager->current(world.cart) == nullptr);
+  REQUIRE(world.changes.size() == 2);
+  CHECK(world.changes[1] == nullptr);
+  CHECK(to_string(world.status()) == "unavailable: the CA is away");
+  CHECK(world.status().serial_decimal.empty());
+
+  world.source.error.clear();
+  world.clock.advance(2 * static_cast<std::int64_t>(CertificateManager::kRetryMsMax));
+  CHECK(world.manager->current(world.cart) != nullptr);
+  CHECK(to_string(world.status()) == "available");
+  CHECK(world.status().error.empty());
+}
+
+TEST_CASE("the same failure is reported once, another one again") {
+  World world;
+  world.source.error = "the disk is full";
+  world.manager->hold(world.cart);
+  CHECK(to_string(world.status()) == "unavailable: the disk is full");
+  CHECK(world.changes.empty());
+  world.clock.advance(kHour);
+  CHECK(world.failures == std::vector<std::string>{"the disk is full"});
+  world.source.error = "the disk is read-only";
+  world.clock.advance(kHour);
+  CHECK(world.failures.size() == 2);
+}
+
+TEST_CASE("pauses between attempts double up to a minute") {
+  World world;
+  world.source.error = "no";
+  world.manager->hold(world.cart);
+  std::vector<int> requests;
+  for (const std::int64_t pause_s : {1, 2, 4, 8, 16, 32, 60, 60}) {
+    world.clock.advance(pause_s * kSecond);
+    requests.push_back(world.source.requests);
+  }
+  CHECK(requests == std::vector<int>{2, 3, 4, 5, 6, 7, 8, 9});
+}
+
+TEST_CASE("after a success the pauses begin anew") {
+  World world;
+  world.source.error = "no";
+  world.manager->hold(world.cart);
+  world.clock.advance(kHour);
+  world.source.error.clear();
+  world.clock.advance(60 * kSecond);
+  REQUIRE(world.manager->current(world.cart) != nullptr);
+  world.source.error = "no";
+  const int before = world.source.requests;
+  world.clock.advance(12 * kHour);  // fails once
+  REQUIRE(world.source.requests > before);
+  const int at_failure = world.source.requests;
+  world.clock.advance(kSecond + 1);
+  CHECK(world.source.requests >= at_failure);
+}
+
+TEST_CASE("an answer that comes late is taken; one for a released identity is not") {
+  World world;
+  world.source.is_slow = true;
+  world.manager->hold(world.cart);
+  CHECK(world.manager->current(world.cart) == nullptr);
+  CHECK(to_string(world.status()) == "initializing");
+  world.clock.advance(kHour);
+  CHECK(world.source.requests == 1);
+  world.manager->release(world.cart);
+  world.manager->hold(world.cart);
+  REQUIRE(world.source.waiting.size() == 2);
+  world.source.waiting[0].second(world.source.answer(world.cart));
+  CHECK(world.manager->current(world.cart) == nullptr);
+  world.source.waiting[1].second(world.source.answer(world.cart));
+  CHECK(world.manager->current(world.cart) != nullptr);
+  CHECK(world.changes.size() == 1);
+}
+
+TEST_CASE("an answer after the manager has gone touches nothing") {
+  World world;
+  world.source.is_slow = true;
+  world.manager->hold(world.cart);
+  world.manager.reset();
+  CHECK(world.clock.timers() == 0);
+  world.source.waiting[0].second(world.source.answer(world.cart));
+  CHECK(world.changes.empty());
+}
+
+TEST_CASE("a certificate that comes expired is a failure, not a certificate") {
+  World world;
+  world.source.lifetime_s = -1;
+  world.manager->hold(world.cart);
+  CHECK(world.manager->current(world.cart) == nullptr);
+  REQUIRE(world.failures.size() == 1);
+  CHECK_THAT(world.failures[0], Catch::Contains("clock"));
+}
+
+TEST_CASE("a wall clock that jumps ahead is noticed within a minute") {
+  World world;
+  world.manager->hold(world.cart);
+  world.clock.jump_wall(30 * kHour);
+  CHECK(world.manager->current(world.cart) == nullptr);
+  world.clock.advance(60 * kSecond);
+  CHECK(world.manager->current(world.cart) != nullptr);
+  CHECK(world.source.requests == 2);
+}
+
+TEST_CASE("a wall clock that jumps back before the certificate's beginning gets a new one") {
+  World world;
+  world.manager->hold(world.cart);
+  world.clock.jump_wall(-30 * kHour);
+  world.clock.advance(60 * kSecond);
+  CHECK(world.source.requests == 2);
+  REQUIRE(world.manager->current(world.cart) != nullptr);
+  CHECK(world.manager->current(world.cart)->info().not_before_s * kSecond <= world.clock.wall_ms());
+}
+
+TEST_CASE("two identities are renewed each at its own time") {
+  World world;
+  const SpiffeId pay = SpiffeId::make("cluster.local", "shop", "pay").value();
+  world.manager->hold(world.cart);
+  world.clock.advance(6 * kHour);
+  world.manager->hold(pay);
+  CHECK(world.manager->certificates().size() == 2);
+  world.clock.advance(6 * kHour + kSecond);
+  CHECK(world.source.requests == 3);
+  world.clock.advance(6 * kHour);
+  CHECK(world.source.requests == 4);
+}
+
+TEST_CASE("the embedded CA issues what the manager asks for") {
+  const std::filesystem::path directory =
+      std::filesystem::temp_directory_path() / fmt::format("culvert-ca-{}", ::getpid());
+  std::filesystem::remove_all(directory);
+  const auto ca = tls::EmbeddedCa::open_or_create(directory.string());
+  REQUIRE(ca);
+  EmbeddedCaSource source(**ca, 3'600'000);
+  const SpiffeId cart = SpiffeId::make("cluster.local", "shop", "cart").value();
+  std::shared_ptr<const tls::Credentials> issued;
+  source.request(cart, [&issued](auto answer) { issued = std::move(answer).value(); });
+  REQUIRE(issued != nullptr);
+  CHECK(issued->identity() == cart);
+  std::filesystem::remove_all(directory);
+}
+
+}  // namespace
+}  // namespace culvert::control
