@@ -6,6 +6,8 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
+#include <pthread.h>
 #include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -97,14 +99,78 @@ Result<void> Agent::open_parts() {
 
   options_ = proxy_options();
   workers_ = CV_TRY(WorkerSet::start(config_.workers, options_, datapath_->socket_marker(), *log_, *queue_));
-  certificates_ = make_certificate_manager();
+  open_certificates();
   pods_ = std::make_unique<PodManager>(PodManager::Parts{&config_, reactor_.get(), enroller_.get(), certificates_.get(),
                                                          workers_.get(), log_.get()});
   if (auto loaded = open_source(); !loaded) return loaded;
+  pods_->on_change([this] { publish_local_workloads(); });
   pods_->adopt();
-  pods_->join_configured();
   tend();
   return {};
+}
+
+void Agent::open_certificates() {
+  scheduler_ = std::make_unique<control::ReactorScheduler>(*reactor_);
+  certificate_source_ = std::make_unique<control::EmbeddedCaSource>(*ca_, config_.identity.embedded.lifetime_ms);
+  certificates_ = std::make_unique<control::CertificateManager>(
+      *certificate_source_, *scheduler_,
+      [this](const SpiffeId& identity, std::shared_ptr<const tls::Credentials> credentials) {
+        // The first one arrives inside `hold`, before the pod is with the workers.
+        if (pods_ != nullptr) pods_->credentials_changed(identity, std::move(credentials));
+      },
+      [this](const SpiffeId& identity, const Error& error) {
+        log_->error("no new certificate for {}: {}", identity.to_string(), error.message());
+      });
+}
+
+Result<void> Agent::open_source() {
+  control::FileSource::Callbacks callbacks;
+  callbacks.changed = [this](const control::Config& config, std::shared_ptr<const state::Snapshot> snapshot) {
+    config_changed(config, std::move(snapshot));
+  };
+  callbacks.failed = [this](const Error& error) {
+    log_->error("the configuration was not taken over; the one in force stays: {}", error.message());
+  };
+  callbacks.restart_needed = [this](const std::vector<std::string>& keys) {
+    log_->warn("changed keys that wait for a restart: {}", fmt::join(keys, ", "));
+  };
+  source_ = CV_TRY(control::FileSource::open(*reactor_, config_path_, config_, std::move(callbacks)));
+  return {};
+}
+
+void Agent::config_changed(const control::Config& config, std::shared_ptr<const state::Snapshot> snapshot) {
+  config_ = config;
+  snapshot_ = std::move(snapshot);
+  log_->set_level(config_.log.level);
+  certificate_source_->set_lifetime_ms(config_.identity.embedded.lifetime_ms);
+  static_cast<void>(workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetSnapshot{snapshot_}; }));
+  if (phase_ != Phase::Ready) return;
+  log_->info("configuration in force: version {}, {} workloads", snapshot_->version(), snapshot_->workloads().size());
+  publish_mesh_file();
+  pods_->join_configured();
+}
+
+// Pods that joined here are workloads of the mesh whether or not the file lists them.
+void Agent::publish_local_workloads() {
+  std::vector<state::Workload> local;
+  for (const admin::Pod& pod : pods_->list()) {
+    if (pod.state != "joined") continue;
+    auto identity = SpiffeId::make(config_.trust_domain, pod.namespace_name, pod.service_account);
+    if (!identity) continue;
+    state::Workload workload;
+    workload.uid = pod.namespace_name + "/" + pod.name;
+    workload.name = pod.name;
+    workload.namespace_name = pod.namespace_name;
+    workload.identity = std::move(*identity);
+    workload.node = config_.node_name;
+    workload.network = config_.network;
+    workload.cluster = config_.cluster;
+    workload.canonical_name = pod.name;
+    workload.canonical_revision = "latest";
+    workload.addresses = pod.addresses;
+    local.push_back(std::move(workload));
+  }
+  source_->set_local_workloads(std::move(local));
 }
 
 Result<void> Agent::open_sockets() {
@@ -157,7 +223,8 @@ Result<void> Agent::watch_signals() {
 
 void Agent::on_signal(int signal) {
   if (signal == SIGHUP) {
-    reload();
+    log_->info("SIGHUP: reading the configuration again");
+    source_->reload();
   } else if (phase_ == Phase::Draining) {
     log_->warn("a second signal: ending now");
     reactor_->stop();

@@ -15,8 +15,10 @@
 #include "app/worker_set.hpp"
 #include "base/unique_fd.hpp"
 #include "control/certificate_manager.hpp"
+#include "control/certificate_source.hpp"
 #include "control/config.hpp"
 #include "control/file_source.hpp"
+#include "control/scheduler.hpp"
 #include "core/reactor.hpp"
 #include "datapath/datapath.hpp"
 #include "enroll/cni_server.hpp"
@@ -59,7 +61,10 @@ class Agent final : public admin::Provider {
   [[nodiscard]] Result<void> open_sockets();
   [[nodiscard]] Result<void> watch_signals();
   [[nodiscard]] proxy::Options proxy_options() const;
+  [[nodiscard]] Result<void> open_source();
+  void open_certificates();
   void on_signal(int signal);
+  void publish_local_workloads();
   void config_changed(const control::Config& config, std::shared_ptr<const state::Snapshot> snapshot);
   void publish_mesh_file();
   void begin_drain();
@@ -83,6 +88,8 @@ class Agent final : public admin::Provider {
   std::unique_ptr<datapath::Datapath> datapath_;
   std::unique_ptr<enroll::Enroller> enroller_;
   std::unique_ptr<tls::EmbeddedCa> ca_;
+  std::unique_ptr<control::ReactorScheduler> scheduler_;
+  std::unique_ptr<control::EmbeddedCaSource> certificate_source_;
   std::unique_ptr<control::CertificateManager> certificates_;
   std::unique_ptr<WorkerSet> workers_;
   std::unique_ptr<PodManager> pods_;

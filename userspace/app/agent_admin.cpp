@@ -70,6 +70,15 @@ std::vector<admin::Workload> Agent::workloads() const {
   return rows;
 }
 
+std::vector<admin::Certificate> Agent::certificates() const {
+  std::vector<admin::Certificate> rows;
+  for (const control::CertificateStatus& status : certificates_->certificates()) {
+    rows.push_back({status.identity.to_string(), control::to_string(status), status.serial_decimal, status.not_before_s,
+                    status.not_after_s, status.rotates_at_s});
+  }
+  return rows;
+}
+
 std::vector<telemetry::PodCounters> Agent::drops() const {
   std::vector<telemetry::PodCounters> rows;
   for (const admin::Pod& pod : pods_->list()) {

@@ -62,6 +62,7 @@ Result<void> PodManager::serve(enroll::Pod pod) {
     return fail(ErrorCode::ResourceExhausted, "the workers cannot take pod {}: out of descriptors or stuck", pod.spec.id);
   }
   joined_[pod.spec.id] = Joined{identity, pod.slot, false};
+  changed();
   return {};
 }
 
@@ -108,6 +109,7 @@ void PodManager::finish_leave(const std::string& id, std::uint32_t slot) {
   }
   parts_.certificates->release(place->second.identity);
   joined_.erase(place);
+  changed();
 }
 
 Result<void> PodManager::gc(const std::string& network, const std::vector<std::string>& valid_ids) {

@@ -49,6 +49,8 @@ class PodManager final : public enroll::PodService {
   void tend();
   // A certificate of `identity` is there or was renewed.
   void credentials_changed(const SpiffeId& identity, std::shared_ptr<const tls::Credentials> credentials);
+  // Called whenever the set of joined pods has changed.
+  void on_change(std::function<void()> changed) { changed_ = std::move(changed); }
   void set_ready() noexcept { is_ready_ = true; }
   void set_draining() noexcept { is_draining_ = true; }
 
@@ -66,10 +68,14 @@ class PodManager final : public enroll::PodService {
   [[nodiscard]] Result<void> serve(enroll::Pod pod);
   void add_exclusions(enroll::PodSpec& spec, const control::Exclusions& exclusions) const;
   void finish_leave(const std::string& id, std::uint32_t slot);
+  void changed() const {
+    if (changed_) changed_();
+  }
 
   Parts parts_;
   std::unordered_map<std::string, Joined> joined_;
   std::unordered_map<std::string, std::string> failed_;  // id -> why
+  std::function<void()> changed_;
   bool is_ready_ = false;
   bool is_draining_ = false;
 };

@@ -133,6 +133,10 @@ void Relay::plain_to_tunnel(Flow& flow, Tunnel& tunnel) {
       state_.defer(flow);
       return;
     }
+    if (tunnel.socket.can_splice() && side.read_shift == kReadShiftMax) {
+      splice_to_tunnel(flow, tunnel);
+      continue;
+    }
     const ByteView data = read_some(side);
     if (data.empty()) continue;
     count(flow, !flow.is_inbound(), data.size());
@@ -142,6 +146,37 @@ void Relay::plain_to_tunnel(Flow& flow, Tunnel& tunnel) {
   if (side.is_at_eof && flow.spill.empty() && !flow.is_end_sent && !tunnel.must_close) {
     flow.is_end_sent = true;
     state_.tunnel_engine->send_end(tunnel);
+  }
+}
+
+// Kernel records and a flow that fills large reads: the bytes need not come through user space.
+void Relay::splice_to_tunnel(Flow& flow, Tunnel& tunnel) {
+  constexpr std::size_t kSpliceBytesMax = std::size_t{1} << 20U;
+  Side& side = flow.plain();
+  const tls::IoResult result = tunnel.socket.splice_from(state_.io, side.fd.get(), kSpliceBytesMax);
+  count(flow, !flow.is_inbound(), result.bytes);
+  state_.counters.splice_bytes.add(result.bytes);
+  switch (result.status) {
+    case tls::IoStatus::Ok: break;
+    case tls::IoStatus::WouldBlock:
+      if (tunnel.socket.wants_write()) break;
+      // The application has no more for now: its next bytes may be few.
+      side.is_readable = false;
+      side.read_shift = kReadShiftMin;
+      if (side.has_hangup) side.is_readable = true;
+      break;
+    case tls::IoStatus::Eof:
+      side.is_at_eof = true;
+      side.is_readable = false;
+      break;
+    case tls::IoStatus::Truncated:
+    case tls::IoStatus::Error:
+      if (result.failure == tls::IoFailure::System && result.sys_errno == ECONNRESET && !tunnel.socket.wants_write()) {
+        side.has_failed = true;
+      } else {
+        tunnel.must_close = true;
+      }
+      break;
   }
 }
 

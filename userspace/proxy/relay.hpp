@@ -29,6 +29,7 @@ class Relay {
   static constexpr unsigned kReadsPerTurn = 8;
 
   void flush(Side& side);
+  void splice_to_tunnel(Flow& flow, Tunnel& tunnel);
   void plain_to_tunnel(Flow& flow, Tunnel& tunnel);
   void copy(Flow& flow, Side& from, Side& to, bool is_client_to_server);
   // Reads once into the scratch buffer; empty when nothing came (flags say why).

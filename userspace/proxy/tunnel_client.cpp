@@ -142,6 +142,8 @@ void Tunnels::become_idle(Tunnel& tunnel) {
     return;
   }
   tunnel.is_pooled = true;
+  // The last flight of the handshake may wait for company that does not come.
+  if (tunnel.socket.wants_write()) static_cast<void>(tunnel.socket.flush(state_.io));
   state_.counters.tunnels_idle.set(state_.pool.idle_total());
   state_.set_deadline(tunnel, state_.options.pool_idle_timeout_ms);
 }

@@ -44,6 +44,7 @@ void Tunnels::on_event(SlabHandle handle, std::uint32_t events) {
     case TunnelState::Ready: break;
   }
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) tunnel->is_readable = true;
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) tunnel->socket.note_hangup();
   if ((events & EPOLLOUT) != 0 && tunnel->socket.wants_write()) {
     const tls::IoResult result = tunnel->socket.flush(state_.io);
     if (result.status == tls::IoStatus::Error) {

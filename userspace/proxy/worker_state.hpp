@@ -25,7 +25,6 @@
 #include "telemetry/counters.hpp"
 #include "telemetry/log.hpp"
 #include "tls/io_context.hpp"
-#include "tls/resumption.hpp"
 
 namespace culvert::proxy {
 
