@@ -101,8 +101,13 @@ Result<std::vector<PodListeners>> Enroller::State::bring_up(JoinedPod& pod, bool
 }
 
 Result<void> Enroller::State::tear_down(const PodRecord& record, int netns_fd) {
-  // The record goes last: while hooks may be left, a restarted agent must find it and try again.
-  CV_TRY(datapath.detach_pod(record.slot, netns_fd, home.get()));
+  if (auto detached = datapath.detach_pod(record.slot, netns_fd, home.get()); !detached) {
+    // Hooks may be left: the slot is no other pod's until they are gone, and a restarted agent finishes the leave.
+    PodRecord leaving = record;
+    leaving.is_leaving = true;
+    [[maybe_unused]] const auto written = dir.write(leaving);
+    return detached;
+  }
   datapath.release_slot(record.slot);
   dir.remove_tombstone(record.spec.id);
   return with_context(dir.remove(record.spec.id), "the hooks are gone, the record is not; remove it by hand");
