@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "app/memory_trim.hpp"
 #include "app/privileges.hpp"
 #include "base/clock.hpp"
 #include "core/netns.hpp"
@@ -249,7 +250,10 @@ void Agent::begin_drain() {
       });
 }
 
-void Agent::run() { reactor_->run(); }
+void Agent::run() {
+  reactor_->after_ms(kTendIntervalMs, [] { release_startup_pages(); });
+  reactor_->run();
+}
 
 void Agent::tend() {
   pods_->tend();
