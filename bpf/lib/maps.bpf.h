@@ -102,6 +102,17 @@ struct {
   __type(value, struct cv_pod_counters);
 } cv_counters __weak SEC(".maps");
 
+/*
+ * CV_PROGRAM_* -> program. Written by the agent at start: one update gives every pod the new agent's program at once. Read by the
+ * tail call of tc egress. Pinned, because the kernel empties a program array that no process and no pin holds.
+ */
+struct {
+  __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+  __uint(max_entries, CV_PROGRAMS);
+  __type(key, __u32);
+  __type(value, __u32);
+} cv_programs __weak SEC(".maps");
+
 /* 0 -> cv_abi_record. Written by the agent that made the maps, read by the one that finds them. No program reads it. */
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);

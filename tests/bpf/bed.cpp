@@ -83,7 +83,7 @@ void Bed::open_listeners() {
     const auto address = at(loopback, port);
     auto fd = listener(pod.get(), address, true);
     if (const int error = agent->socket_marker().mark_agent(fd.get()); error != 0)
-      throw std::runtime_error("cannot mark a listener");
+      throw std::runtime_error("cannot mark a listener: " + std::string(std::strerror(error)));
     must(agent->set_listener(plan.slot, role, address.address.family(), fd.get()));
     return fd;
   };

@@ -107,11 +107,17 @@ Result<BpfObject> BpfObject::load(const PinPlan& pins, const Settings& settings)
                   .excl_cidrs = bpf_map__fd(maps.cv_excl_cidrs),
                   .listeners = bpf_map__fd(maps.cv_listeners),
                   .counters = bpf_map__fd(maps.cv_counters),
+                  .programs = bpf_map__fd(maps.cv_programs),
                   .abi = bpf_map__fd(maps.cv_abi),
                   .pod_undo = bpf_map__fd(maps.cv_pod_undo)};
   const __u32 key = 0;
   if (bpf_map_update_elem(object.maps_.abi, &key, &settings.abi, BPF_ANY) != 0)
     return fail_errno(errno, "cannot write the ABI version");
+  // From here on the pods of an earlier agent run this agent's program.
+  const __u32 index = CV_PROGRAM_EGRESS;
+  const int egress = object.program_fd(Program::Egress);
+  if (bpf_map_update_elem(object.maps_.programs, &index, &egress, BPF_ANY) != 0)
+    return fail_errno(errno, "cannot put the egress program in place");
   return object;
 }
 
@@ -121,6 +127,7 @@ const bpf_program* BpfObject::program(Program which) const {
     case Program::Connect4: return programs.cv_connect4;
     case Program::Connect6: return programs.cv_connect6;
     case Program::Sockops: return programs.cv_sockops;
+    case Program::Egress: return programs.cv_egress_all;
     case Program::PodLookup: return programs.cv_pod_lookup;
     case Program::PodEgress: return programs.cv_pod_egress;
   }

@@ -19,7 +19,7 @@ struct cv_datapath;
 namespace culvert::datapath {
 
 // The programs of the object. The last two are templates: each pod gets its own copy.
-enum class Program : std::uint8_t { Connect4, Connect6, Sockops, PodLookup, PodEgress };
+enum class Program : std::uint8_t { Connect4, Connect6, Sockops, Egress, PodLookup, PodEgress };
 
 // The maps that the agent reads or writes, by descriptor.
 struct MapFds {
@@ -31,6 +31,7 @@ struct MapFds {
   int excl_cidrs = -1;
   int listeners = -1;
   int counters = -1;
+  int programs = -1;
   int abi = -1;
   int pod_undo = -1;
 };

@@ -31,7 +31,8 @@
   X(DROP_TRUNCATED, "drop_truncated", 1, "TCP packets too short for their headers")                                    \
   X(DROP_EXTENSIONS, "drop_extension_headers", 1, "IPv6 packets with more extension headers than are looked at")       \
   X(DROP_VLAN, "drop_vlan", 1, "Frames with a VLAN tag of the pod's own making")                                       \
-  X(DROP_NOT_REDIRECTED, "drop_not_redirected", 1, "Captured packets that could not be redirected")
+  X(DROP_NOT_REDIRECTED, "drop_not_redirected", 1, "Captured packets that could not be redirected")                    \
+  X(DROP_NO_PROGRAM, "drop_no_program", 1, "Packets dropped because the egress program is not loaded")
 
 enum cv_counter {
 #define CV_COUNTER_ENUM(enumerator, name, is_drop, help) CV_COUNTER_##enumerator,

@@ -91,6 +91,12 @@ struct cv_pod_counters {
   __u64 values[CV_COUNTERS]; /* by enum cv_counter */
 };
 
+/* cv_programs: what the small per-pod programs jump to. */
+#define CV_PROGRAM_EGRESS 0U
+#define CV_PROGRAMS 1U
+/* Where tc egress finds the slot: the word of skb->cb that the per-pod program writes before it jumps. */
+#define CV_CB_SLOT 0
+
 /* One element: written when the maps are made, compared when they are found again. */
 struct cv_abi_record {
   __u32 version; /* CV_ABI_VERSION */
