@@ -175,7 +175,7 @@ std::string json_certificates(std::span<const Certificate> certificates) {
 }
 
 std::string json_drops(std::span<const telemetry::PodCounters> pods) {
-  return list("pods", pods, [](JsonWriter& json, const telemetry::PodCounters& pod) {
+  return list("drops", pods, [](JsonWriter& json, const telemetry::PodCounters& pod) {
     json.field("id", pod.pod).field("name", pod.name).field("namespace", pod.namespace_name);
     json.key("counters").begin_array();
     for (const telemetry::NamedCount& count : pod.counters) {

@@ -138,7 +138,7 @@ TEST_CASE("certificates and drops have these keys") {
   const std::vector<telemetry::PodCounters> drops{
       {.pod = "cni-1", .name = "cart", .namespace_name = "shop", .counters = {{"drop_no_agent", "no \"agent\"", 3}}}};
   CHECK(json_drops(drops) ==
-        R"({"pods":[{"id":"cni-1","name":"cart","namespace":"shop","counters":[{"name":"drop_no_agent","help":"no \"agent\"","value":3}]}]})"
+        R"({"drops":[{"id":"cni-1","name":"cart","namespace":"shop","counters":[{"name":"drop_no_agent","help":"no \"agent\"","value":3}]}]})"
         "\n");
 }
 

@@ -67,7 +67,7 @@ TEST_CASE("every read answers JSON") {
   CHECK(body("/v1/workloads")["workloads"].size() == 3);
   CHECK(body("/v1/connections")["connections"].size() == 4);
   CHECK(body("/v1/certificates")["certificates"].size() == 5);
-  CHECK(body("/v1/drops")["pods"].size() == 6);
+  CHECK(body("/v1/drops")["drops"].size() == 6);
 }
 
 TEST_CASE("join passes the request on and answers the pod") {

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands that ask the agent; see commands.hpp.
+#include "ctl/commands.hpp"
+
+#include <array>
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <functional>
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/unique_fd.hpp"
+#include "ctl/client.hpp"
+#include "ctl/views.hpp"
+
+namespace culvert::ctl {
+namespace {
+
+constexpr int kWatchMs = 1'000;
+
+void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+int report(const Error& error) {
+  fmt::print(stderr, "culvertctl: {}\n", error.message());
+  return error.code() == ErrorCode::Unavailable ? kExitUnreachable : kExitFailed;
+}
+
+using View = std::function<std::string(const Json&)>;
+
+// One read: the agent's JSON as it came, or a view of it.
+int show(const CommonOptions& common, const char* path, const View& view) {
+  Client client(common.socket_path);
+  const auto body = client.get(path);
+  if (!body) return report(body.error());
+  if (common.as_json) {
+    print(*body);
+    return kExitOk;
+  }
+  const auto answer = parse_answer(*body);
+  if (!answer) return report(answer.error());
+  print(view(*answer));
+  return kExitOk;
+}
+
+Result<Json> read_connections(Client& client, const std::string& pod) {
+  const std::string body = CV_TRY(client.get("/v1/connections"));
+  Json answer = CV_TRY(parse_answer(body));
+  if (pod.empty()) return answer;
+  return connections_of(std::move(answer), pod);
+}
+
+// Readable as soon as the person interrupts, so that the last screen stays whole and the cursor comes back.
+UniqueFd interruption() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGINT);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+  return UniqueFd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+// Rows that fit on the screen, with title, count and the command's own line; an encrypted connection takes two lines.
+std::size_t rows_that_fit(const Terminal& terminal) { return terminal.height > 8 ? (terminal.height - 4) / 2 : 2; }
+
+int watch_connections(const CommonOptions& common, const std::string& pod) {
+  Client client(common.socket_path);
+  const UniqueFd interrupted = interruption();
+  while (true) {
+    const Terminal terminal = inspect_terminal(STDOUT_FILENO);  // again: the window may have changed
+    const auto answer = read_connections(client, pod);
+    if (!answer) return report(answer.error());
+    if (common.as_json) {
+      print(answer->dump() + "\n");
+    } else {
+      const std::string view = view_connections(*answer, terminal.look, terminal.is_terminal ? rows_that_fit(terminal) : 0);
+      print(terminal.is_terminal ? "\033[H\033[J" + view : view + "\n");
+    }
+    if (std::fflush(stdout) != 0) return kExitFailed;  // the reader is gone
+    pollfd event{.fd = interrupted.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&event, 1, kWatchMs) > 0) return kExitOk;
+  }
+}
+
+}  // namespace
+
+std::string netns_path(const std::string& word) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (word.find('/') == std::string::npos && fs::exists("/run/netns/" + word, ignored)) return "/run/netns/" + word;
+  const fs::path absolute = fs::absolute(word, ignored);
+  return absolute.empty() ? word : absolute.lexically_normal().string();
+}
+
+int run_status(const CommonOptions& common) {
+  return show(common, "/v1/status", [&](const Json& answer) { return view_status(answer, common.terminal.look); });
+}
+int run_pods(const CommonOptions& common) {
+  return show(common, "/v1/pods", [&](const Json& answer) { return view_pods(answer, common.terminal.look); });
+}
+int run_workloads(const CommonOptions& common) {
+  return show(common, "/v1/workloads", [&](const Json& answer) { return view_workloads(answer, common.terminal.look); });
+}
+int run_certificates(const CommonOptions& common) {
+  return show(common, "/v1/certificates",
+              [&](const Json& answer) { return view_certificates(answer, common.terminal.look, std::time(nullptr)); });
+}
+int run_drops(const CommonOptions& common, bool shows_zeros) {
+  return show(common, "/v1/drops", [&](const Json& answer) { return view_drops(answer, common.terminal.look, shows_zeros); });
+}
+
+int run_connections(const CommonOptions& common, const std::string& pod, bool watches) {
+  if (watches) return watch_connections(common, pod);
+  Client client(common.socket_path);
+  const auto answer = read_connections(client, pod);
+  if (!answer) return report(answer.error());
+  print(common.as_json ? answer->dump() + "\n" : view_connections(*answer, common.terminal.look, 0));
+  return kExitOk;
+}
+
+int run_join(const CommonOptions& common, const JoinOptions& options) {
+  Json request{{"netns", netns_path(options.netns)}};
+  const auto put = [&](const char* key, const std::string& value) {
+    if (!value.empty()) request[key] = value;
+  };
+  put("id", options.id);
+  put("name", options.name);
+  put("namespace", options.namespace_name);
+  put("service_account", options.service_account);
+  if (!options.addresses.empty()) request["addresses"] = options.addresses;
+  Client client(common.socket_path);
+  const auto body = client.post("/v1/pods", request.dump(-1, ' ', false, Json::error_handler_t::replace));
+  if (!body) return report(body.error());
+  if (common.as_json) {
+    print(*body);
+    return kExitOk;
+  }
+  const auto pod = parse_answer(*body);
+  if (!pod) return report(pod.error());
+  print(fmt::format("joined {} as {}\n", text_of(*pod, "id"), printable(text_of(*pod, "identity"))));
+  return kExitOk;
+}
+
+int run_leave(const CommonOptions& common, const std::string& pod) {
+  Client client(common.socket_path);
+  const auto body = client.get("/v1/pods");
+  if (!body) return report(body.error());
+  const auto pods = parse_answer(*body);
+  if (!pods) return report(pods.error());
+  std::string id = pod_id(*pods, pod);
+  if (id.empty()) id = pod_id(*pods, netns_path(pod));
+  if (id.empty()) {
+    fmt::print(stderr, "culvertctl: no joined pod has the id or the network namespace {}; see `culvertctl pods`\n", pod);
+    return kExitFailed;
+  }
+  const auto left = client.remove("/v1/pods/" + Client::segment(id));
+  if (!left) return report(left.error());
+  print(common.as_json ? Json{{"id", id}}.dump() + "\n" : fmt::format("{} leaves the mesh; its live connections end by themselves\n", id));
+  return kExitOk;
+}
+
+int run_log_level(const CommonOptions& common, const std::string& level) {
+  Client client(common.socket_path);
+  const auto body = client.post("/v1/log?level=" + Client::segment(level), "");
+  if (!body) return report(body.error());
+  if (common.as_json) print(*body);
+  return kExitOk;
+}
+
+int run_version(const CommonOptions& common) {
+  Client client(common.socket_path);
+  const auto body = client.get("/v1/status");
+  std::string agent;
+  if (body) {
+    const auto status = parse_answer(*body);
+    if (status) agent = printable(text_of(*status, "version"));
+  }
+  if (common.as_json) {
+    print(Json{{"culvertctl", CULVERT_VERSION}, {"culvertd", agent.empty() ? Json() : Json(agent)}}.dump() + "\n");
+  } else {
+    print(fmt::format("culvertctl {}\nculvertd   {}\n", CULVERT_VERSION, agent.empty() ? "(not reachable)" : agent));
+  }
+  return kExitOk;
+}
+
+}  // namespace culvert::ctl

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Preflight of the capture: the agent's own programs are loaded, verified and attached to the node's hooks below a pin
+// directory of this process, which is removed again. They know no pod, so they let everything pass.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "ctl/preflight.hpp"
+#include "datapath/datapath.hpp"
+
+namespace culvert::ctl {
+namespace {
+
+constexpr std::uint32_t kOrdinarySegmentBytes = 65'536;
+
+// The note that speaks of `word`, in the datapath's own words.
+std::string note_on(const datapath::Capabilities& capabilities, std::string_view word) {
+  for (const std::string& note : capabilities.notes) {
+    if (note.find(word) != std::string::npos) return note + ".";
+  }
+  return {};
+}
+
+void add(Checks& checks, const char* id, const char* title, bool is_there, const char* found, const char* instead, std::string remedy) {
+  checks.push_back({.id = id,
+                    .title = title,
+                    .verdict = is_there ? Verdict::Ok : Verdict::Degraded,
+                    .found = is_there ? found : instead,
+                    .remedy = is_there ? std::string() : std::move(remedy)});
+}
+
+void add_segments(Checks& checks, const char* id, const char* title, std::uint32_t bytes, const char* since) {
+  add(checks, id, title, bytes > kOrdinarySegmentBytes, "more than 64 KiB", "at most 64 KiB",
+      fmt::format("The two hops over lo cost more CPU per byte; {} and newer can do more.", since));
+}
+
+}  // namespace
+
+void probe_capture(Checks& checks) {
+  const std::string pin_dir = fmt::format("/sys/fs/bpf/culvert-preflight-{}", ::getpid());
+  {
+    datapath::Datapath::Options options;
+    options.pin_dir = pin_dir;
+    const auto opened = datapath::Datapath::open(options);
+    if (!opened) {
+      checks.push_back({.id = "bpf",
+                        .title = "BPF programs of the capture",
+                        .verdict = Verdict::Missing,
+                        .found = "cannot be loaded",
+                        .remedy = opened.error().message() + (::geteuid() == 0 ? "" : " (run culvertctl preflight as root)")});
+    } else {
+      const datapath::Capabilities& found = (*opened)->capabilities();
+      checks.push_back({.id = "bpf", .title = "BPF programs of the capture", .verdict = Verdict::Ok, .found = "loaded and verified", .remedy = {}});
+      add(checks, "steering", "steering at connect", found.has_connect_hook, "cgroup/connect hook", "packets are redirected at tc",
+          note_on(found, "steered"));
+      add(checks, "sockops", "the node's own connections", found.has_sockops, "recognised by sockops", "not told from foreign ones",
+          note_on(found, "probes"));
+      add(checks, "tcx", "attachment", found.has_tcx, "tcx", "clsact",
+          "Works as well; tcx (Linux 6.6 and newer) shares a device with other programs without ordering by hand.");
+      add_segments(checks, "lo-segments-v4", "big segments on lo, IPv4", found.lo_segment_bytes_v4, "Linux 6.3");
+      add_segments(checks, "lo-segments-v6", "big segments on lo, IPv6", found.lo_segment_bytes_v6, "Linux 5.19");
+    }
+  }
+  datapath::Datapath::remove_pins(pin_dir);
+}
+
+}  // namespace culvert::ctl
