@@ -14,9 +14,9 @@ namespace culvert {
 
 struct ListenerOptions {
   int backlog = 4096;
-  bool is_transparent = false;     // IP_TRANSPARENT: accept for foreign local addresses (needs CAP_NET_ADMIN)
-  bool is_reuseport = true;        // one listener per worker on one port
-  bool resets_on_close = false;    // SO_LINGER {1,0}, inherited by what is accepted: a dead agent resets, never FINs
+  bool is_transparent = false;   // IP_TRANSPARENT: accept for foreign local addresses (needs CAP_NET_ADMIN)
+  bool is_reuseport = true;      // one listener per worker on one port
+  bool resets_on_close = false;  // SO_LINGER {1,0}, inherited by what is accepted: a dead agent resets, never FINs
   bool is_v6_only = true;
   bool has_keepalive = false;
 };

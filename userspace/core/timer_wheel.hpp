@@ -12,8 +12,8 @@ namespace culvert {
 
 class TimerWheel {
  public:
-  static constexpr std::uint64_t kTickMs = 16;   // deadlines fire at most one tick late
-  static constexpr std::size_t kSlots = 1024;    // later deadlines go round again
+  static constexpr std::uint64_t kTickMs = 16;  // deadlines fire at most one tick late
+  static constexpr std::size_t kSlots = 1024;   // later deadlines go round again
 
   explicit TimerWheel(std::uint64_t now_ms);
 
@@ -34,7 +34,8 @@ class TimerWheel {
   void set_occupied(std::size_t slot, bool is_occupied) noexcept;
 
   std::vector<std::vector<Entry>> slots_;
-  std::array<std::uint64_t, kSlots / 64> occupied_{};  // one bit a slot, so that finding the next one is 17 words at most
+  std::array<std::uint64_t, kSlots / 64>
+      occupied_{};      // one bit a slot, so that finding the next one is 17 words at most
   std::uint64_t tick_;  // the first tick that has not fired
   std::size_t size_ = 0;
 };

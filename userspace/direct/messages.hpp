@@ -14,10 +14,10 @@
 
 namespace culvert::direct {
 
-inline constexpr std::uint8_t kVersion = 1;  // of the ALPN name culvert/1; not on the wire otherwise
-inline constexpr std::size_t kMessageBytesMax = 8192;     // far under one record
+inline constexpr std::uint8_t kVersion = 1;            // of the ALPN name culvert/1; not on the wire otherwise
+inline constexpr std::size_t kMessageBytesMax = 8192;  // far under one record
 inline constexpr std::size_t kBaggageBytesMax = 4096;
-inline constexpr std::size_t kTraceparentBytes = 55;      // W3C Trace Context, version 00
+inline constexpr std::size_t kTraceparentBytes = 55;  // W3C Trace Context, version 00
 inline constexpr std::size_t kTicketBytesMax = 2048;
 
 // A type with the top bit set may be ignored by who does not know it; any other unknown type is a protocol error.
@@ -27,20 +27,20 @@ enum class MessageType : std::uint8_t { Open = 1, Accept = 2, Refuse = 3, End = 
 // read as ConnectFailed.
 enum class RefuseReason : std::uint8_t {
   PolicyDenied = 1,
-  ConnectRefused = 2,   // the application answered with RST
+  ConnectRefused = 2,  // the application answered with RST
   ConnectTimeout = 3,
-  ConnectFailed = 4,    // any other failure of connect
+  ConnectFailed = 4,  // any other failure of connect
   UnknownDestination = 5,
-  Draining = 6,         // nothing was tried: another tunnel may be used
-  Overloaded = 7,       // nothing was tried
+  Draining = 6,    // nothing was tried: another tunnel may be used
+  Overloaded = 7,  // nothing was tried
   BadRequest = 8,
 };
 [[nodiscard]] std::string_view to_string(RefuseReason reason) noexcept;
 
 struct Open {
-  Endpoint source;             // the application's own address, as its socket sees it
-  Endpoint destination;        // what it dialled, resolved to the pod; the port is not 0
-  std::string_view baggage;    // W3C Baggage, may be empty; views into the message while decoding
+  Endpoint source;               // the application's own address, as its socket sees it
+  Endpoint destination;          // what it dialled, resolved to the pod; the port is not 0
+  std::string_view baggage;      // W3C Baggage, may be empty; views into the message while decoding
   std::string_view traceparent;  // 55 bytes or empty
   // For later versions. Version 1 sends 0; of what it receives it ignores the upper four bits and refuses the lower four.
   std::uint8_t flags = 0;

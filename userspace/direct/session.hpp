@@ -22,14 +22,14 @@ enum class Action : std::uint8_t {
   RefuseDraining,    // server: OPEN after our GOAWAY: send REFUSE(Draining), sent_refuse
   RefuseBadRequest,  // server: an OPEN that cannot be read: send REFUSE(BadRequest), sent_refuse
   Accepted,          // client: the application at the far side is connected
-  Refused,           // client: it is not: reset the application's connection, or try elsewhere; send END if not sent yet
-  PeerEnded,         // END: shut down writing towards the application; is_idle() says whether the exchange is over
-  PeerReset,         // reset the application's connection and close the tunnel
-  Untried,           // client: OPEN was never looked at: close the tunnel; the OPEN may be sent on another one
-  PeerGoingAway,     // client: GOAWAY during an exchange: it goes on, can_reuse() stays false
-  KeepTicket,        // client: hand it to tls
-  Close,             // nothing is live: close the tunnel
-  ProtocolError,     // send RESET, reset the application's connection if there is one, close the tunnel
+  Refused,        // client: it is not: reset the application's connection, or try elsewhere; send END if not sent yet
+  PeerEnded,      // END: shut down writing towards the application; is_idle() says whether the exchange is over
+  PeerReset,      // reset the application's connection and close the tunnel
+  Untried,        // client: OPEN was never looked at: close the tunnel; the OPEN may be sent on another one
+  PeerGoingAway,  // client: GOAWAY during an exchange: it goes on, can_reuse() stays false
+  KeepTicket,     // client: hand it to tls
+  Close,          // nothing is live: close the tunnel
+  ProtocolError,  // send RESET, reset the application's connection if there is one, close the tunnel
 };
 
 // The end that made the TLS connection and sends OPEN.

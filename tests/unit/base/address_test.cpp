@@ -9,7 +9,8 @@
 using namespace culvert;  // NOLINT(google-build-using-namespace): a test of this module
 
 TEST_CASE("addresses print as they were read, in their shortest form") {
-  for (const char* text : {"0.0.0.0", "10.1.0.5", "255.255.255.255", "::", "::1", "fd00:1::5", "2001:db8::ff00:42:8329"}) {
+  for (const char* text :
+       {"0.0.0.0", "10.1.0.5", "255.255.255.255", "::", "::1", "fd00:1::5", "2001:db8::ff00:42:8329"}) {
     CAPTURE(text);
     const auto address = IpAddress::parse(text);
     REQUIRE(address);
@@ -19,8 +20,8 @@ TEST_CASE("addresses print as they were read, in their shortest form") {
 }
 
 TEST_CASE("what is no address is refused with the text in the message") {
-  for (const char* text : {"", " ", "10.0.0", "10.0.0.256", "010.0.0.1", "10.0.0.1 ", "10.0.0.1/8", "1.2.3.4.5", "::g", "fe80::1%eth0",
-                           "[::1]", ":::", "localhost"}) {
+  for (const char* text : {"", " ", "10.0.0", "10.0.0.256", "010.0.0.1", "10.0.0.1 ", "10.0.0.1/8", "1.2.3.4.5", "::g",
+                           "fe80::1%eth0", "[::1]", ":::", "localhost"}) {
     CAPTURE(text);
     const auto address = IpAddress::parse(text);
     REQUIRE_FALSE(address);
@@ -68,8 +69,9 @@ TEST_CASE("endpoints are read with brackets around IPv6 only") {
   CHECK(Endpoint::parse("10.0.0.1:80")->to_string() == "10.0.0.1:80");
   CHECK(Endpoint::parse("[fd00::1]:65535")->to_string() == "[fd00::1]:65535");
   CHECK(Endpoint::parse("[10.0.0.1]:0")->to_string() == "10.0.0.1:0");
-  for (const char* text : {"", "10.0.0.1", "10.0.0.1:", ":80", "10.0.0.1:65536", "10.0.0.1:-1", "10.0.0.1:+1", "10.0.0.1: 80",
-                           "10.0.0.1:0x50", "fd00::1:80", "[fd00::1]", "[fd00::1]80", "[]:80", "host:80"}) {
+  for (const char* text :
+       {"", "10.0.0.1", "10.0.0.1:", ":80", "10.0.0.1:65536", "10.0.0.1:-1", "10.0.0.1:+1", "10.0.0.1: 80",
+        "10.0.0.1:0x50", "fd00::1:80", "[fd00::1]", "[fd00::1]80", "[]:80", "host:80"}) {
     CAPTURE(text);
     CHECK_FALSE(Endpoint::parse(text));
   }

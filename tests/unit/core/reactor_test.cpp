@@ -114,11 +114,14 @@ TEST_CASE("a descriptor that was closed while watched can be watched again under
   const int number = fd.get();
   int old_calls = 0;
   int new_calls = 0;
-  REQUIRE(reactor->watch(number, EPOLLIN, [&](std::uint32_t) { ++old_calls; }));
+  auto captured = std::make_shared<int>(0);
+  const std::weak_ptr<int> witness = captured;
+  REQUIRE(reactor->watch(number, EPOLLIN, [&, captured = std::move(captured)](std::uint32_t) { ++old_calls; }));
   fd.reset();
   fd = ready_fd();
   REQUIRE(fd.get() == number);
   REQUIRE(reactor->watch(number, EPOLLIN, [&](std::uint32_t) { ++new_calls; }));
+  CHECK(witness.expired());  // the old watch is gone, not merely silent
   reactor->turn(0);
   CHECK(old_calls == 0);
   CHECK(new_calls == 1);

@@ -94,6 +94,15 @@ TEST_CASE("the next time-out is that of the nearest entry") {
   CHECK(wheel.next_timeout_ms(16'000) == -1);
 }
 
+TEST_CASE("a slot that has fired wakes nobody a round later") {
+  TimerWheel wheel(0);
+  wheel.schedule(1, 10 * TimerWheel::kTickMs);
+  wheel.schedule(2, 1500 * TimerWheel::kTickMs);
+  const std::uint64_t now_ms = (TimerWheel::kSlots + 5) * TimerWheel::kTickMs;
+  CHECK(fired_at(wheel, now_ms) == std::vector<std::uint64_t>{1});
+  CHECK(wheel.next_timeout_ms(now_ms) == static_cast<int>(1500 * TimerWheel::kTickMs - now_ms));
+}
+
 TEST_CASE("the next time-out is found behind the end of the wheel, in every position") {
   for (std::uint64_t start = 0; start < TimerWheel::kSlots; start += 7) {
     for (const std::uint64_t ahead : {std::uint64_t{1}, std::uint64_t{63}, std::uint64_t{64}, std::uint64_t{1022}}) {

@@ -63,10 +63,22 @@ TEST_CASE("every message survives the way there") {
   largest.baggage = long_baggage;
   largest.traceparent = kTraceparent;
   const Bytes long_ticket(kTicketBytesMax, 0x5a);
-  std::vector<Message> messages = {
-      plain_open(), full, largest, open_of("0.0.0.0:0", "255.255.255.255:1"), open_of("10.0.0.1:1", "[::1]:2"),
-      open_of("[::]:0", "127.0.0.1:65535"), Accept{}, End{}, Reset{}, GoAway{}, Ticket{0, kTicket},
-      Ticket{0xffff'ffffU, long_ticket}, Unknown{0x08}, Unknown{0x7f}, Unknown{0x80}, Unknown{0xff}};
+  std::vector<Message> messages = {plain_open(),
+                                   full,
+                                   largest,
+                                   open_of("0.0.0.0:0", "255.255.255.255:1"),
+                                   open_of("10.0.0.1:1", "[::1]:2"),
+                                   open_of("[::]:0", "127.0.0.1:65535"),
+                                   Accept{},
+                                   End{},
+                                   Reset{},
+                                   GoAway{},
+                                   Ticket{0, kTicket},
+                                   Ticket{0xffff'ffffU, long_ticket},
+                                   Unknown{0x08},
+                                   Unknown{0x7f},
+                                   Unknown{0x80},
+                                   Unknown{0xff}};
   for (std::uint8_t reason = 1; reason <= 8; ++reason) messages.emplace_back(Refuse{static_cast<RefuseReason>(reason)});
   for (const Message& message : messages) {
     const Bytes bytes = encoded(message);
@@ -101,8 +113,8 @@ TEST_CASE("no message can be cut short") {
 }
 
 TEST_CASE("a stray byte behind any message makes it malformed") {
-  for (const Message& message : std::vector<Message>{plain_open(), Accept{}, Refuse{RefuseReason::Draining}, End{}, Reset{},
-                                                     GoAway{}, Ticket{60, kTicket}}) {
+  for (const Message& message : std::vector<Message>{plain_open(), Accept{}, Refuse{RefuseReason::Draining}, End{},
+                                                     Reset{}, GoAway{}, Ticket{60, kTicket}}) {
     CAPTURE(message.index());
     CHECK_FALSE(is_well_formed(encoded(message) + Bytes{0}));
     CHECK_FALSE(is_well_formed(encoded(message) + Bytes{0x80, 0}));
@@ -111,8 +123,8 @@ TEST_CASE("a stray byte behind any message makes it malformed") {
 }
 
 TEST_CASE("unknown fields are skipped with the top bit and refused without, in every message") {
-  for (const Message& message : std::vector<Message>{plain_open(), Accept{}, Refuse{RefuseReason::Draining}, End{}, Reset{},
-                                                     GoAway{}, Ticket{60, kTicket}}) {
+  for (const Message& message : std::vector<Message>{plain_open(), Accept{}, Refuse{RefuseReason::Draining}, End{},
+                                                     Reset{}, GoAway{}, Ticket{60, kTicket}}) {
     CAPTURE(message.index());
     const Bytes extended = encoded(message) + field(0x80, 0);
     const auto decoded = decode(extended);
@@ -246,7 +258,8 @@ TEST_CASE("what cannot be said is not encoded") {
 TEST_CASE("a buffer that is too small gives nothing and is not overrun") {
   Open open = plain_open();
   open.baggage = "k=v";
-  for (const Message& message : std::vector<Message>{open, Accept{}, Refuse{RefuseReason::Draining}, Ticket{1, kTicket}}) {
+  for (const Message& message :
+       std::vector<Message>{open, Accept{}, Refuse{RefuseReason::Draining}, Ticket{1, kTicket}}) {
     const std::size_t size = encoded(message).size();
     for (std::size_t room = 0; room <= size; ++room) {
       Bytes buffer(room);

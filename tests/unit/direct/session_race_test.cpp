@@ -26,9 +26,15 @@ class World {
 
   void step() {
     switch (random_() % 12) {
-      case 0: case 1: case 2: client_receives(); break;
-      case 3: case 4: case 5: server_receives(); break;
-      case 6: case 7: case 8: client_sends(); break;
+      case 0:
+      case 1:
+      case 2: client_receives(); break;
+      case 3:
+      case 4:
+      case 5: server_receives(); break;
+      case 6:
+      case 7:
+      case 8: client_sends(); break;
       default: server_sends(); break;
     }
   }

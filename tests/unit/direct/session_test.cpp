@@ -89,7 +89,8 @@ ClientSession client_in(const std::string& state) {
     return session;
   }
   session.sent_open();
-  if (state.starts_with("Open,") || state == "Open") REQUIRE(session.on_message(MessageType::Accept) == Action::Accepted);
+  if (state.starts_with("Open,") || state == "Open")
+    REQUIRE(session.on_message(MessageType::Accept) == Action::Accepted);
   if (state == "Refused") REQUIRE(session.on_message(MessageType::Refuse) == Action::Refused);
   if (state.ends_with("END sent")) session.sent_end();
   if (state.ends_with("END received")) REQUIRE(session.on_message(MessageType::End) == Action::PeerEnded);
@@ -117,7 +118,8 @@ constexpr std::uint8_t kMalformedOther[] = {0x04, 0x01};
 
 // Every action of the tables' rows. Types that a row names as a range are all tried.
 template <typename Session>
-std::vector<Action> receive(const std::string& row, const std::function<Session()>& make, std::set<std::string>& states) {
+std::vector<Action> receive(const std::string& row, const std::function<Session()>& make,
+                            std::set<std::string>& states) {
   std::vector<Action> actions;
   const auto with = [&](auto&& event) {
     Session session = make();
@@ -128,9 +130,9 @@ std::vector<Action> receive(const std::string& row, const std::function<Session(
     with([type](Session& session) { return session.on_message(static_cast<MessageType>(type)); });
   };
   static const std::map<std::string, MessageType> kRows = {
-      {"OPEN", MessageType::Open},   {"OPEN after our GOAWAY", MessageType::Open},
+      {"OPEN", MessageType::Open},     {"OPEN after our GOAWAY", MessageType::Open},
       {"ACCEPT", MessageType::Accept}, {"REFUSE", MessageType::Refuse},
-      {"END", MessageType::End},     {"RESET", MessageType::Reset},
+      {"END", MessageType::End},       {"RESET", MessageType::Reset},
       {"GOAWAY", MessageType::GoAway}, {"GOAWAY again", MessageType::GoAway},
       {"TICKET", MessageType::Ticket}};
   if (const auto known = kRows.find(row); known != kRows.end()) {
@@ -190,16 +192,18 @@ template <typename Session>
 std::map<std::string, Sending<Session>> common_rows() {
   return {
       {"data", {[](const Session& session) { return session.may_send_data(); }, [](Session&) {}}},
-      {"END", {[](const Session& session) { return session.may_send_end(); }, [](Session& session) { session.sent_end(); }}},
+      {"END",
+       {[](const Session& session) { return session.may_send_end(); }, [](Session& session) { session.sent_end(); }}},
       {"RESET",
-       {[](const Session& session) { return session.may_send_reset(); }, [](Session& session) { session.sent_reset(); }}},
+       {[](const Session& session) { return session.may_send_reset(); },
+        [](Session& session) { session.sent_reset(); }}},
       {"close_notify",
-       {[](const Session& session) { return session.may_close(); }, [](Session& session) { session.sent_close_notify(); }}},
+       {[](const Session& session) { return session.may_close(); },
+        [](Session& session) { session.sent_close_notify(); }}},
   };
 }
 
 }  // namespace
-
 
 TEST_CASE("the client does what its table says about everything that it receives") {
   const auto table = document_table("client-received");
