@@ -98,12 +98,14 @@ void CertificateManager::answered(const SpiffeId& identity, std::uint64_t reques
   entry.request_id = 0;
   const std::int64_t now_ms = scheduler_.wall_ms();
   if (answer && expiry_ms(**answer) <= now_ms) {
-    answer = fail(ErrorCode::Unavailable,
-                  "the certificate that was issued has expired already; compare this machine's clock with the issuer's");
+    answer =
+        fail(ErrorCode::Unavailable,
+             "the certificate that was issued has expired already; compare this machine's clock with the issuer's");
   }
   if (answer) {
     const std::int64_t life_ms = expiry_ms(**answer) - now_ms;
-    entry.next_ms = now_ms + static_cast<std::int64_t>(static_cast<double>(life_ms) * 0.5 * jitter(scheduler_.random()));
+    entry.next_ms =
+        now_ms + static_cast<std::int64_t>(static_cast<double>(life_ms) * 0.5 * jitter(scheduler_.random()));
     entry.failures = 0;
     entry.error.clear();
     entry.credentials = *std::move(answer);
@@ -126,7 +128,8 @@ void CertificateManager::look() {
   for (auto& [identity, entry] : entries_) {
     // A clock that went back would leave the pause, or the certificate's beginning, far ahead.
     const bool is_early = entry.credentials != nullptr && entry.credentials->info().not_before_s * 1'000 > now_ms;
-    const bool is_stale_pause = entry.failures > 0 && entry.next_ms - now_ms > 2 * static_cast<std::int64_t>(kRetryMsMax);
+    const bool is_stale_pause =
+        entry.failures > 0 && entry.next_ms - now_ms > 2 * static_cast<std::int64_t>(kRetryMsMax);
     const bool is_due = entry.next_ms <= now_ms || is_early || is_stale_pause;
     if (entry.request_id == 0 && is_due) request(identity, entry);
     if (entry.credentials != nullptr && expiry_ms(*entry.credentials) <= now_ms) {

@@ -69,7 +69,8 @@ class CertificateManager {
   };
 
   void request(const SpiffeId& identity, Entry& entry);
-  void answered(const SpiffeId& identity, std::uint64_t request_id, Result<std::shared_ptr<const tls::Credentials>> answer);
+  void answered(const SpiffeId& identity, std::uint64_t request_id,
+                Result<std::shared_ptr<const tls::Credentials>> answer);
   void look();
   void schedule_look();
 

@@ -134,11 +134,11 @@ struct WorkloadConfig {
   std::string name;
   std::string namespace_name = "default";
   std::string service_account = "default";
-  std::string node;                                        // empty: unknown
-  std::optional<std::string> network;                      // null: the agent's own
-  std::string cluster;                                     // empty: the agent's own
-  std::string canonical_name;                              // empty: name
-  std::string canonical_revision;                          // empty: "latest"
+  std::string node;                    // empty: unknown
+  std::optional<std::string> network;  // null: the agent's own
+  std::string cluster;                 // empty: the agent's own
+  std::string canonical_name;          // empty: name
+  std::string canonical_revision;      // empty: "latest"
   state::Protocol protocol = state::Protocol::Tunnel;
   std::vector<IpAddress> addresses;                        // at least one
   std::optional<state::PeerAuthMode> peer_authentication;  // null: the namespace's

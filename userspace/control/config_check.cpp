@@ -38,27 +38,28 @@ bool check_namespaces(const MeshConfig& mesh, const ReportMistake& report) {
     const std::string place = fmt::format("mesh.namespaces[{}]", i);
     const std::string& name = mesh.namespaces[i].name;
     const std::string* first = names.claim(name, place);
-    if (first != nullptr &&
-        !report(place + ".name", fmt::format("namespace {} stands in {} already; join the two", quoted(name), *first))) {
+    if (first != nullptr && !report(place + ".name", fmt::format("namespace {} stands in {} already; join the two",
+                                                                 quoted(name), *first))) {
       return false;
     }
   }
   return true;
 }
 
-bool check_workloads(const MeshConfig& mesh, std::unordered_map<IpAddress, Owner>& owners, const ReportMistake& report) {
+bool check_workloads(const MeshConfig& mesh, std::unordered_map<IpAddress, Owner>& owners,
+                     const ReportMistake& report) {
   Once<std::string> uids;
   for (std::size_t i = 0; i < mesh.workloads.size(); ++i) {
     const WorkloadConfig& workload = mesh.workloads[i];
     const std::string place = fmt::format("mesh.workloads[{}]", i);
     const std::string uid = workload.namespace_name + "/" + workload.name;
     if (const std::string* first = uids.claim(uid, place); first != nullptr) {
-      if (!report(place + ".name", fmt::format("workload {} stands in {} already; give it another name", quoted(uid), *first))) {
+      if (!report(place + ".name",
+                  fmt::format("workload {} stands in {} already; give it another name", quoted(uid), *first))) {
         return false;
       }
     }
-    if (workload.addresses.empty() &&
-        !report(place + ".addresses", "is empty; a workload has at least one address")) {
+    if (workload.addresses.empty() && !report(place + ".addresses", "is empty; a workload has at least one address")) {
       return false;
     }
     for (std::size_t j = 0; j < workload.addresses.size(); ++j) {
@@ -66,8 +67,8 @@ bool check_workloads(const MeshConfig& mesh, std::unordered_map<IpAddress, Owner
           workload.addresses[j], Owner{place, identity_of(workload.namespace_name, workload.service_account)});
       if (is_new || entry->second.place == place) continue;
       if (!report(fmt::format("{}.addresses[{}]", place, j),
-                  fmt::format("{} belongs to {} already; an address has one workload", workload.addresses[j].to_string(),
-                              entry->second.place))) {
+                  fmt::format("{} belongs to {} already; an address has one workload",
+                              workload.addresses[j].to_string(), entry->second.place))) {
         return false;
       }
     }
@@ -75,7 +76,8 @@ bool check_workloads(const MeshConfig& mesh, std::unordered_map<IpAddress, Owner
   return true;
 }
 
-bool check_pods(const Config& config, const std::unordered_map<IpAddress, Owner>& workloads, const ReportMistake& report) {
+bool check_pods(const Config& config, const std::unordered_map<IpAddress, Owner>& workloads,
+                const ReportMistake& report) {
   Once<std::string> ids;
   Once<std::string> namespaces;
   Once<IpAddress> addresses;
@@ -121,7 +123,8 @@ void check_config(const Config& config, const ReportMistake& report) {
     return;
   }
   if (config.admin.socket == config.cni_socket() &&
-      !report("admin.socket", fmt::format("{} is the CNI plugin's socket; take another name", quoted(config.admin.socket)))) {
+      !report("admin.socket",
+              fmt::format("{} is the CNI plugin's socket; take another name", quoted(config.admin.socket)))) {
     return;
   }
   std::unordered_map<IpAddress, Owner> workloads;

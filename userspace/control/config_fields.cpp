@@ -30,7 +30,11 @@ const Words<telemetry::Level> kLevelWords = {{"debug", telemetry::Level::Debug},
 const Words<telemetry::Format> kFormatWords = {{"plain", telemetry::Format::Plain}, {"json", telemetry::Format::Json}};
 
 ListValue tunnel_protocols(std::vector<TunnelProtocol>& target) {
-  return {"choice", {}, words_of(kTunnelWords), kTunnelWords.size(), [&target] { target.clear(); },
+  return {"choice",
+          {},
+          words_of(kTunnelWords),
+          kTunnelWords.size(),
+          [&target] { target.clear(); },
           [&target](std::string_view text) -> Result<void> {
             const TunnelProtocol protocol = kTunnelWords[CV_TRY(find_word(text, words_of(kTunnelWords)))].second;
             if (protocol == TunnelProtocol::Hbone) {
@@ -51,7 +55,8 @@ ListValue tunnel_protocols(std::vector<TunnelProtocol>& target) {
 }
 
 void visit_bpf(FieldVisitor& v, BpfConfig& bpf) {
-  v.scalar({"pin_dir", kRestart, "Directory on a bpffs for this agent's pins; one per agent."}, path_value(bpf.pin_dir));
+  v.scalar({"pin_dir", kRestart, "Directory on a bpffs for this agent's pins; one per agent."},
+           path_value(bpf.pin_dir));
   v.scalar({"cgroup", kRestart, "The cgroup2 mount; found in /proc/self/mountinfo when not given."},
            path_value(bpf.cgroup));
   v.scalar({"mark", kRestart, "Packet mark that routes a captured packet over lo inside the pod."},
@@ -67,18 +72,19 @@ void visit_bpf(FieldVisitor& v, BpfConfig& bpf) {
 }
 
 void visit_pool(FieldVisitor& v, PoolConfig& pool) {
-  v.scalar({"idle_timeout", kLive, "How long an idle tunnel waits for its next connection."},
+  v.scalar({"idle_timeout", kRestart, "How long an idle tunnel waits for its next connection."},
            duration_value(pool.idle_timeout_ms, kSecond, kHour));
-  v.scalar({"max_idle_per_peer", kLive, "Idle tunnels kept per worker, source workload and destination; 0 keeps none."},
+  v.scalar({"max_idle_per_peer", kRestart,
+            "Idle tunnels that a worker keeps to one destination of one local workload; 0 keeps none."},
            integer_value(pool.max_idle_per_peer, 0, 65'536));
 }
 
 void visit_handshake(FieldVisitor& v, HandshakeConfig& handshake) {
-  v.scalar({"timeout", kLive, "A TLS handshake that takes longer is closed."},
+  v.scalar({"timeout", kRestart, "A TLS handshake that takes longer is closed."},
            duration_value(handshake.timeout_ms, 100, 5 * kMinute));
-  v.scalar({"concurrency_per_worker", kLive, "Handshakes in progress on one worker; more are refused."},
+  v.scalar({"concurrency_per_worker", kRestart, "Handshakes in progress on one worker; more are refused."},
            integer_value(handshake.concurrency_per_worker, 1, 65'536));
-  v.scalar({"per_peer_rate", kLive, "Handshakes per second and source address that a worker accepts; 0: no limit."},
+  v.scalar({"per_peer_rate", kRestart, "Handshakes per second and source address that a worker accepts; 0: no limit."},
            integer_value(handshake.per_peer_rate, 0, 1'000'000));
 }
 
@@ -89,7 +95,7 @@ void visit_tunnel(FieldVisitor& v, TunnelConfig& tunnel) {
             [&tunnel](FieldVisitor& inner) { visit_pool(inner, tunnel.pool); });
   v.section("handshake", "Limits of TLS handshakes.",
             [&tunnel](FieldVisitor& inner) { visit_handshake(inner, tunnel.handshake); });
-  v.scalar({"connect_timeout", kLive, "TCP connect to a peer agent or to the application."},
+  v.scalar({"connect_timeout", kRestart, "TCP connect to a peer agent or to the application."},
            duration_value(tunnel.connect_timeout_ms, 100, 5 * kMinute));
 }
 
@@ -149,7 +155,8 @@ void visit_config(FieldVisitor& v, Config& config) {
            name_value(config.node_name, 253));
   v.scalar({"cluster", kRestart, "Name of the cluster."}, name_value(config.cluster, 253));
   v.scalar({"network", kRestart, "Name of this node's network; may be empty."}, name_value(config.network, 253, true));
-  v.scalar({"trust_domain", kRestart, "SPIFFE trust domain of every identity."}, trust_domain_value(config.trust_domain));
+  v.scalar({"trust_domain", kRestart, "SPIFFE trust domain of every identity."},
+           trust_domain_value(config.trust_domain));
   v.scalar({"state_dir", kRestart, "What must outlive a reboot: joined pods, the embedded CA."},
            path_value(config.state_dir));
   v.scalar({"run_dir", kRestart, "Sockets and mesh.json."}, path_value(config.run_dir, kRunDirMax));
@@ -167,7 +174,8 @@ void visit_config(FieldVisitor& v, Config& config) {
                  size_value(config.buffers.bytes_per_worker_max, kMiB, 64 * 1'024 * kMiB));
   });
   v.section("drain", "How live connections end.", [&config](FieldVisitor& inner) { visit_drain(inner, config.drain); });
-  v.section("admin", "Where people and probes ask.", [&config](FieldVisitor& inner) { visit_admin(inner, config.admin); });
+  v.section("admin", "Where people and probes ask.",
+            [&config](FieldVisitor& inner) { visit_admin(inner, config.admin); });
   v.section("log", "What is written to standard output.",
             [&config](FieldVisitor& inner) { visit_log(inner, config.log); });
   v.section("identity", "Where certificates come from.", [&config](FieldVisitor& inner) {

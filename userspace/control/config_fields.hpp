@@ -27,7 +27,8 @@ class FieldVisitor {
   virtual ~FieldVisitor() = default;
   virtual void scalar(const Field& field, ScalarValue value) = 0;
   virtual void list(const Field& field, ListValue value) = 0;
-  virtual void section(std::string_view key, std::string_view help, const std::function<void(FieldVisitor&)>& visit) = 0;
+  virtual void section(std::string_view key, std::string_view help,
+                       const std::function<void(FieldVisitor&)>& visit) = 0;
   // A list of maps. `append` makes a new element and leads the visitor that it is given over the element's keys.
   struct Items {
     std::size_t size_max = 0;
@@ -44,13 +45,14 @@ struct KeyInfo {
   enum class Shape : std::uint8_t { Section, Scalar, List, Items };
   std::string path;
   Shape shape;
-  std::string type;                  // of a scalar or of a list's elements
+  std::string type;  // of a scalar or of a list's elements
   std::string range;
   std::vector<std::string> choices;
-  std::string default_text;          // of a default Config
+  std::string default_text;  // of a default Config
   Applies applies;
   std::string help;
   bool is_required;
+  std::size_t size_max = 0;  // entries of a list
 };
 [[nodiscard]] std::vector<KeyInfo> config_keys();
 

@@ -17,17 +17,32 @@ class KeyLister final : public FieldVisitor {
   void list(const Field& field, ListValue value) override {
     keys_.push_back({prefix_ + std::string(field.key), KeyInfo::Shape::List, std::move(value.element_type),
                      std::move(value.range), std::move(value.choices), value.get(), field.applies,
-                     std::string(field.help), field.is_required});
+                     std::string(field.help), field.is_required, value.size_max});
   }
   void section(std::string_view key, std::string_view help, const std::function<void(FieldVisitor&)>& visit) override {
-    keys_.push_back({prefix_ + std::string(key), KeyInfo::Shape::Section, "section", {}, {}, {}, Applies::Live,
-                     std::string(help), false});
+    keys_.push_back({prefix_ + std::string(key),
+                     KeyInfo::Shape::Section,
+                     "section",
+                     {},
+                     {},
+                     {},
+                     Applies::Live,
+                     std::string(help),
+                     false});
     KeyLister inner(keys_, keys_.back().path + ".");
     visit(inner);
   }
   void items(const Field& field, const Items& items) override {
-    keys_.push_back({prefix_ + std::string(field.key), KeyInfo::Shape::Items, "list of sections", {}, {}, "[]",
-                     field.applies, std::string(field.help), field.is_required});
+    keys_.push_back({prefix_ + std::string(field.key),
+                     KeyInfo::Shape::Items,
+                     "list of sections",
+                     {},
+                     {},
+                     "[]",
+                     field.applies,
+                     std::string(field.help),
+                     field.is_required,
+                     items.size_max});
     KeyLister inner(keys_, keys_.back().path + "[].");
     items.append(inner);
     items.clear();
@@ -99,7 +114,8 @@ Config effective_config(const Config& running, Config wanted) {
   Config running_copy = running;
   const std::vector<RestartFields::Value> before = restart_fields(running_copy);
   const std::vector<RestartFields::Value> after = restart_fields(wanted);
-  for (std::size_t i = 0; i < before.size(); ++i) after[i].variable.copy(after[i].variable.address, before[i].variable.address);
+  for (std::size_t i = 0; i < before.size(); ++i)
+    after[i].variable.copy(after[i].variable.address, before[i].variable.address);
   return wanted;
 }
 

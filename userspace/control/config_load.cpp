@@ -16,10 +16,11 @@ namespace culvert::control {
 Result<std::string> read_config_text(const std::string& path) {
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file) return fail_errno(errno, "cannot open the configuration {}", path);
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.get(), &status) != 0) return fail_errno(errno, "cannot examine the configuration {}", path);
   if (!S_ISREG(status.st_mode)) {
-    return fail(ErrorCode::InvalidArgument, "the configuration {} is not a regular file; name the YAML file itself", path);
+    return fail(ErrorCode::InvalidArgument, "the configuration {} is not a regular file; name the YAML file itself",
+                path);
   }
   std::string text;
   char buffer[16'384];

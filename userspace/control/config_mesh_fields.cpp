@@ -51,7 +51,8 @@ void visit_pod(FieldVisitor& v, PodConfig& item) {
   v.list({"addresses", kLive, "Its IP addresses; those of its devices when not given."},
          address_list(item.addresses, kAddressesMax));
   visit_exclusions(v, item.exclude);
-  v.scalar({"bypass_inbound", kLive, "Plaintext that enters the pod is not taken."}, boolean_value(item.bypass_inbound));
+  v.scalar({"bypass_inbound", kLive, "Plaintext that enters the pod is not taken."},
+           boolean_value(item.bypass_inbound));
 }
 
 // Each element's fields are bound while `append` runs, so the vector may grow between two of them.
@@ -79,8 +80,9 @@ void visit_exclusions(FieldVisitor& v, Exclusions& exclusions) {
 void visit_mesh(FieldVisitor& v, MeshConfig& mesh) {
   v.scalar({"peer_authentication", kLive, "STRICT: a client without an identity is refused."},
            choice_value(mesh.peer_authentication, kPeerAuthWords));
-  v.scalar({"enrol", kLive, "all: every pod joins, except in namespaces with enrol false. listed: only with enrol true."},
-           choice_value(mesh.enrol, kEnrolWords));
+  v.scalar(
+      {"enrol", kLive, "all: every pod joins, except in namespaces with enrol false. listed: only with enrol true."},
+      choice_value(mesh.enrol, kEnrolWords));
   v.items({"namespaces", kLive, "What differs from the mesh's defaults."},
           items_of(mesh.namespaces, kNamespacesMax, visit_namespace));
   v.items({"workloads", kLive, "Every workload of the mesh, on all nodes."},

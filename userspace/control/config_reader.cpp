@@ -48,7 +48,8 @@ ConfigReader::ConfigReader(const YAML::Node& node, const KeyPath& path, ConfigEr
     const auto earlier = std::ranges::find(entries_, key, &Entry::key);
     if (earlier != entries_.end()) {
       const KeyPath place{&path_, earlier->key};
-      report(pair.first, place, fmt::format("stands twice, first in line {}; remove one", earlier->key_node.Mark().line + 1));
+      report(pair.first, place,
+             fmt::format("stands twice, first in line {}; remove one", earlier->key_node.Mark().line + 1));
       if (errors_.is_full()) return;
       continue;
     }
@@ -89,7 +90,8 @@ void ConfigReader::list(const Field& field, ListValue value) {
   if (node == nullptr) return;
   const KeyPath path{&path_, field.key};
   if (!node->IsSequence()) {
-    report(*node, path, fmt::format("{} was found; write a list, such as [a, b] ({})", kind_of(*node), value.element_type));
+    report(*node, path,
+           fmt::format("{} was found; write a list, such as [a, b] ({})", kind_of(*node), value.element_type));
     return;
   }
   if (node->size() > value.size_max) {

@@ -36,7 +36,11 @@ std::string name_range(std::size_t size_max, bool may_be_empty) {
 // A list of things that a parser makes and to_string gives back.
 template <typename T, typename Parse>
 ListValue parsed_list(std::vector<T>& target, std::string type, std::size_t size_max, Parse parse) {
-  return {std::move(type), {}, {}, size_max, [&target] { target.clear(); },
+  return {std::move(type),
+          {},
+          {},
+          size_max,
+          [&target] { target.clear(); },
           [&target, parse](std::string_view text) -> Result<void> {
             T value = CV_TRY(parse(text));
             if (std::ranges::find(target, value) != target.end()) {
@@ -57,60 +61,77 @@ ListValue parsed_list(std::vector<T>& target, std::string type, std::size_t size
 
 ScalarValue duration_value(std::uint64_t& target_ms, std::uint64_t min_ms, std::uint64_t max_ms) {
   const std::string range = fmt::format("{} to {}", format_duration_ms(min_ms), format_duration_ms(max_ms));
-  return {"duration", range, {},
+  return {"duration",
+          range,
+          {},
           [&target_ms, min_ms, max_ms, range](std::string_view text) -> Result<void> {
             const std::uint64_t value = CV_TRY(parse_duration_ms(text));
             CV_TRY(check_range(text, value, min_ms, max_ms, range));
             target_ms = value;
             return {};
           },
-          [&target_ms] { return format_duration_ms(target_ms); }, variable_of(target_ms)};
+          [&target_ms] { return format_duration_ms(target_ms); },
+          variable_of(target_ms)};
 }
 
 ScalarValue size_value(std::uint64_t& target, std::uint64_t min, std::uint64_t max) {
   const std::string range = fmt::format("{} to {}", format_size_bytes(min), format_size_bytes(max));
-  return {"size", range, {},
+  return {"size",
+          range,
+          {},
           [&target, min, max, range](std::string_view text) -> Result<void> {
             const std::uint64_t value = CV_TRY(parse_size_bytes(text));
             CV_TRY(check_range(text, value, min, max, range));
             target = value;
             return {};
           },
-          [&target] { return format_size_bytes(target); }, variable_of(target)};
+          [&target] { return format_size_bytes(target); },
+          variable_of(target)};
 }
 
 ScalarValue integer_value(std::uint32_t& target, std::uint32_t min, std::uint32_t max) {
   const std::string range = fmt::format("{} to {}", min, max);
-  return {"integer", range, {},
+  return {"integer",
+          range,
+          {},
           [&target, min, max, range](std::string_view text) -> Result<void> {
             const std::uint64_t value = CV_TRY(parse_integer(text));
             CV_TRY(check_range(text, value, min, max, range));
             target = static_cast<std::uint32_t>(value);
             return {};
           },
-          [&target] { return std::to_string(target); }, variable_of(target)};
+          [&target] { return std::to_string(target); },
+          variable_of(target)};
 }
 
 ScalarValue boolean_value(std::optional<bool>& target) {
-  return {"boolean", {}, {},
+  return {"boolean",
+          {},
+          {},
           [&target](std::string_view text) -> Result<void> {
             target = CV_TRY(find_word(text, {"false", "true"})) == 1;
             return {};
           },
-          [&target] { return !target ? std::string() : std::string(*target ? "true" : "false"); }, variable_of(target)};
+          [&target] { return !target ? std::string() : std::string(*target ? "true" : "false"); },
+          variable_of(target)};
 }
 
 ScalarValue boolean_value(bool& target) {
-  return {"boolean", {}, {},
+  return {"boolean",
+          {},
+          {},
           [&target](std::string_view text) -> Result<void> {
             target = CV_TRY(find_word(text, {"false", "true"})) == 1;
             return {};
           },
-          [&target] { return std::string(target ? "true" : "false"); }, variable_of(target)};
+          [&target] { return std::string(target ? "true" : "false"); },
+          variable_of(target)};
 }
 
 ScalarValue listen_value(std::optional<Endpoint>& target) {
-  return {"listen address", {}, {},
+  return {"listen address",
+          {},
+          {},
           [&target](std::string_view text) -> Result<void> {
             if (text == "off") {
               target.reset();
@@ -125,11 +146,14 @@ ScalarValue listen_value(std::optional<Endpoint>& target) {
             target = *endpoint;
             return {};
           },
-          [&target] { return target ? target->to_string() : std::string("off"); }, variable_of(target)};
+          [&target] { return target ? target->to_string() : std::string("off"); },
+          variable_of(target)};
 }
 
 ScalarValue path_value(std::string& target, std::size_t size_max) {
-  return {"path", fmt::format("absolute, up to {} bytes", size_max), {},
+  return {"path",
+          fmt::format("absolute, up to {} bytes", size_max),
+          {},
           [&target, size_max](std::string_view text) -> Result<void> {
             if (!text.starts_with('/') || text.find('\0') != std::string_view::npos) {
               return fail(ErrorCode::InvalidArgument, "{} is not an absolute path; start it with /", quoted(text));
@@ -142,31 +166,40 @@ ScalarValue path_value(std::string& target, std::size_t size_max) {
             target = text;
             return {};
           },
-          [&target] { return target; }, variable_of(target)};
+          [&target] { return target; },
+          variable_of(target)};
 }
 
 ScalarValue name_value(std::string& target, std::size_t size_max, bool may_be_empty) {
-  return {"name", name_range(size_max, may_be_empty), {},
+  return {"name",
+          name_range(size_max, may_be_empty),
+          {},
           [&target, size_max, may_be_empty](std::string_view text) -> Result<void> {
             CV_TRY(check_name(text, size_max, may_be_empty));
             target = text;
             return {};
           },
-          [&target] { return target; }, variable_of(target)};
+          [&target] { return target; },
+          variable_of(target)};
 }
 
 ScalarValue name_value(std::optional<std::string>& target, std::size_t size_max, bool may_be_empty) {
-  return {"name", name_range(size_max, may_be_empty), {},
+  return {"name",
+          name_range(size_max, may_be_empty),
+          {},
           [&target, size_max, may_be_empty](std::string_view text) -> Result<void> {
             CV_TRY(check_name(text, size_max, may_be_empty));
             target = text;
             return {};
           },
-          [&target] { return target.value_or(""); }, variable_of(target)};
+          [&target] { return target.value_or(""); },
+          variable_of(target)};
 }
 
 ScalarValue trust_domain_value(std::string& target) {
-  return {"trust domain", "1 to 255 characters", {},
+  return {"trust domain",
+          "1 to 255 characters",
+          {},
           [&target](std::string_view text) -> Result<void> {
             if (!SpiffeId::make(text, "default", "default")) {
               return fail(ErrorCode::InvalidArgument,
@@ -175,11 +208,16 @@ ScalarValue trust_domain_value(std::string& target) {
             target = text;
             return {};
           },
-          [&target] { return target; }, variable_of(target)};
+          [&target] { return target; },
+          variable_of(target)};
 }
 
 ListValue port_list(std::vector<std::uint16_t>& target) {
-  return {"port", "1 to 65535", {}, kExclusionsMax, [&target] { target.clear(); },
+  return {"port",
+          "1 to 65535",
+          {},
+          kExclusionsMax,
+          [&target] { target.clear(); },
           [&target](std::string_view text) -> Result<void> {
             const std::uint64_t value = CV_TRY(parse_integer(text));
             CV_TRY(check_range(text, value, 1, 65'535, "a port, 1 to 65535"));
@@ -190,7 +228,8 @@ ListValue port_list(std::vector<std::uint16_t>& target) {
             target.push_back(port);
             return {};
           },
-          [&target] { return fmt::format("[{}]", fmt::join(target, ", ")); }, variable_of(target)};
+          [&target] { return fmt::format("[{}]", fmt::join(target, ", ")); },
+          variable_of(target)};
 }
 
 ListValue cidr_list(std::vector<Cidr>& target) {

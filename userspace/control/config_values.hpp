@@ -28,11 +28,11 @@ template <typename T>
 
 // A scalar bound to a variable that outlives it.
 struct ScalarValue {
-  std::string type;                    // as docs/operations.md calls it: string, integer, duration, size, boolean, address, ...
-  std::string range;                   // what is allowed, for a person; may be empty
-  std::vector<std::string> choices;    // of a choice; else empty
+  std::string type;   // as docs/operations.md calls it: string, integer, duration, size, boolean, address, ...
+  std::string range;  // what is allowed, for a person; may be empty
+  std::vector<std::string> choices;  // of a choice; else empty
   std::function<Result<void>(std::string_view)> set;
-  std::function<std::string()> get;    // in the form that `set` accepts; empty text when unset
+  std::function<std::string()> get;  // in the form that `set` accepts; empty text when unset
   Variable variable;
 };
 
@@ -103,22 +103,28 @@ template <typename Enum>
 // One word of a fixed list. `target` is an Enum or an optional of it; `words` outlives the value.
 template <typename Enum>
 [[nodiscard]] ScalarValue choice_value(Enum& target, const Words<Enum>& words) {
-  return {"choice", {}, words_of(words),
+  return {"choice",
+          {},
+          words_of(words),
           [&target, &words](std::string_view text) -> Result<void> {
             target = words[CV_TRY(find_word(text, words_of(words)))].second;
             return {};
           },
-          [&target, &words] { return word_for(words, target); }, variable_of(target)};
+          [&target, &words] { return word_for(words, target); },
+          variable_of(target)};
 }
 
 template <typename Enum>
 [[nodiscard]] ScalarValue choice_value(std::optional<Enum>& target, const Words<Enum>& words) {
-  return {"choice", {}, words_of(words),
+  return {"choice",
+          {},
+          words_of(words),
           [&target, &words](std::string_view text) -> Result<void> {
             target = words[CV_TRY(find_word(text, words_of(words)))].second;
             return {};
           },
-          [&target, &words] { return target ? word_for(words, *target) : std::string(); }, variable_of(target)};
+          [&target, &words] { return target ? word_for(words, *target) : std::string(); },
+          variable_of(target)};
 }
 
 }  // namespace culvert::control

@@ -25,7 +25,8 @@ FileSource::~FileSource() = default;
 Result<std::unique_ptr<FileSource>> FileSource::open(Reactor& reactor, std::string path, Config running,
                                                      Callbacks callbacks) {
   std::unique_ptr<FileSource> source(new FileSource(std::move(path), std::move(running), std::move(callbacks)));
-  if (auto published = source->publish(source->config_); !published) return std::unexpected(std::move(published).error());
+  if (auto published = source->publish(source->config_); !published)
+    return std::unexpected(std::move(published).error());
   if (source->path_.empty()) return source;
   FileSource* const self = source.get();
   auto watch = FileWatch::open(reactor, source->path_, [self] { self->file_touched(); });

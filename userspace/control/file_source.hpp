@@ -56,7 +56,7 @@ class FileSource {
   Callbacks callbacks_;
   std::vector<state::Workload> local_;
   std::uint64_t version_ = 0;
-  std::string last_text_;       // digest of what was read last, good or bad
+  std::string last_text_;  // digest of what was read last, good or bad
   std::string last_error_;
   std::vector<std::string> restart_keys_;
   std::unique_ptr<FileWatch> watch_;

@@ -58,7 +58,7 @@ std::vector<std::string> deciding_directories(const std::string& path) {
       continue;
     }
     const std::string next = (here == "/" ? "" : here) + "/" + part;
-    struct stat status {};
+    struct stat status{};
     const bool exists = ::lstat(next.c_str(), &status) == 0;
     if (!exists || todo.empty() || S_ISLNK(status.st_mode)) note(here);
     if (!exists) break;

@@ -14,9 +14,9 @@
 namespace culvert::policy {
 
 struct InboundRequest {
-  Endpoint source;                // as seen in the pod's namespace
-  Endpoint destination;           // the application's address and port
-  const SpiffeId* peer = nullptr;  // null: plaintext, no identity
+  Endpoint source;                  // as seen in the pod's namespace
+  Endpoint destination;             // the application's address and port
+  const SpiffeId* peer = nullptr;   // null: plaintext, no identity
   std::string_view namespace_name;  // of the destination
   std::string_view workload_name;
 };

@@ -30,8 +30,9 @@ Result<void> SnapshotBuilder::add(Workload workload) {
   }
   for (const IpAddress& address : workload.addresses) {
     if (const Workload* other = snapshot.find(address); other != nullptr) {
-      return fail(ErrorCode::AlreadyExists, "address {} of workload {} belongs to workload {}; an address has one workload",
-                  address.to_string(), workload.uid, other->uid);
+      return fail(ErrorCode::AlreadyExists,
+                  "address {} of workload {} belongs to workload {}; an address has one workload", address.to_string(),
+                  workload.uid, other->uid);
     }
   }
   if (workload.canonical_name.empty()) workload.canonical_name = workload.name;

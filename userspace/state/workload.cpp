@@ -6,6 +6,8 @@ namespace culvert::state {
 
 std::string_view to_string(Protocol protocol) noexcept { return protocol == Protocol::Tcp ? "TCP" : "HBONE"; }
 
-std::string_view to_string(PeerAuthMode mode) noexcept { return mode == PeerAuthMode::Strict ? "STRICT" : "PERMISSIVE"; }
+std::string_view to_string(PeerAuthMode mode) noexcept {
+  return mode == PeerAuthMode::Strict ? "STRICT" : "PERMISSIVE";
+}
 
 }  // namespace culvert::state

@@ -16,11 +16,11 @@ namespace culvert::state {
 enum class Protocol : std::uint8_t { Tcp, Tunnel };
 enum class PeerAuthMode : std::uint8_t { Permissive, Strict };
 
-[[nodiscard]] std::string_view to_string(Protocol protocol) noexcept;      // "TCP", "HBONE"
-[[nodiscard]] std::string_view to_string(PeerAuthMode mode) noexcept;      // "PERMISSIVE", "STRICT"
+[[nodiscard]] std::string_view to_string(Protocol protocol) noexcept;  // "TCP", "HBONE"
+[[nodiscard]] std::string_view to_string(PeerAuthMode mode) noexcept;  // "PERMISSIVE", "STRICT"
 
 struct Workload {
-  std::string uid;   // unique; "NAMESPACE/NAME" in the file
+  std::string uid;  // unique; "NAMESPACE/NAME" in the file
   std::string name;
   std::string namespace_name;
   SpiffeId identity;

@@ -32,7 +32,8 @@ class FakeScheduler final : public Scheduler {
     while (true) {
       auto next = timers_.end();
       for (auto timer = timers_.begin(); timer != timers_.end(); ++timer) {
-        if (timer->second.at_ms <= end_ms && (next == timers_.end() || timer->second.at_ms < next->second.at_ms)) next = timer;
+        if (timer->second.at_ms <= end_ms && (next == timers_.end() || timer->second.at_ms < next->second.at_ms))
+          next = timer;
       }
       if (next == timers_.end()) break;
       pass(next->second.at_ms - mono_ms_);

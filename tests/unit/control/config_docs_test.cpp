@@ -6,6 +6,7 @@
 #include <map>
 #include <sstream>
 
+#include <fmt/ranges.h>
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
@@ -32,7 +33,8 @@ Json scalar_schema(const KeyInfo& key) {
   if (key.type == "path") return {{"type", "string"}, {"pattern", "^/"}};
   if (key.type == "integer" || key.type == "port") {
     const std::size_t to = key.range.find(" to ");
-    return {{"type", "integer"}, {"minimum", std::stoull(key.range)}, {"maximum", std::stoull(key.range.substr(to + 4))}};
+    return {
+        {"type", "integer"}, {"minimum", std::stoull(key.range)}, {"maximum", std::stoull(key.range.substr(to + 4))}};
   }
   return {{"type", "string"}};
 }
@@ -40,10 +42,13 @@ Json scalar_schema(const KeyInfo& key) {
 Json node_schema(const KeyInfo& key) {
   Json node;
   if (key.shape == KeyInfo::Shape::Scalar) node = scalar_schema(key);
-  if (key.shape == KeyInfo::Shape::List) node = {{"type", "array"}, {"uniqueItems", true}, {"items", scalar_schema(key)}};
+  if (key.shape == KeyInfo::Shape::List)
+    node = {{"type", "array"}, {"uniqueItems", true}, {"maxItems", key.size_max}, {"items", scalar_schema(key)}};
   if (key.shape == KeyInfo::Shape::Section) node = {{"type", "object"}, {"additionalProperties", false}};
   if (key.shape == KeyInfo::Shape::Items) {
-    node = {{"type", "array"}, {"items", {{"type", "object"}, {"additionalProperties", false}}}};
+    node = {{"type", "array"},
+            {"maxItems", key.size_max},
+            {"items", {{"type", "object"}, {"additionalProperties", false}}}};
   }
   node["description"] = key.help;
   return node;
@@ -78,10 +83,12 @@ Json schema() {
 }
 
 std::string default_in_table(const KeyInfo& key) {
-  static const std::map<std::string, std::string> kFilledIn = {
-      {"node_name", "the host's name"},          {"bpf.cgroup", "found"},
-      {"node_netns", "the agent's own"},         {"admin.socket", "`RUN_DIR/admin.sock`"},
-      {"identity.embedded.directory", "`STATE_DIR/ca`"}};
+  static const std::map<std::string, std::string> kFilledIn = {{"node_name", "the host's name"},
+                                                               {"bpf.cgroup", "found"},
+                                                               {"node_netns", "the agent's own"},
+                                                               {"admin.socket", "`RUN_DIR/admin.sock`"},
+                                                               {"identity.embedded.directory", "`STATE_DIR/ca`"},
+                                                               {"workers", "one per CPU"}};
   if (const auto found = kFilledIn.find(key.path); found != kFilledIn.end()) return found->second;
   if (key.is_required) return "required";
   return key.default_text.empty() ? "none" : "`" + key.default_text + "`";
@@ -91,12 +98,15 @@ std::string default_in_table(const KeyInfo& key) {
 std::string table_row(const KeyInfo& key) {
   const std::string type = key.shape == KeyInfo::Shape::List ? "list of " + key.type : key.type;
   std::string range = key.range;
-  for (const std::string& choice : key.choices) range += (range.empty() ? "`" : ", `") + choice + "`";
+  if (key.size_max != 0) range += fmt::format("{}up to {} entries", range.empty() ? "" : "; ", key.size_max);
+  if (!key.choices.empty()) range = fmt::format("`{}`", fmt::join(key.choices, "`, `"));
   return fmt::format("| `{}` | {} | {} | {} | {} | {} |", key.path, type, default_in_table(key), range,
                      key.applies == Applies::Live ? "live" : "restart", key.help);
 }
 
-bool is_in_table(const KeyInfo& key) { return key.shape == KeyInfo::Shape::Scalar || key.shape == KeyInfo::Shape::List; }
+bool is_in_table(const KeyInfo& key) {
+  return key.shape == KeyInfo::Shape::Scalar || key.shape == KeyInfo::Shape::List;
+}
 
 TEST_CASE("the published schema is what the parser accepts") {
   const Json published = Json::parse(read_doc("config.schema.json"), nullptr, false);

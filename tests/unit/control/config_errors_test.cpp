@@ -30,30 +30,34 @@ TEST_CASE("a mistake is reported with line, column, key, value and remedy") {
       {"trustdomain: x", "f.yaml:1:1: unknown key \"trustdomain\"; did you mean trust_domain?"},
       {"log:\n  levle: info", "f.yaml:2:3: log: unknown key \"levle\"; did you mean level?"},
       {"log:\n  zzzzzzzzz: 1", "f.yaml:2:3: log: unknown key \"zzzzzzzzz\"; known here: level, format, access"},
-      {"log: {level: loud}",
-       "f.yaml:1:14: log.level: \"loud\" is not known; write debug or info or warn or error"},
+      {"log: {level: loud}", "f.yaml:1:14: log.level: \"loud\" is not known; write debug or info or warn or error"},
       {"log: info", "f.yaml:1:6: log: a single value was found; write a map of keys and values"},
       {"log: {access: yes}", "f.yaml:1:15: log.access: \"yes\" is not known; write false or true"},
       {"drain: {timeout: 30}",
-       "f.yaml:1:18: drain.timeout: \"30\" is not a duration; write a whole number and one of ms, s, m, h, such as 30s"},
+       "f.yaml:1:18: drain.timeout: \"30\" is not a duration; write a whole number and one of ms, s, m, h, such as "
+       "30s"},
       {"drain: {timeout: 1.5s}", "drain.timeout: \"1.5s\" is not a duration"},
       {"drain: {timeout: 2h}", "drain.timeout: \"2h\" is out of range; write 0 to 1h"},
       {"buffers: {bytes_per_worker_max: 64MB}",
-       "f.yaml:1:33: buffers.bytes_per_worker_max: \"64MB\" is not a size; write a whole number and one of B, KiB, MiB, GiB, "
+       "f.yaml:1:33: buffers.bytes_per_worker_max: \"64MB\" is not a size; write a whole number and one of B, KiB, "
+       "MiB, GiB, "
        "such as 64MiB"},
       {"admin: {metrics: 15020}",
-       "f.yaml:1:18: admin.metrics: \"15020\" is not an address with a port; write 0.0.0.0:15020, [::1]:15020 or the like, "
+       "f.yaml:1:18: admin.metrics: \"15020\" is not an address with a port; write 0.0.0.0:15020, [::1]:15020 or the "
+       "like, "
        "or off"},
       {"admin: {metrics: 0.0.0.0:0}", "admin.metrics: \"0.0.0.0:0\" is not an address with a port"},
       {"admin: {metrics: 127.0.0.1:15021, readiness: 127.0.0.1:15021}",
        "f.yaml:1:46: admin.readiness: 127.0.0.1:15021 is the address of admin.metrics as well; take another port"},
       {"admin: {metrics: 0.0.0.0:15021}", "admin.readiness: 0.0.0.0:15021 is the address of admin.metrics as well"},
-      {"run_dir: /r\nadmin: {socket: /r/cni.sock}", "f.yaml:2:17: admin.socket: \"/r/cni.sock\" is the CNI plugin's socket"},
+      {"run_dir: /r\nadmin: {socket: /r/cni.sock}",
+       "f.yaml:2:17: admin.socket: \"/r/cni.sock\" is the CNI plugin's socket"},
       {"state_dir: lib", "f.yaml:1:12: state_dir: \"lib\" is not an absolute path; start it with /"},
       {"trust_domain: Mesh", "trust_domain: \"Mesh\" is not a trust domain"},
       {"node_name: a b", "f.yaml:1:12: node_name: \"a b\" is not a name"},
       {"node_name: \"a\\0b\"", "node_name: \"a\\x00b\" holds control characters; remove them"},
-      {"tunnel: {offer: [hbone]}", "f.yaml:1:18: tunnel.offer[0]: \"hbone\" is not offered by this version; write [direct]"},
+      {"tunnel: {offer: [hbone]}",
+       "f.yaml:1:18: tunnel.offer[0]: \"hbone\" is not offered by this version; write [direct]"},
       {"tunnel: {offer: []}", "tunnel.offer: is empty; write [direct]"},
       {"tunnel: {offer: direct}", "tunnel.offer: a single value was found; write a list, such as [a, b] (choice)"},
       {"tunnel: {offer: [direct, direct]}", "tunnel.offer[1]: \"direct\" stands twice in this list; remove one"},
@@ -93,7 +97,8 @@ TEST_CASE("a mistake in the mesh names the element") {
        "mesh.workloads[0].addresses[0]: \"127.0.0.1\" is not an address of a pod"},
       {"mesh: {workloads: [{name: a, addresses: [10.0.0.1], protocol: QUIC}]}",
        "mesh.workloads[0].protocol: \"QUIC\" is not known; write HBONE or TCP"},
-      {"mesh:\n  workloads:\n    - {name: a, addresses: [10.0.0.1]}\n    - {name: b, addresses: [10.0.0.2, 10.0.0.1]}\n",
+      {"mesh:\n  workloads:\n    - {name: a, addresses: [10.0.0.1]}\n    - {name: b, addresses: [10.0.0.2, "
+       "10.0.0.1]}\n",
        "f.yaml:4:39: mesh.workloads[1].addresses[1]: 10.0.0.1 belongs to mesh.workloads[0] already; an address has one "
        "workload"},
       {"mesh:\n  workloads:\n    - {name: a, addresses: [10.0.0.1]}\n    - {name: a, addresses: [10.0.0.2]}\n",
@@ -103,8 +108,10 @@ TEST_CASE("a mistake in the mesh names the element") {
       {"mesh: {peer_authentication: strict}",
        "f.yaml:1:29: mesh.peer_authentication: \"strict\" is not known; write PERMISSIVE or STRICT"},
       {"mesh: {peer_authentification: STRICT}", "did you mean peer_authentication?"},
-      {"pods: [{id: a, netns: /n/a}, {id: a, netns: /n/b}]", "f.yaml:1:35: pods[1].id: \"a\" stands in pods[0] already"},
-      {"pods: [{id: a, netns: /n/a}, {id: b, netns: /n/a}]", "pods[1].netns: \"/n/a\" is the namespace of pods[0] already"},
+      {"pods: [{id: a, netns: /n/a}, {id: a, netns: /n/b}]",
+       "f.yaml:1:35: pods[1].id: \"a\" stands in pods[0] already"},
+      {"pods: [{id: a, netns: /n/a}, {id: b, netns: /n/a}]",
+       "pods[1].netns: \"/n/a\" is the namespace of pods[0] already"},
       {"pods: [{id: a, netns: /n/a, addresses: [10.0.0.1]}, {id: b, netns: /n/b, addresses: [10.0.0.1]}]",
        "pods[1].addresses[0]: 10.0.0.1 belongs to pods[0] already"},
       {"mesh: {workloads: [{name: w, addresses: [10.0.0.1]}]}\n"

@@ -159,7 +159,7 @@ TEST_CASE("only keys that need a restart are named when two configurations diffe
   const Config running = parsed("node_name: a\nlog: {level: info}\nbpf: {mark: 1}");
   CHECK(restart_keys(running, running).empty());
   CHECK(restart_keys(running, parsed("node_name: a\nlog: {level: debug}\nbpf: {mark: 1}\npods: [{id: a, netns: /n}]\n"
-                                     "mesh: {enrol: listed}\ntunnel: {connect_timeout: 1s}"))
+                                     "mesh: {enrol: listed}\ndrain: {timeout: 1s}"))
             .empty());
   CHECK(restart_keys(running, parsed("node_name: b\nbpf: {mark: 2}\nadmin: {metrics: off}\nlog: {format: json}")) ==
         std::vector<std::string>{"node_name", "bpf.mark", "admin.metrics", "log.format"});

@@ -13,7 +13,8 @@ TEST_CASE("a duration is a whole number and a unit") {
   CHECK(parse_duration_ms("5m").value() == 300'000);
   CHECK(parse_duration_ms("24h").value() == 86'400'000);
   CHECK(parse_duration_ms("0").value() == 0);
-  for (const char* text : {"", "s", "30", "-1s", "1 s", "1.5s", "1d", "1m30s", "99999999999999999999s", "6000000000000000h"}) {
+  for (const char* text :
+       {"", "s", "30", "-1s", "1 s", "1.5s", "1d", "1m30s", "99999999999999999999s", "6000000000000000h"}) {
     CAPTURE(text);
     CHECK_FALSE(parse_duration_ms(text));
   }

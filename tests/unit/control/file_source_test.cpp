@@ -60,7 +60,8 @@ struct World {
 };
 
 constexpr std::string_view kOne = "mesh: {workloads: [{name: a, addresses: [10.0.0.1]}]}\n";
-constexpr std::string_view kTwo = "mesh: {workloads: [{name: a, addresses: [10.0.0.1]}, {name: b, addresses: [10.0.0.2]}]}\n";
+constexpr std::string_view kTwo =
+    "mesh: {workloads: [{name: a, addresses: [10.0.0.1]}, {name: b, addresses: [10.0.0.2]}]}\n";
 
 TEST_CASE("the first snapshot comes from inside open, once") {
   World world(kOne);
@@ -94,7 +95,8 @@ TEST_CASE("a wrong file is reported once, and the old configuration stays") {
   World world(kOne);
   replace_file(world.path, "mesh: {workload: []}\n");
   REQUIRE(world.wait_for([&] { return world.failures.size() == 1; }));
-  CHECK_THAT(world.failures[0], Catch::Contains("node.yaml:1:8: mesh: unknown key \"workload\"; did you mean workloads?"));
+  CHECK_THAT(world.failures[0],
+             Catch::Contains("node.yaml:1:8: mesh: unknown key \"workload\"; did you mean workloads?"));
   CHECK(world.source->config().mesh.workloads.size() == 1);
   replace_file(world.path, "mesh: {workload: []}\n");
   world.let_settle();

@@ -61,8 +61,8 @@ TEST_CASE("an address that two workloads claim is refused with both names, and n
   const Result<void> refused = builder.add(workload("pay", {ip("10.0.0.9"), ip("10.0.0.1")}));
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code() == ErrorCode::AlreadyExists);
-  CHECK_THAT(refused.error().message(), Catch::Contains("10.0.0.1") && Catch::Contains("shop/cart") &&
-                                            Catch::Contains("shop/pay"));
+  CHECK_THAT(refused.error().message(),
+             Catch::Contains("10.0.0.1") && Catch::Contains("shop/cart") && Catch::Contains("shop/pay"));
   const auto snapshot = std::move(builder).build(1);
   CHECK(snapshot->find(ip("10.0.0.9")) == nullptr);
   CHECK(snapshot->find(ip("10.0.0.1"))->name == "cart");
