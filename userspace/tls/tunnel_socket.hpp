@@ -107,6 +107,7 @@ class TunnelSocket {
 
  private:
   friend class HandshakeSocket;
+  friend struct TunnelSocketAccess;  // tests: a peer that breaks the rules needs the keys
 
   // tunnel_socket.cpp
   [[nodiscard]] bool take_special(IoContext& context, std::uint8_t type, ByteView content);

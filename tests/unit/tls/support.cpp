@@ -116,8 +116,6 @@ Handshaken handshake(End& client_end, HandshakeSocket client, End& server_end, H
   Handshaken result;
   const auto is_over = [](Step step) { return step == Step::Done || step == Step::Failed; };
   for (int idle = 0; idle < 20;) {
-    const bool was_over = is_over(result.client_step) && is_over(result.server_step);
-    if (was_over) break;
     if (!is_over(result.client_step)) {
       result.client_step = client.advance(client_end.context);
       if (result.client_step == Step::Done) {
@@ -151,13 +149,10 @@ Handshaken handshake(End& client_end, HandshakeSocket client, End& server_end, H
         server = HandshakeSocket();
       }
     }
-    if (server.fd() >= 0 && !is_over(result.server_step)) {
-      wait_for(server.fd(), POLLIN, 50);
-      ++idle;
-    } else if (client.fd() >= 0 && !is_over(result.client_step)) {
-      wait_for(client.fd(), POLLIN, 50);
-      ++idle;
-    }
+    if (is_over(result.client_step) && is_over(result.server_step)) break;
+    pollfd entries[2] = {{is_over(result.client_step) ? -1 : client.fd(), POLLIN, 0},
+                         {is_over(result.server_step) ? -1 : server.fd(), POLLIN, 0}};
+    if (::poll(entries, 2, 50) == 0) ++idle;
   }
   return result;
 }
