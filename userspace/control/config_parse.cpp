@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // From text to Config. Pure; the one place that catches yaml-cpp's exceptions.
+#include <optional>
+#include <sstream>
+
+#include <yaml-cpp/eventhandler.h>
+
 #include "control/config.hpp"
 #include "control/config_check.hpp"
 #include "control/config_reader.hpp"
@@ -35,6 +40,32 @@ YAML::Mark find_mark(const YAML::Node& root, std::string_view path) {
   return mark;
 }
 
+// Sees where documents begin, and nothing else.
+class DocumentStarts final : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark& mark) override { last = mark; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+  YAML::Mark last;
+};
+
+// Where something follows the first document. YAML::Load ignores it; YAML::LoadAll of 0.7 never ends where a document begins with
+// a stray ',' or the like, since that is taken for an empty document again and again.
+std::optional<YAML::Mark> find_rest(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  DocumentStarts starts;
+  if (!parser.HandleNextDocument(starts) || !parser.HandleNextDocument(starts)) return std::nullopt;
+  return starts.last;
+}
+
 void fill_defaults(Config& config) {
   if (config.admin.socket.empty()) config.admin.socket = config.run_dir + "/admin.sock";
   if (config.identity.embedded.directory.empty()) config.identity.embedded.directory = config.state_dir + "/ca";
@@ -44,13 +75,14 @@ void fill_defaults(Config& config) {
 }
 
 Result<Config> parse_document(std::string_view text, ConfigErrors& errors) {
-  const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
-  Config config;
-  if (documents.size() > 1) {
-    errors.add(documents[1].Mark(), {}, "a second document begins; put everything into one, without \"---\" between");
+  const std::string document(text);
+  if (const std::optional<YAML::Mark> rest = find_rest(document); rest) {
+    errors.add(*rest, {},
+               "this does not belong to the first document; write one map, without \"---\" or \"...\" in between");
     return std::unexpected(errors.to_error());
   }
-  const YAML::Node root = documents.empty() ? YAML::Node() : documents.front();
+  const YAML::Node root = YAML::Load(document);
+  Config config;
   const KeyPath top;
   ConfigReader reader(root, top, errors);
   visit_config(reader, config);

@@ -73,7 +73,10 @@ TEST_CASE("a mistake is reported with line, column, key, value and remedy") {
       {"[a, b]", "f.yaml:1:1: a list was found; write a map of keys and values"},
       {"? [a]\n: b", "a list was found as a key; a key is a word"},
       {"a: b: c", "f.yaml:1:5: not YAML: illegal map value"},
-      {"a: b\n---\nc: d", "a second document begins"},
+      {"a: b\n---\nc: d", "f.yaml:2:1: this does not belong to the first document"},
+      {"workers: 1\n...\nworkers: 2", "this does not belong to the first document"},
+      {",workers: 1", "f.yaml:1:1: this does not belong to the first document"},
+      {"workers: 1\n]", "f.yaml:2:1:"},
   }));
   CAPTURE(row.text);
   CHECK_THAT(mistakes(row.text), Catch::Contains(row.message));
