@@ -95,8 +95,10 @@ struct cv_egress_packet {
   __u8 has_other_end; /* matters for all but SYNs: the agent has a socket for the other end, in another's name */
 };
 
+enum cv_verdict { CV_VERDICT_PASS, CV_VERDICT_REDIRECT, CV_VERDICT_DROP };
+
 struct cv_egress_verdict {
-  enum { CV_VERDICT_PASS, CV_VERDICT_REDIRECT, CV_VERDICT_DROP } act;
+  enum cv_verdict act;
   __u32 kind;    /* what the TCP socket becomes, if there is one and this is not CV_SOCK_NONE */
   __s32 counter; /* enum cv_counter, or -1 */
 };
