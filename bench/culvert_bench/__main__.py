@@ -18,10 +18,12 @@ from culvert_harness.cni import CniError
 from culvert_harness.run import ROOT, build_dir
 
 from . import figures, meters
-from .rig import CONGESTION_CONTROL, MODES, Rig
+from .rig import CONGESTION_CONTROL, MODES, Rig, others_cpus
 from .rows import RIGS, ROWS, Options, Row
 
 RESULTS = ROOT / "build" / "bench" / "results.json"
+# Above this the machine did something else as well, and rates mean little.
+BUSY_CPUS = 0.2
 AGENT_PROGRAMS = ("culvertd", "culvertctl", "culvert-cni")
 
 
@@ -42,7 +44,8 @@ class Rigs:
             self.stack.push(rig.__exit__)
             self.live[name] = rig
             if rig.agents:
-                say(f"rig {name}: agents {', '.join(map(str, rig.agents))}; {rig.engines()}")
+                engines = rig.engines()
+                say(f"rig {name}: agents {', '.join(map(str, rig.agents))}; {engines['cipher']} sent by {engines['tx']}, received by {engines['rx']}")
         return self.live[name]
 
 
@@ -60,6 +63,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=None, metavar="S", help="length of a throughput or rate sample")
     parser.add_argument("--mode", action="append", choices=MODES, default=[], help="only this mode; for profiling")
     parser.add_argument("--json", type=pathlib.Path, default=RESULTS, metavar="FILE", help="where the results go")
+    parser.add_argument("--wait-quiet", type=float, default=0, metavar="S",
+                        help="before each sample wait up to S seconds for everything else on the machine to be quiet")
     parser.add_argument("--hold", action="store_true", help="when done, keep pods and agents up until Ctrl-C")
     return parser.parse_args()
 
@@ -98,26 +103,40 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def measure(rows: list[Row], rounds: int, options: Options, rigs: Rigs) -> tuple[list[dict], list[str]]:
-    samples, broken = [], []
+def quiet(rig: Rig, patience_s: float) -> float:
+    """CPUs that everything else takes, once they are few or patience is at its end."""
+    deadline = time.monotonic() + patience_s
+    while (busy := others_cpus(rig.agents)) > BUSY_CPUS and time.monotonic() < deadline:
+        time.sleep(1)
+    return busy
+
+
+def measure(rows: list[Row], rounds: int, options: Options, rigs: Rigs, patience_s: float) -> tuple[list[dict], list[str], list[str]]:
+    samples, broken, left_out = [], [], []
     for row in rows:
         for number in range(1, rounds + 1):
             for mode in [m for m in row.modes if m in rigs.modes]:
-                if row.name in broken:
+                if row.name in broken or row.name in left_out:
                     continue
                 began = time.monotonic()
                 try:
                     rig = rigs.get(row.rig)
+                    if row.needs_engine and rig.agents and rig.engines()["tx"] != row.needs_engine:
+                        left_out.append(row.name)
+                        say(f"{row.name}: left out: this machine does not have {row.needs_engine} records")
+                        continue
+                    busy = quiet(rig, patience_s)
                     values = row.measure(rig, mode, options)
                     rig.check_agents()
                 except (AssertionError, RuntimeError, OSError, KeyError, ValueError, CniError, WaitTimeout, subprocess.SubprocessError) as error:
                     broken.append(row.name)
                     say(f"{row.name}: {mode}: FAILED: {error}")
                     continue
-                samples.append({"row": row.name, "mode": mode, "round": number, "values": values})
+                samples.append({"row": row.name, "mode": mode, "round": number, "others_cpus": round(busy, 2), "values": values})
                 shown = ", ".join(f"{name} {figures.plain(values[name])}" for name in row.show if name in values)
-                say(f"{row.name:16}{number}/{rounds} {mode:8}{shown}  ({time.monotonic() - began:.0f} s)")
-    return samples, broken
+                warning = f", others used {busy:.1f} CPUs" if busy > BUSY_CPUS else ""
+                say(f"{row.name:16}{number}/{rounds} {mode:8}{shown}  ({time.monotonic() - began:.0f} s{warning})")
+    return samples, broken, left_out
 
 
 def main() -> int:
@@ -143,7 +162,7 @@ def main() -> int:
         stack.enter_context(meters.congestion_control_allowed(CONGESTION_CONTROL))
         rigs = Rigs(modes, stack)
         try:
-            samples, broken = measure(rows, rounds, options, rigs)
+            samples, broken, left_out = measure(rows, rounds, options, rigs, arguments.wait_quiet)
         except KeyboardInterrupt:
             say("stopped; cleaning up")
             return 130
@@ -152,7 +171,7 @@ def main() -> int:
                 say("kept up; Ctrl-C ends it")
                 signal.pause()
     results = {"machine": meters.machine(), "commit": commit(), "date": datetime.date.today().isoformat(), "rounds": rounds,
-               "minutes": round((time.monotonic() - began) / 60, 1), "quick": arguments.quick, "broken": broken, "samples": samples}
+               "minutes": round((time.monotonic() - began) / 60, 1), "quick": arguments.quick, "broken": broken, "left_out": left_out, "samples": samples}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(results, indent=1))
     say("")

@@ -87,10 +87,9 @@ class Rig:
         if ECHO_PORT not in pod.netns.listeners():
             programs.echo_server(pod, ECHO_PORT, threads=2)
 
-    def engines(self) -> str:
-        """What the agents' records of AES-128-GCM go through, for the report."""
-        status = self.world.a.agent.ctl("status")
-        return ", ".join(f"{row['cipher']} tx {row['tx']} rx {row['rx']}" for row in status.get("engines", [])[:1])
+    def engines(self) -> dict[str, str]:
+        """What the agents' records of the preferred cipher go through: cipher, tx, rx."""
+        return self.world.a.agent.ctl("status")["engines"][0]
 
 
 class Holder:
@@ -121,6 +120,13 @@ class Holder:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+
+
+def others_cpus(pids: list[int], seconds: float = 0.2) -> float:
+    """How many CPUs' worth of time everything but these processes takes now."""
+    with meters.use_of(pids) as use:
+        time.sleep(seconds)
+    return max(0.0, (use.machine_s - use.processes_s) / use.seconds)
 
 
 def settle(pids: list[int], limit_s: float = 5.0) -> None:

@@ -4,6 +4,7 @@
 import csv
 import io
 import os
+import re
 import subprocess
 
 from culvert_harness import programs, wait_for
@@ -26,9 +27,10 @@ def nodes(town: Town, screen: Screen) -> None:
     town.world.start_agents()
     for node in town.world.nodes.values():
         status = node.agent.ctl("status")
-        engines = ", ".join(f"{row['cipher']}: tx {row['tx']}, rx {row['rx']}" for row in status["engines"])
+        preferred = status["engines"][0]
         screen.say(f"{node.name}: culvertd {status['version']} pid {status['pid']}, steering {status['capture']['steering']}, "
-                   f"hooks by {status['capture']['attachment']}\n{' ' * len(node.name)}  records: {engines}")
+                   f"hooks by {status['capture']['attachment']}, {preferred['cipher']} records sent by {preferred['tx']}, "
+                   f"received by {preferred['rx']}")
         for note in status["notes"]:
             screen.say(f"note: {note}")
     screen.shown("two nodes on a routed link, one culvertd on each, ready; one built-in CA that both trust")
@@ -72,9 +74,10 @@ def wire(town: Town, screen: Screen) -> None:
         client.run(["redis-cli", "-h", server.v6, "set", "token", town.secret])
         capture.stop()
         seen[is_meshed] = capture
-        ports = sorted({min(segment.ports) if 15008 not in segment.ports else 15008 for segment in capture.segments()})
-        count = sum(1 for _ in capture.segments())
-        screen.say(f"{client.name} -> {server.name}: {count} TCP packets on the link, server ports {', '.join(map(str, ports))}")
+        segments = [segment for segment in capture.segments() if {segment.source, segment.destination} & {server.v4, server.v6}]
+        ports = sorted({segment.destination_port for segment in segments if segment.destination in (server.v4, server.v6)})
+        screen.say(f"{client.name} -> {server.name}: curl and redis-cli, {len(segments)} TCP packets on the link, "
+                   f"to port {' and '.join(map(str, ports))}")
     needle = town.secret.encode()
     require(seen[False].contains(needle), "the capture of the plain pods does not show the payload: the check cannot see anything")
     screen.shown("without the mesh the payload is readable on the link (so the capture would show it)")
@@ -91,7 +94,8 @@ def strict(town: Town, screen: Screen) -> None:
     require(refused.returncode != 0 and town.secret not in refused.stdout, f"stranger got an answer: {refused.stdout!r}")
     line = wait_for(lambda: [line for line in backend.node.agent.log().splitlines() if stranger.v4 in line and "policy" in line],
                     "the refusal in the agent's log", 5)[-1]
-    screen.say(f"node-b's culvertd: {line.strip()[:220]}")
+    said = re.search(r'error="([^"]*)"', line)
+    screen.say(f"node-b's culvertd: {said[1] if said else line.strip()}")
     screen.shown("stranger has no identity: backend is STRICT and its agent refuses, with the reason in the log")
 
 
