@@ -124,6 +124,11 @@ int connect_error(int fd) noexcept {
   return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
 }
 
+int bind_to_loopback_device(int fd) noexcept {
+  const int lo_ifindex = 1;
+  return ::setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &lo_ifindex, sizeof(lo_ifindex)) == 0 ? 0 : errno;
+}
+
 int set_mark(int fd, std::uint32_t mark) noexcept {
   return ::setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0 ? 0 : errno;
 }

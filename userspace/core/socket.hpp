@@ -36,6 +36,9 @@ struct ListenerOptions {
 // SO_ERROR of a connect in progress: 0 or an errno.
 [[nodiscard]] int connect_error(int fd) noexcept;
 [[nodiscard]] int set_mark(int fd, std::uint32_t mark) noexcept;
+// SO_BINDTOIFINDEX 1: lo, of whichever namespace the socket is in. A connect to one of the namespace's own addresses then really
+// arrives on lo; without it the kernel names the device that has the address. 0 or an errno.
+[[nodiscard]] int bind_to_loopback_device(int fd) noexcept;
 // Linger {1,0} (close resets) or off (close delivers what is queued, then FIN).
 void set_reset_on_close(int fd, bool resets) noexcept;
 [[nodiscard]] std::optional<Endpoint> local_endpoint(int fd) noexcept;
