@@ -89,7 +89,11 @@ class Agent:
         return self.daemon is not None and self.daemon.is_running()
 
     def is_ready(self) -> bool:
-        return self.http(READINESS_PORT, "/healthz/ready")[0] == 200
+        """Nobody there is as good as a no."""
+        try:
+            return self.http(READINESS_PORT, "/healthz/ready")[0] == 200
+        except OSError:
+            return False
 
     def wait_ready(self, timeout: float = 20.0) -> None:
         def ready() -> bool:

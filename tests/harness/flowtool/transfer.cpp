@@ -85,17 +85,16 @@ void send_stream(int fd, const Side& side, const Ask& ask, Outcome& outcome) {
   }
 }
 
-// Reads until the stream ends, or (when this side is to reset) until everything expected is here.
+// Reads until the stream ends; when one side is to reset, until everything expected is here.
 void receive_stream(int fd, const Side& side, Outcome& outcome) {
   Stream stream(side.receive_seed);
   std::vector<std::uint8_t> got(256 * 1024);
   std::vector<std::uint8_t> expected(got.size());
   while (true) {
-    if (side.resets && outcome.received >= side.receive_bytes) {
-      outcome.end = "closed";
-      return;
-    }
-    const ssize_t part = ::recv(fd, got.data(), got.size(), 0);
+    std::uint64_t wanted = got.size();
+    if (side.resets || side.expects_reset) wanted = std::min(wanted, side.receive_bytes - outcome.received);
+    if (wanted == 0) return;
+    const ssize_t part = ::recv(fd, got.data(), wanted, 0);
     if (part < 0 && errno == EINTR) continue;
     if (part <= 0) {
       outcome.end = part == 0 ? "eof" : error_name(errno);
@@ -111,6 +110,19 @@ void receive_stream(int fd, const Side& side, Outcome& outcome) {
   }
 }
 
+// RST may overtake bytes that are under way: that is TCP. So who is to be reset says with one byte that it has them all, and only
+// then does the other side reset.
+void agree_on_reset(int fd, const Side& side, Outcome& outcome) {
+  std::array<std::uint8_t, 1> byte{0x21};
+  if (side.expects_reset && !send_all(fd, byte)) outcome.send_error = error_name(errno);
+  const ssize_t got = receive_all(fd, byte);
+  if (side.resets && got == 1) {
+    outcome.end = "closed";
+  } else {
+    outcome.end = got < 0 ? error_name(errno) : got == 0 ? "eof" : "data";
+  }
+}
+
 Outcome exchange(int fd, const Side& side, const Ask& ask) {
   Outcome outcome;
   std::thread sender;
@@ -123,6 +135,7 @@ Outcome exchange(int fd, const Side& side, const Ask& ask) {
   receive_stream(fd, side, outcome);
   if (side.sends_after_eof) send_then_shut();
   if (sender.joinable()) sender.join();
+  if ((side.resets || side.expects_reset) && outcome.end.empty()) agree_on_reset(fd, side, outcome);
   return outcome;
 }
 
@@ -211,7 +224,7 @@ bool transfer_once(const TransferOptions& options, const Ask& ask) {
                   .receive_seed = ask.seed + 1,
                   .stall_ms = options.client_stall_ms,
                   .resets = ask.ending == Ending::ClientResets,
-                  .expects_reset = ask.ending == Ending::ServerResets || ask.ending == Ending::ServerCloses};
+                  .expects_reset = ask.ending == Ending::ServerResets};
   if (ok) {
     outcome = exchange(fd, side, ask);
   } else {
