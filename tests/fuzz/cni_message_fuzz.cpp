@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What reaches the agent's CNI socket, the plugin's end of it, and the small files between them: what decodes encodes to something that
 // decodes to the same value; what does not is answered, whatever it is.
-// deps: culvert::enroll
+// deps: culvert::cni_requests
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "enroll/netns_probe.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <memory>
 
@@ -61,6 +60,7 @@ Result<NetnsContent> read_netns(int netns_fd, int home_netns_fd) {
   if (::getifaddrs(&list) != 0) return fail_errno(errno, "cannot list the devices of the pod's network namespace");
   const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owner(list, ::freeifaddrs);
   NetnsContent content;
+  std::vector<IpAddress> v6;
   for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
     if ((entry->ifa_flags & IFF_LOOPBACK) != 0 || entry->ifa_addr == nullptr) continue;
     if (entry->ifa_addr->sa_family == AF_PACKET) {
@@ -68,11 +68,11 @@ Result<NetnsContent> read_netns(int netns_fd, int home_netns_fd) {
     } else if (entry->ifa_addr->sa_family == AF_INET) {
       content.addresses.push_back(IpAddress::v4(reinterpret_cast<const sockaddr_in*>(entry->ifa_addr)->sin_addr));
     } else if (entry->ifa_addr->sa_family == AF_INET6) {
-      content.addresses.push_back(IpAddress::v6(reinterpret_cast<const sockaddr_in6*>(entry->ifa_addr)->sin6_addr));
+      v6.push_back(IpAddress::v6(reinterpret_cast<const sockaddr_in6*>(entry->ifa_addr)->sin6_addr));
     }
   }
+  content.addresses.insert(content.addresses.end(), v6.begin(), v6.end());
   std::erase_if(content.addresses, [](const IpAddress& address) { return !is_global(address); });
-  std::ranges::stable_partition(content.addresses, &IpAddress::is_v4);
   return content;
 }
 
