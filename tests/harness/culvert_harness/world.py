@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import tempfile
 
 from . import run
@@ -110,20 +111,38 @@ class World:
         self.mesh: dict = {"peer_authentication": "PERMISSIVE"}  # the mesh section of both agents' configuration
         self.namespaces: dict[str, dict] = {}
         self.extra_config: dict = {}  # merged into both agents' configuration
+        self._lock: socket.socket | None = None
         self.nodes = {letter: Node(self, letter) for letter in nodes}
 
     # Life.
     def __enter__(self) -> "World":
+        self.lock()
         self.remove()
         try:
             self.create()
         except BaseException:
-            self.remove()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_exc) -> None:
         self.remove()
+        self.unlock()
+
+    def lock(self) -> None:
+        """Two runs of one test on one machine take turns: an abstract socket's name, which a dead run cannot keep."""
+        self._lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+        def bind() -> bool:
+            self._lock.bind(f"\0culvert-test-{self.prefix}")
+            return True
+
+        run.wait_for(bind, f"another run of {self.name} on this machine to end", 300, interval=0.2)
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def create(self) -> None:
         self.directory.mkdir(parents=True, mode=0o700)
