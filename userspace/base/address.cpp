@@ -36,6 +36,7 @@ Result<IpAddress> IpAddress::from_bytes(ByteView bytes) {
 
 Result<IpAddress> IpAddress::parse(std::string_view text) {
   const std::string terminated(text);
+  if (terminated.find('\0') != std::string::npos) return fail(ErrorCode::InvalidArgument, "an address has no NUL in it");
   in_addr four{};
   if (::inet_pton(AF_INET, terminated.c_str(), &four) == 1) return v4(four);
   in6_addr six{};

@@ -135,7 +135,9 @@ void Inbound::upstream_event(Flow& flow, std::uint32_t events) {
   }
   Relay::note_events(flow.upstream, events);
   if (Tunnel* tunnel = state_.tunnels.find(flow.tunnel)) state_.tunnel_engine->send_accept(*tunnel);
+  const SlabHandle tunnel = flow.tunnel;
   state_.relay->run(flow.self);
+  if (Tunnel* live = state_.tunnels.find(tunnel)) state_.tunnel_engine->accept_soon(*live);
 }
 
 void Inbound::on_timer(Flow& flow) {

@@ -133,7 +133,7 @@ void Relay::plain_to_tunnel(Flow& flow, Tunnel& tunnel) {
       state_.defer(flow);
       return;
     }
-    if (tunnel.socket.can_splice() && side.read_shift == kReadShiftMax) {
+    if (tunnel.socket.can_splice() && side.read_shift == kReadShiftMax && !tunnel.owes_accept) {
       splice_to_tunnel(flow, tunnel);
       continue;
     }

@@ -42,6 +42,7 @@ struct Tunnel {
   bool is_going_away = false;      // not used for a further flow
   bool is_in_receive = false;      // segments of this tunnel are being handled: close later
   bool must_close = false;
+  bool owes_accept = false;        // server: ACCEPT leaves with the first data, or after a moment
   bool is_untried = false;         // client: the peer closed without looking at our OPEN
   bool has_flow_end = false;       // the peer ended the flow out of order: flow_end, flow_end_detail
   telemetry::CloseReason flow_end = telemetry::CloseReason::Completed;

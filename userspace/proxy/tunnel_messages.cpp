@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The messages of the direct tunnel: what arrived, driven through the session's rules, and what is sent.
 #include <array>
+#include <utility>
 
 #include "proxy/finisher.hpp"
 #include "proxy/inbound.hpp"
@@ -113,7 +114,14 @@ void Tunnels::send_message(Tunnel& tunnel, const direct::Message& message) {
 }
 
 std::size_t Tunnels::send_data(Tunnel& tunnel, ByteView data) {
-  const tls::IoResult result = tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, data}});
+  tls::IoResult result;
+  if (std::exchange(tunnel.owes_accept, false)) {
+    std::array<std::uint8_t, 16> buffer;
+    const ByteView accept = direct::encode(direct::Accept{}, buffer);
+    result = tunnel.socket.send(state_.io, {{tls::RecordType::Control, accept}, {tls::RecordType::ApplicationData, data}});
+  } else {
+    result = tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, data}});
+  }
   if (result.status == tls::IoStatus::Error) {
     tunnel.must_close = true;
     return data.size();  // nobody will take it any more
@@ -127,6 +135,7 @@ void Tunnels::send_end(Tunnel& tunnel) {
     tunnel.client.sent_end();
   } else {
     if (!tunnel.server.may_send_end()) return;
+    accept_at_last(tunnel);
     tunnel.server.sent_end();
   }
   send_message(tunnel, direct::End{});

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server's half of Tunnels, and the end of the handshake, which both roles share.
+#include <utility>
+
 #include "core/socket.hpp"
 #include "proxy/finisher.hpp"
 #include "proxy/tunnels.hpp"
@@ -76,14 +78,28 @@ void Tunnels::handshake_done(Tunnel& tunnel) {
   pump(handle);
 }
 
+// Most applications answer at once: ACCEPT then leaves in one record batch with their first bytes, which spares both agents a
+// system call and a wake-up. `accept_at_last` sends it alone when they do not.
 void Tunnels::send_accept(Tunnel& tunnel) {
   tunnel.server.sent_accept();
+  tunnel.owes_accept = true;
+}
+
+void Tunnels::accept_soon(Tunnel& tunnel) {
+  constexpr std::uint64_t kAcceptDelayMs = 16;
+  if (tunnel.owes_accept) state_.set_deadline(tunnel, kAcceptDelayMs);
+}
+
+void Tunnels::accept_at_last(Tunnel& tunnel) {
+  if (!std::exchange(tunnel.owes_accept, false)) return;
   send_message(tunnel, direct::Accept{});
 }
 
 void Tunnels::refuse(Tunnel& tunnel, direct::RefuseReason reason) {
   tunnel.server.sent_refuse();
   send_message(tunnel, direct::Refuse{reason});
+  // The client owes END; one that does not send it is not waited for.
+  state_.set_deadline(tunnel, state_.options.handshake_timeout_ms);
   if (!tunnel.is_in_receive && tunnel.is_going_away) close(tunnel, true);
 }
 

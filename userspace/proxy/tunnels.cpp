@@ -140,6 +140,7 @@ void Tunnels::end_flow(Tunnel& tunnel) {
 void Tunnels::close_broken(Tunnel& tunnel) {
   if (tunnel.is_untried && retry_elsewhere(tunnel)) return;
   if (state_.flows.find(tunnel.flow) != nullptr) {
+    accept_at_last(tunnel);
     send_message(tunnel, direct::Reset{});
     fail_flow(tunnel, CloseReason::TunnelProtocol, {});
   }
@@ -196,6 +197,7 @@ void Tunnels::detach_if_done(Tunnel& tunnel, Flow& flow) {
 void Tunnels::reset_flow(Tunnel& tunnel) {
   tunnel.flow = {};
   if (tunnel.state == TunnelState::Ready) {
+    accept_at_last(tunnel);
     if (tunnel.is_client ? tunnel.client.may_send_reset() : tunnel.server.may_send_reset()) {
       send_message(tunnel, direct::Reset{});
     } else if (!tunnel.is_client && tunnel.server.state() == direct::ServerSession::State::Connecting) {
@@ -245,7 +247,11 @@ void Tunnels::on_timer(SlabHandle handle) {
       }
       return;
     case TunnelState::Ready:
-      if (state_.flows.find(tunnel->flow) == nullptr) close(*tunnel, true);
+      if (state_.flows.find(tunnel->flow) == nullptr) {
+        close(*tunnel, true);
+      } else {
+        accept_at_last(*tunnel);
+      }
       return;
   }
 }

@@ -36,6 +36,8 @@ class Tunnels {
   void send_end(Tunnel& tunnel);
   // Server: the application's connection is up, or not.
   void send_accept(Tunnel& tunnel);
+  void accept_soon(Tunnel& tunnel);     // after the application had its chance to speak
+  void accept_at_last(Tunnel& tunnel);  // ACCEPT alone, if it is still owed
   void refuse(Tunnel& tunnel, direct::RefuseReason reason);
   // After END both ways the tunnel is free for the next flow.
   void detach_if_done(Tunnel& tunnel, Flow& flow);

@@ -55,6 +55,7 @@ class Worker::Loop {
       run_deferred();
       run_timers();
       leave_.check();
+      trim_when_idle();
       state_.counters.buffers_lent_bytes.set(state_.buffers.lent_bytes());
     }
   }
@@ -133,6 +134,22 @@ class Worker::Loop {
     }
   }
 
+  // Scratch memory and cached buffers of a worker that has had no connection for a while go back to the system.
+  void trim_when_idle() {
+    constexpr std::uint64_t kIdleMs = 5'000;
+    if (state_.flows.size() > 0) {
+      idle_since_ms_ = 0;
+      is_trimmed_ = false;
+    } else if (!is_trimmed_ && idle_since_ms_ == 0) {
+      idle_since_ms_ = state_.now_ms;
+      state_.wheel.schedule(make_token(TokenKind::FlowTimer, {}), idle_since_ms_ + kIdleMs);  // wakes the loop, no more
+    } else if (!is_trimmed_ && state_.now_ms >= idle_since_ms_ + kIdleMs) {
+      state_.io.trim();
+      state_.buffers.trim();
+      is_trimmed_ = true;
+    }
+  }
+
   // The deadline may have moved on since the entry was made.
   template <typename Object>
   bool is_due(Object& object, std::uint64_t token) {
@@ -177,6 +194,8 @@ class Worker::Loop {
   Finisher finisher_;
   Leave leave_;
   std::vector<std::uint64_t> fired_;
+  std::uint64_t idle_since_ms_ = 0;
+  bool is_trimmed_ = true;  // nothing was touched yet
   bool is_stopped_ = false;
 };
 
