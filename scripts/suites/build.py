@@ -11,6 +11,8 @@ from . import jobs, results
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD_LIMIT_S = 3600
+# One compiler cache serves every clone and build directory of this machine.
+CCACHE = {"CCACHE_BASEDIR": str(ROOT), "CCACHE_NOHASHDIR": "1"}
 
 
 class BuildError(Exception):
@@ -37,8 +39,21 @@ def build(preset: str, say) -> pathlib.Path:
             say(f"build {preset}: {step[1]} of {step[2]}")
 
     command = ["ninja", "-C", str(where), "-k", "20", "-j", str(os.cpu_count() or 1)]
-    if jobs.run(command, log, BUILD_LIMIT_S, env={"NINJA_STATUS": "[%f/%t] "}, on_line=progress) != 0:
+    if jobs.run(command, log, BUILD_LIMIT_S, env={"NINJA_STATUS": "[%f/%t] ", **CCACHE}, on_line=progress) != 0:
         raise BuildError(f"building {preset} failed\n{compiler_errors(log)}")
+    return where
+
+
+def skeletons(preset: str) -> pathlib.Path:
+    """Only what the compiler of one file needs beside the sources: the generated skeleton headers."""
+    where = directory(preset)
+    log = ROOT / "build" / "test-results" / f"skeletons-{preset}.log"
+    if jobs.run(["cmake", "--preset", preset], log, 300, cwd=ROOT) != 0:
+        raise BuildError(f"cmake --preset {preset} failed\n{results.tail(log)}")
+    listing = subprocess.run(["ninja", "-C", str(where), "-t", "targets", "all"], capture_output=True, text=True, check=True).stdout
+    names = sorted({line.split(":")[0] for line in listing.splitlines() if re.match(r"culvert_skel_\w+_files:", line)})
+    if names and jobs.run(["ninja", "-C", str(where), *names], log, 600) != 0:
+        raise BuildError(f"the skeleton headers cannot be made\n{compiler_errors(log)}")
     return where
 
 

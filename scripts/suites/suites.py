@@ -9,7 +9,6 @@ import functools
 import os
 import pathlib
 import shutil
-import subprocess
 from collections.abc import Callable
 
 from . import build, jobs, results, vm
@@ -82,6 +81,7 @@ def pytest_suite(name: str, options: Options, *, privileged: bool, width: int, l
 
 
 def check(options: Options) -> list[results.Case]:
+    build.skeletons("dev")
     return pytest_suite("check", options, privileged=False, width=options.width, limit_s=900)
 
 
@@ -132,15 +132,7 @@ def fuzz(options: Options) -> list[results.Case]:
 
 def tidy(options: Options) -> list[results.Case]:
     """clang-tidy over every source of ours; slow, so only when asked for."""
-    where = build.directory("tidy")
-    log = REPORTS / "tidy.log"
-    if jobs.run(["cmake", "--preset", "tidy"], log, 300, cwd=ROOT) != 0:
-        raise build.BuildError(results.tail(log))
-    # Skeleton headers must exist; nothing else of the build is needed.
-    listing = subprocess.run(["ninja", "-C", str(where), "-t", "targets", "all"], capture_output=True, text=True, check=True).stdout
-    skeletons = [line.split(":")[0] for line in listing.splitlines() if line.startswith("culvert_skel_")]
-    if skeletons and jobs.run(["ninja", "-C", str(where), *skeletons], log, 600) != 0:
-        raise build.BuildError(results.tail(log))
+    where = build.skeletons("tidy")
     sources = sorted(p for top in ("userspace", "cni-plugin") for p in (ROOT / top).rglob("*.cpp"))
 
     def one(source: pathlib.Path) -> results.Case:

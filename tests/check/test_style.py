@@ -42,7 +42,8 @@ def test_every_source_has_its_spdx_line():
         if path.suffix not in kinds and path.name not in ("CMakeLists.txt", "Dockerfile") and not sources.first_line(path).startswith("#!"):
             continue
         head = "\n".join(path.read_text(errors="replace").splitlines()[:3])
-        wanted = DUAL if name.startswith(("bpf/", "include/culvert/abi/")) and path.suffix in (".c", ".h") else APACHE
+        is_kernel = name.startswith(("bpf/", "include/culvert/abi/")) or ".bpf." in name
+        wanted = DUAL if is_kernel and path.suffix in (".c", ".h") else APACHE
         if wanted not in head:
             problems.append(f"{name}: its first lines lack '{wanted}'")
     sources.tell(problems)
