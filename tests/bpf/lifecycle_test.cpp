@@ -2,11 +2,15 @@
 // Joining, leaving, restarting: live connections stay, pins are taken over, and what was there before is there again.
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
-#include <fstream>
+#include <iterator>
 #include <memory>
+#include <set>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,12 +35,30 @@ std::string output_of(const std::string& command) {
 std::string state_of(const Bed& bed) {
   const std::string pod = "ip netns exec " + bed.name + "-pod ";
   return output_of(pod +
-                   "sh -c 'ip rule; ip -6 rule; ip route show table all; ip -6 route show table all | grep -v fe80; ip "
+                   "sh -c 'ip rule; ip -6 rule; ip route show table all; ip -6 route show table all; ip "
                    "-d link show lo; "
                    "tc qdisc show; tc filter show dev eth0 egress; tc filter show dev eth0 ingress; "
                    "sysctl net.ipv4.conf.lo.accept_local net.ipv4.tcp_fwmark_accept net.ipv4.fwmark_reflect "
                    "net.ipv6.fwmark_reflect'");
 }
+
+// The lines that only one of two states has; short enough to be read in a failure.
+std::vector<std::string> difference(const std::string& before, const std::string& after) {
+  const auto lines_of = [](const std::string& text) {
+    std::multiset<std::string> lines;
+    std::istringstream stream(text);
+    for (std::string line; std::getline(stream, line);)
+      if (line.find("fe80") == std::string::npos)
+        lines.insert(line);  // comes when the kernel has checked it for duplicates
+    return lines;
+  };
+  const auto a = lines_of(before);
+  const auto b = lines_of(after);
+  std::vector<std::string> different;
+  std::set_symmetric_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(different));
+  return different;
+}
+const std::vector<std::string> kNone;
 
 // Both ends of a connection of the pod with a server elsewhere.
 struct Pair {
@@ -109,7 +131,7 @@ TEST_CASE("detaching puts everything back") {
     CHECK(state_of(bed) != before);
     REQUIRE(bed.agent->attach_pod(bed.plan, bed.pod.get(), bed.home.get()));
     REQUIRE(bed.agent->detach_pod(bed.plan.slot, bed.pod.get(), bed.home.get()));
-    CHECK(state_of(bed) == before);
+    CHECK(difference(before, state_of(bed)) == kNone);
     CHECK(bed.agent->pinned_pods().empty());
     CHECK_FALSE(bed.agent->verify_pod(bed.plan, bed.pod.get(), bed.home.get()));
     auto plain = plain_connection(bed, kElsewhereV4, 80);
@@ -130,7 +152,7 @@ TEST_CASE("a clsact qdisc of somebody else, and their filter, stay") {
   const auto before = state_of(bed);
   bed.join();
   REQUIRE(bed.agent->detach_pod(bed.plan.slot, bed.pod.get(), bed.home.get()));
-  CHECK(state_of(bed) == before);
+  CHECK(difference(before, state_of(bed)) == kNone);
 }
 
 TEST_CASE("a clsact qdisc that others have come to use stays") {
@@ -153,7 +175,7 @@ TEST_CASE("sysctls and segment sizes that were set already stay set") {
   const auto before = state_of(bed);
   bed.join();
   REQUIRE(bed.agent->detach_pod(bed.plan.slot, bed.pod.get(), bed.home.get()));
-  CHECK(state_of(bed) == before);
+  CHECK(difference(before, state_of(bed)) == kNone);
 }
 
 TEST_CASE("another agent takes over the pins of the first") {
@@ -217,13 +239,12 @@ TEST_CASE("verifying names what is missing") {
 
 TEST_CASE("a device that is not Ethernet is refused and nothing is left behind") {
   Bed bed("ether");
-  run_or_fail("ip -n " + bed.name + "-pod tuntap add t0 mode tun");
   const auto before = state_of(bed);
-  bed.plan.devices = {"eth0", "t0"};
+  bed.plan.devices = {"eth0", "lo"};
   const auto attached = bed.agent->attach_pod(bed.plan, bed.pod.get(), bed.home.get());
   REQUIRE_FALSE(attached);
-  CHECK(attached.error().message().find("t0 of the pod is not Ethernet") != std::string::npos);
-  CHECK(state_of(bed) == before);
+  CHECK(attached.error().message().find("lo of the pod is not Ethernet") != std::string::npos);
+  CHECK(difference(before, state_of(bed)) == kNone);
   CHECK(bed.agent->pinned_pods().empty());
 }
 
