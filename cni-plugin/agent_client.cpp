@@ -21,7 +21,8 @@ Result<UniqueFd> connect_once(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof(address.sun_path)) {
-    return fail(ErrorCode::InvalidArgument, "the agent's socket {} has a path of more than {} bytes", path, sizeof(address.sun_path) - 1);
+    return fail(ErrorCode::InvalidArgument, "the agent's socket {} has a path of more than {} bytes", path,
+                sizeof(address.sun_path) - 1);
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   UniqueFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -83,7 +84,8 @@ Result<std::string> receive_answer(int fd, std::uint64_t until_ms) {
     const ssize_t got = ::recv(fd, packet.data(), packet.size(), MSG_DONTWAIT | MSG_TRUNC);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
     if (got <= 0) return fail(ErrorCode::Unavailable, "the agent closed the connection without an answer");
-    if (static_cast<std::size_t>(got) > packet.size()) return fail(ErrorCode::Protocol, "the agent's answer has {} bytes", got);
+    if (static_cast<std::size_t>(got) > packet.size())
+      return fail(ErrorCode::Protocol, "the agent's answer has {} bytes", got);
     packet.resize(static_cast<std::size_t>(got));
     return packet;
   }
@@ -91,7 +93,8 @@ Result<std::string> receive_answer(int fd, std::uint64_t until_ms) {
 
 }  // namespace
 
-Result<cni::Answer> ask_agent(const std::string& socket_path, const cni::Request& request, int descriptor, const AgentPatience& patience) {
+Result<cni::Answer> ask_agent(const std::string& socket_path, const cni::Request& request, int descriptor,
+                              const AgentPatience& patience) {
   const std::string packet = CV_TRY(cni::encode(request));
   const UniqueFd fd = CV_TRY(connect_patiently(socket_path, patience));
   CV_TRY(send_request(fd.get(), packet, descriptor));

@@ -12,7 +12,8 @@
 namespace culvert::cni_plugin {
 
 struct AgentPatience {
-  std::uint64_t connect_until_ms = 0;  // CLOCK_MONOTONIC: an agent that is away is tried again until then, at least once
+  std::uint64_t connect_until_ms =
+      0;  // CLOCK_MONOTONIC: an agent that is away is tried again until then, at least once
   std::uint64_t answer_until_ms = 0;
   // Asked after the first attempt that found no agent: true ends the waiting.
   std::function<bool()> gives_up;

@@ -24,7 +24,9 @@ Output error_output(const CniError& error, std::string_view cni_version) {
 }
 
 Output version_output(std::string_view cni_version) {
-  return print({{"cniVersion", is_supported(cni_version) ? cni_version : kNewestVersion}, {"supportedVersions", kSupportedVersions}}, 0);
+  return print({{"cniVersion", is_supported(cni_version) ? cni_version : kNewestVersion},
+                {"supportedVersions", kSupportedVersions}},
+               0);
 }
 
 bool is_supported(std::string_view cni_version) noexcept {

@@ -40,10 +40,12 @@ int main(int argc, char** argv) {
   std::string text;
   Output output;
   if (::getenv("CNI_COMMAND") != nullptr && !read_stdin(text)) {
-    output = error_output({CniErrorCode::IoFailure, "cannot read the network configuration", ::strerrordesc_np(errno)}, "");
+    output =
+        error_output({CniErrorCode::IoFailure, "cannot read the network configuration", ::strerrordesc_np(errno)}, "");
   } else {
     output = run(::getenv, text);
   }
-  const bool is_written = std::fwrite(output.text.data(), 1, output.text.size(), stdout) == output.text.size() && std::fflush(stdout) == 0;
+  const bool is_written =
+      std::fwrite(output.text.data(), 1, output.text.size(), stdout) == output.text.size() && std::fflush(stdout) == 0;
   return is_written ? output.exit_code : 1;
 }

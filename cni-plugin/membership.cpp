@@ -13,7 +13,8 @@ using cni::Membership;
 Membership membership_by_config(const NetConfig& config, const cni::PodName& pod) {
   if (config.enrol == EnrolPolicy::None) return Membership::Outside;
   const bool is_excluded =
-      !pod.namespace_name.empty() && std::ranges::find(config.exclude_namespaces, pod.namespace_name) != config.exclude_namespaces.end();
+      !pod.namespace_name.empty() &&
+      std::ranges::find(config.exclude_namespaces, pod.namespace_name) != config.exclude_namespaces.end();
   if (is_excluded) return Membership::Outside;
   return config.enrol == EnrolPolicy::All ? Membership::Inside : Membership::Unknown;
 }

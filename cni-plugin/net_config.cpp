@@ -18,7 +18,8 @@ using nlohmann::json;
 
 constexpr std::size_t kNamespacesMax = 4096;
 constexpr std::size_t kArrayMax = 65'536;
-constexpr std::string_view kAssumedVersion = "0.1.0";  // of a configuration without "cniVersion", as the specification's libraries do
+constexpr std::string_view kAssumedVersion =
+    "0.1.0";  // of a configuration without "cniVersion", as the specification's libraries do
 constexpr std::array<std::string_view, 3> kPolicies = {"ask", "all", "none"};
 
 std::unexpected<CniError> invalid(std::string details) {
@@ -49,7 +50,8 @@ std::string name_field(Fields& fields, const char* key, std::string otherwise) {
 void read_own_keys(Fields& fields, NetConfig& config) {
   config.agent_socket = path_field(fields, "agent_socket", std::move(config.agent_socket));
   config.state_dir = path_field(fields, "state_dir", std::move(config.state_dir));
-  config.default_service_account = name_field(fields, "default_service_account", std::move(config.default_service_account));
+  config.default_service_account =
+      name_field(fields, "default_service_account", std::move(config.default_service_account));
   config.exclude_namespaces = fields.texts("exclude_namespaces", kNamespacesMax, cni::kNameBytesMax, Need::Optional);
   config.agent_wait_ms = fields.number("agent_wait_ms", kAgentWaitMsMax, Need::Optional, config.agent_wait_ms);
   const std::string policy = fields.text("enrol", 16, Need::Optional);
@@ -61,7 +63,8 @@ void read_own_keys(Fields& fields, NetConfig& config) {
 
 void read_args(Fields& fields, NetConfig& config) {
   const json* args = fields.object("args", Need::Optional);
-  if (args == nullptr || !args->contains("cni") || !args->at("cni").is_object() || !args->at("cni").contains("culvert")) return;
+  if (args == nullptr || !args->contains("cni") || !args->at("cni").is_object() || !args->at("cni").contains("culvert"))
+    return;
   Fields pod(args->at("cni").at("culvert"), "args.cni.culvert");
   config.args_pod.name = name_field(pod, "name", "");
   config.args_pod.namespace_name = name_field(pod, "namespace", "");
@@ -74,11 +77,13 @@ void read_args(Fields& fields, NetConfig& config) {
 bool is_of_pod(const json& ip, const json& result) {
   const auto index = ip.find("interface");
   const auto interfaces = result.find("interfaces");
-  if (index == ip.end() || !index->is_number_unsigned() || interfaces == result.end() || !interfaces->is_array()) return true;
+  if (index == ip.end() || !index->is_number_unsigned() || interfaces == result.end() || !interfaces->is_array())
+    return true;
   const auto number = index->get<std::size_t>();
   if (number >= interfaces->size() || !(*interfaces)[number].is_object()) return true;
   const auto sandbox = (*interfaces)[number].find("sandbox");
-  return sandbox != (*interfaces)[number].end() && sandbox->is_string() && !sandbox->get_ref<const std::string&>().empty();
+  return sandbox != (*interfaces)[number].end() && sandbox->is_string() &&
+         !sandbox->get_ref<const std::string&>().empty();
 }
 
 void read_prev_result(Fields& fields, std::string_view text, NetConfig& config) {
@@ -100,9 +105,11 @@ void read_prev_result(Fields& fields, std::string_view text, NetConfig& config) 
     }
   }
   if (config.addresses.size() > cni::kAddressesMax) {
-    members.error(fmt::format("the pod has {} addresses in prevResult; at most {} are taken", config.addresses.size(), cni::kAddressesMax));
+    members.error(fmt::format("the pod has {} addresses in prevResult; at most {} are taken", config.addresses.size(),
+                              cni::kAddressesMax));
   }
-  if (const auto finished = members.finish(ErrorCode::InvalidArgument); !finished) fields.error(finished.error().message());
+  if (const auto finished = members.finish(ErrorCode::InvalidArgument); !finished)
+    fields.error(finished.error().message());
 }
 
 void read_valid_attachments(Fields& fields, NetConfig& config) {
@@ -113,7 +120,8 @@ void read_valid_attachments(Fields& fields, NetConfig& config) {
   for (const json& attachment : *attachments) {
     Fields entry(attachment, kKey);
     ids.push_back(entry.text("containerID", cni::kIdBytesMax));
-    if (const auto finished = entry.finish(ErrorCode::InvalidArgument); !finished) return fields.error(finished.error().message());
+    if (const auto finished = entry.finish(ErrorCode::InvalidArgument); !finished)
+      return fields.error(finished.error().message());
   }
   std::ranges::sort(ids);
   const auto repeated = std::ranges::unique(ids);
@@ -134,7 +142,8 @@ std::expected<NetConfig, CniError> parse_config(std::string_view text, Command c
   if (text.size() > kConfigBytesMax) return invalid(fmt::format("it has more than {} bytes", kConfigBytesMax));
   const json document = json::parse(text, nullptr, false);
   if (document.is_discarded()) {
-    return std::unexpected(CniError{CniErrorCode::DecodingFailure, "cannot decode the network configuration", "stdin is not JSON"});
+    return std::unexpected(
+        CniError{CniErrorCode::DecodingFailure, "cannot decode the network configuration", "stdin is not JSON"});
   }
   Fields fields(document, "the network configuration");
   NetConfig config;
@@ -142,8 +151,8 @@ std::expected<NetConfig, CniError> parse_config(std::string_view text, Command c
   if (config.cni_version.empty()) config.cni_version = kAssumedVersion;
   if (fields.ok() && !is_supported(config.cni_version)) {
     return std::unexpected(CniError{CniErrorCode::IncompatibleVersion, "incompatible CNI version",
-                                    fmt::format("the configuration is in version {}, culvert-cni knows {}", config.cni_version,
-                                                fmt::join(kSupportedVersions, ", "))});
+                                    fmt::format("the configuration is in version {}, culvert-cni knows {}",
+                                                config.cni_version, fmt::join(kSupportedVersions, ", "))});
   }
   config.name = fields.text("name", cni::kNameBytesMax);
   if (!is_valid_network(config.name)) {
@@ -153,7 +162,8 @@ std::expected<NetConfig, CniError> parse_config(std::string_view text, Command c
   read_args(fields, config);
   if (command == Command::Add || command == Command::Check) read_prev_result(fields, text, config);
   if (command == Command::Gc) read_valid_attachments(fields, config);
-  if (const auto finished = fields.finish(ErrorCode::InvalidArgument); !finished) return invalid(finished.error().message());
+  if (const auto finished = fields.finish(ErrorCode::InvalidArgument); !finished)
+    return invalid(finished.error().message());
   return config;
 }
 

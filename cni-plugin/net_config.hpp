@@ -18,7 +18,8 @@
 namespace culvert::cni_plugin {
 
 inline constexpr std::size_t kConfigBytesMax = std::size_t{1} << 20U;
-inline constexpr std::uint64_t kAgentWaitMsMax = 3'000;  // with the time for an answer this stays below the 5 s that a runtime is promised
+inline constexpr std::uint64_t kAgentWaitMsMax =
+    3'000;  // with the time for an answer this stays below the 5 s that a runtime is promised
 
 // Which pods the plugin brings to the agent.
 enum class EnrolPolicy : std::uint8_t {
@@ -40,8 +41,8 @@ struct NetConfig {
   // "args": {"cni": {"culvert": {...}}}: the pod's names where the runtime gives no CNI_ARGS.
   cni::PodName args_pod;
 
-  std::optional<std::string> prev_result;  // as it came
-  std::vector<IpAddress> addresses;        // of prevResult's ips that are the pod's own
+  std::optional<std::string> prev_result;             // as it came
+  std::vector<IpAddress> addresses;                   // of prevResult's ips that are the pod's own
   std::optional<std::vector<std::string>> valid_ids;  // GC: "cni.dev/valid-attachments"
 };
 

@@ -28,7 +28,8 @@ std::unexpected<CniError> error(CniErrorCode code, std::string message, std::str
 
 cni::PodName pod_of(const Environment& environment, const NetConfig& config) {
   const auto first = [](const std::string& a, const std::string& b) { return a.empty() ? b : a; };
-  cni::PodName pod{first(environment.pod_name, config.args_pod.name), first(environment.pod_namespace, config.args_pod.namespace_name),
+  cni::PodName pod{first(environment.pod_name, config.args_pod.name),
+                   first(environment.pod_namespace, config.args_pod.namespace_name),
                    first(environment.pod_service_account, config.args_pod.service_account)};
   if (pod.service_account.empty()) pod.service_account = config.default_service_account;
   return pod;
@@ -39,8 +40,9 @@ Result<Answer> ask_about(const NetConfig& config, const cni::PodName& pod, const
                          std::uint64_t wait_ms) {
   const std::uint64_t now = monotonic_ms();
   const auto is_outside = [&] { return membership_without_agent(config, pod) == Membership::Outside; };
-  auto answer = ask_agent(config.agent_socket, request, descriptor,
-                          {.connect_until_ms = now + wait_ms, .answer_until_ms = now + kAnswerWithinMs, .gives_up = is_outside});
+  auto answer =
+      ask_agent(config.agent_socket, request, descriptor,
+                {.connect_until_ms = now + wait_ms, .answer_until_ms = now + kAnswerWithinMs, .gives_up = is_outside});
   const bool has_word = answer && answer->code != AnswerCode::TryAgain;
   if (has_word || !is_outside()) return answer;
   Answer outside;
@@ -104,8 +106,9 @@ Done check(const Environment& environment, const NetConfig& config) {
 void del(const Environment& environment, const NetConfig& config) {
   const std::uint64_t now = monotonic_ms();
   const cni::LeaveRequest request{.id = environment.container_id};
-  const auto answer = ask_agent(config.agent_socket, request, -1,
-                                {.connect_until_ms = now, .answer_until_ms = now + kAnswerWithinMs, .gives_up = nullptr});
+  const auto answer =
+      ask_agent(config.agent_socket, request, -1,
+                {.connect_until_ms = now, .answer_until_ms = now + kAnswerWithinMs, .gives_up = nullptr});
   if (answer && answer->code == AnswerCode::Ok) return;
   // Of a pod that was outside there is nothing to remember.
   if (membership_without_agent(config, pod_of(environment, config)) == Membership::Outside) return;
@@ -114,7 +117,8 @@ void del(const Environment& environment, const NetConfig& config) {
 
 Done gc(const NetConfig& config) {
   if (!config.valid_ids) {
-    return error(CniErrorCode::InvalidConfig, "cni.dev/valid-attachments is missing", "a GC must name the attachments that are to stay");
+    return error(CniErrorCode::InvalidConfig, "cni.dev/valid-attachments is missing",
+                 "a GC must name the attachments that are to stay");
   }
   if (config.valid_ids->size() > cni::kValidIdsMax) {
     return error(CniErrorCode::AgentRefused, "too many attachments",
@@ -122,8 +126,9 @@ Done gc(const NetConfig& config) {
   }
   const std::uint64_t now = monotonic_ms();
   const cni::GcRequest request{.network = config.name, .valid_ids = *config.valid_ids};
-  const auto answer = ask_agent(config.agent_socket, request, -1,
-                                {.connect_until_ms = now, .answer_until_ms = now + kAnswerWithinMs, .gives_up = nullptr});
+  const auto answer =
+      ask_agent(config.agent_socket, request, -1,
+                {.connect_until_ms = now, .answer_until_ms = now + kAnswerWithinMs, .gives_up = nullptr});
   if (answer && answer->code == AnswerCode::Ok) return {};
   return refused(answer, "stale pods cannot be collected");
 }
@@ -131,11 +136,13 @@ Done gc(const NetConfig& config) {
 Done status(const NetConfig& config) {
   if (config.enrol == EnrolPolicy::None) return {};
   const std::uint64_t now = monotonic_ms();
-  const auto answer = ask_agent(config.agent_socket, cni::StatusRequest(), -1,
-                                {.connect_until_ms = now, .answer_until_ms = now + kAnswerWithinMs, .gives_up = nullptr});
+  const auto answer =
+      ask_agent(config.agent_socket, cni::StatusRequest(), -1,
+                {.connect_until_ms = now, .answer_until_ms = now + kAnswerWithinMs, .gives_up = nullptr});
   if (answer && answer->code == AnswerCode::Ok) return {};
   if (answer) return error(CniErrorCode::PluginNotAvailable, "the agent takes no pods now", answer->message);
-  return error(CniErrorCode::LimitedConnectivity, "the agent is away; pods of the mesh have no new connections until it is back",
+  return error(CniErrorCode::LimitedConnectivity,
+               "the agent is away; pods of the mesh have no new connections until it is back",
                answer.error().message());
 }
 
@@ -145,14 +152,16 @@ Done allowed(Command command, std::string_view version) {
   const bool has_gc = version == "1.1.0";
   const bool is_new = command == Command::Gc || command == Command::Status;
   if ((command == Command::Check && !has_check) || (is_new && !has_gc)) {
-    return error(CniErrorCode::IncompatibleVersion, "config version does not allow this command",
-                 fmt::format("the configuration is in version {}; CHECK needs 0.4.0, GC and STATUS need 1.1.0", version));
+    return error(
+        CniErrorCode::IncompatibleVersion, "config version does not allow this command",
+        fmt::format("the configuration is in version {}; CHECK needs 0.4.0, GC and STATUS need 1.1.0", version));
   }
   return {};
 }
 
 std::expected<Output, CniError> dispatch(const Environment& environment, const NetConfig& config) {
-  if (auto done = allowed(environment.command, config.cni_version); !done) return std::unexpected(std::move(done).error());
+  if (auto done = allowed(environment.command, config.cni_version); !done)
+    return std::unexpected(std::move(done).error());
   Done done;
   if (environment.command == Command::Add) done = add(environment, config);
   if (environment.command == Command::Check) done = check(environment, config);

@@ -33,7 +33,8 @@ class Service : public enroll::PodService {
     return {};
   }
   cni::Membership is_in_mesh(const cni::PodName& pod) override {
-    require(cni::is_valid_name(pod.name) && cni::is_valid_name(pod.namespace_name) && cni::is_valid_name(pod.service_account));
+    require(cni::is_valid_name(pod.name) && cni::is_valid_name(pod.namespace_name) &&
+            cni::is_valid_name(pod.service_account));
     return cni::Membership::Inside;
   }
   Result<void> is_ready() override { return {}; }

@@ -19,8 +19,8 @@ Result<Pod> Enroller::State::adopt(PodRecord record, UniqueFd netns) {
   const std::string id = pod.record.spec.id;
   auto content = read_netns(pod.netns.get(), home.get());
   if (content) pod.devices = std::move(content->devices);
-  auto listeners = content ? bring_up(pod, true)
-                           : Result<std::vector<PodListeners>>(std::unexpected(std::move(content).error()));
+  auto listeners =
+      content ? bring_up(pod, true) : Result<std::vector<PodListeners>>(std::unexpected(std::move(content).error()));
   JoinedPod& kept = pods.insert_or_assign(id, std::move(pod)).first->second;
   if (!listeners) return std::unexpected(std::move(listeners).error());
   return answer(kept, std::move(*listeners));
@@ -64,10 +64,10 @@ std::vector<Pod> Enroller::adopt_all(const std::function<void(const std::string&
       continue;
     }
     failed(fmt::format("slot-{}", pinned.slot),
-           Error(ErrorCode::NotFound,
-                 fmt::format("the pod in slot {} has hooks and no record in the state directory; its traffic stays blocked until its "
-                             "namespace is joined again or ends",
-                             pinned.slot)));
+           Error(ErrorCode::NotFound, fmt::format("the pod in slot {} has hooks and no record in the state directory; "
+                                                  "its traffic stays blocked until its "
+                                                  "namespace is joined again or ends",
+                                                  pinned.slot)));
   }
   return adopted;
 }

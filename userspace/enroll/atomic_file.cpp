@@ -63,11 +63,12 @@ Result<std::string> read_small_file(const std::string& path, std::size_t bytes_m
 Result<void> make_directory(const std::string& path, mode_t mode) {
   for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
     const std::string parent = path.substr(0, slash);
-    if (::mkdir(parent.c_str(), 0755) != 0 && errno != EEXIST) return fail_errno(errno, "cannot make directory {}", parent);
+    if (::mkdir(parent.c_str(), 0755) != 0 && errno != EEXIST)
+      return fail_errno(errno, "cannot make directory {}", parent);
   }
   if (::mkdir(path.c_str(), mode) == 0) return {};
   const int error = errno;
-  struct stat status {};
+  struct stat status{};
   if (error == EEXIST && ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) return {};
   return fail_errno(error, "cannot make directory {}", path);
 }

@@ -26,7 +26,8 @@ std::string refusal_of_peer(int fd, uid_t allowed) {
   socklen_t length = sizeof(peer);
   if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return "the peer's credentials cannot be read";
   if (peer.uid == allowed) return {};
-  return fmt::format("uid {} (pid {}) may not talk to the agent; run the plugin as uid {}", peer.uid, peer.pid, allowed);
+  return fmt::format("uid {} (pid {}) may not talk to the agent; run the plugin as uid {}", peer.uid, peer.pid,
+                     allowed);
 }
 
 }  // namespace
@@ -73,7 +74,8 @@ void CniServer::State::accept_some() {
       reactor.unwatch(listener.get());
       retry_timer = reactor.after_ms(100, [this] {
         retry_timer = 0;
-        [[maybe_unused]] const auto watched = reactor.watch(listener.get(), EPOLLIN, [this](std::uint32_t) { accept_some(); });
+        [[maybe_unused]] const auto watched =
+            reactor.watch(listener.get(), EPOLLIN, [this](std::uint32_t) { accept_some(); });
       });
       return;
     }
@@ -96,7 +98,8 @@ void CniServer::State::admit(UniqueFd fd) {
     return;
   }
   const int number = fd.get();
-  const auto watched = reactor.watch(number, EPOLLIN | EPOLLRDHUP, [this, number](std::uint32_t) { on_readable(number); });
+  const auto watched =
+      reactor.watch(number, EPOLLIN | EPOLLRDHUP, [this, number](std::uint32_t) { on_readable(number); });
   if (!watched) return refuse(watched.error().message());
   Client& client = clients[number];
   client.fd = std::move(fd);

@@ -22,8 +22,8 @@ class CniServer {
  public:
   struct Options {
     std::string socket_path = cni::kDefaultSocketPath;  // its directory is made (0755); the socket is 0600
-    unsigned connections_max = 256;         // one more is answered "try again" and closed
-    std::uint64_t idle_timeout_ms = 5'000;  // a client that sends nothing for so long is closed
+    unsigned connections_max = 256;                     // one more is answered "try again" and closed
+    std::uint64_t idle_timeout_ms = 5'000;              // a client that sends nothing for so long is closed
     uid_t allowed_uid = 0;
     // Requests that were refused before they reached the service: one sentence each, for the log.
     std::function<void(const std::string&)> on_refusal;

@@ -32,7 +32,8 @@ Result<Pod> Enroller::join(PodSpec spec, UniqueFd netns) {
   JoinFacts facts = CV_TRY(with_context(state_->inspect(spec, netns.get()), context));
   for (const auto& [id, pod] : state_->pods) {
     if (id == spec.id || pod.record.netns_cookie != facts.netns_cookie) continue;
-    return fail(ErrorCode::AlreadyExists, "{}: the network namespace {} is joined already, as {}; that one must leave first", context,
+    return fail(ErrorCode::AlreadyExists,
+                "{}: the network namespace {} is joined already, as {}; that one must leave first", context,
                 spec.netns_path, id);
   }
   state_->dir.remove_tombstone(spec.id);
@@ -65,7 +66,8 @@ Result<void> Enroller::verify(const std::string& id) const {
   const JoinedPod& pod = place->second;
   const std::string context = context_of(pod.record.spec);
   if (pod.record.is_leaving) return fail(ErrorCode::NotFound, "{} is leaving the mesh", context);
-  if (!pod.has_listeners) return fail(ErrorCode::NotFound, "{}: the agent has no listeners there; join it again", context);
+  if (!pod.has_listeners)
+    return fail(ErrorCode::NotFound, "{}: the agent has no listeners there; join it again", context);
   // With the devices of now: one that came later has no hook, and that is what a check is to find.
   JoinedPod now;
   now.record = pod.record;
@@ -124,7 +126,8 @@ bool Enroller::is_leaving(const std::string& id) const {
   return place != state_->pods.end() && place->second.record.is_leaving;
 }
 
-std::vector<std::string> Enroller::stale_ids(const std::string& network, const std::vector<std::string>& valid_ids) const {
+std::vector<std::string> Enroller::stale_ids(const std::string& network,
+                                             const std::vector<std::string>& valid_ids) const {
   std::vector<std::string> stale;
   for (const auto& [id, pod] : state_->pods) {
     const bool is_of_network = !network.empty() && pod.record.spec.cni_network == network;

@@ -24,12 +24,12 @@ struct PodSpec {
   std::string name;
   std::string namespace_name;
   std::string service_account;
-  std::string netns_path;              // as given, e.g. /run/netns/cni-1234; how a restarted agent finds it again
-  std::vector<IpAddress> addresses;    // empty: taken from the namespace's devices
+  std::string netns_path;            // as given, e.g. /run/netns/cni-1234; how a restarted agent finds it again
+  std::vector<IpAddress> addresses;  // empty: taken from the namespace's devices
   std::vector<datapath::PortRule> excluded_ports;
   std::vector<datapath::CidrRule> excluded_cidrs;
   bool bypass_inbound = false;
-  std::string cni_network;             // name of the CNI network that added it; empty: joined by hand or from the file
+  std::string cni_network;  // name of the CNI network that added it; empty: joined by hand or from the file
 };
 
 // The agent's sockets in one pod for one worker. Invalid descriptors where the pod lacks the family.
@@ -89,7 +89,8 @@ class Enroller {
   [[nodiscard]] std::uint32_t slot_of(const std::string& id) const;  // 0 when unknown
   [[nodiscard]] bool is_leaving(const std::string& id) const;  // between begin_leave and finish_leave; join ends it
   // For PodService::gc: pods of this CNI network whose id is not among `valid_ids`.
-  [[nodiscard]] std::vector<std::string> stale_ids(const std::string& network, const std::vector<std::string>& valid_ids) const;
+  [[nodiscard]] std::vector<std::string> stale_ids(const std::string& network,
+                                                   const std::vector<std::string>& valid_ids) const;
 
  private:
   struct State;

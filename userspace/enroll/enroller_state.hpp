@@ -31,7 +31,10 @@ struct JoinFacts {
 
 struct Enroller::State {
   State(Options given_options, datapath::Datapath& given_datapath, StateDir directory, UniqueFd home_netns)
-      : options(std::move(given_options)), datapath(given_datapath), dir(std::move(directory)), home(std::move(home_netns)) {}
+      : options(std::move(given_options)),
+        datapath(given_datapath),
+        dir(std::move(directory)),
+        home(std::move(home_netns)) {}
 
   // Checks the spec against the namespace and fills in its addresses.
   [[nodiscard]] Result<JoinFacts> inspect(PodSpec& spec, int netns_fd) const;

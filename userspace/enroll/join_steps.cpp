@@ -28,24 +28,29 @@ Result<JoinFacts> Enroller::State::inspect(PodSpec& spec, int netns_fd) const {
   JoinFacts facts;
   facts.netns_id = CV_TRY(netns_id(netns_fd));
   if (facts.netns_id == CV_TRY(netns_id(home.get()))) {
-    return fail(ErrorCode::InvalidArgument, "{} is the node's own network namespace; pods on the host network cannot join", spec.netns_path);
+    return fail(ErrorCode::InvalidArgument,
+                "{} is the node's own network namespace; pods on the host network cannot join", spec.netns_path);
   }
   facts.netns_cookie = CV_TRY(netns_cookie(netns_fd));
   facts.content = CV_TRY(read_netns(netns_fd, home.get()));
   if (facts.content.devices.empty()) {
-    return fail(ErrorCode::InvalidArgument, "{} has no network device but lo; join it after the pod has its network", spec.netns_path);
+    return fail(ErrorCode::InvalidArgument, "{} has no network device but lo; join it after the pod has its network",
+                spec.netns_path);
   }
   const std::vector<IpAddress>& present = facts.content.addresses;
   if (spec.addresses.empty()) {
     if (present.empty()) {
-      return fail(ErrorCode::InvalidArgument, "{} has no address; give it one, or name the pod's addresses", spec.netns_path);
+      return fail(ErrorCode::InvalidArgument, "{} has no address; give it one, or name the pod's addresses",
+                  spec.netns_path);
     }
     const std::size_t count = std::min(present.size(), cni::kAddressesMax);
     spec.addresses.assign(present.begin(), present.begin() + static_cast<std::ptrdiff_t>(count));
     return facts;
   }
   // A namespace that has none of the pod's addresses is another pod's: to pair them would give one pod the other's identity.
-  const auto is_present = [&](const IpAddress& address) { return std::ranges::find(present, address) != present.end(); };
+  const auto is_present = [&](const IpAddress& address) {
+    return std::ranges::find(present, address) != present.end();
+  };
   if (std::ranges::none_of(spec.addresses, is_present)) {
     return fail(ErrorCode::InvalidArgument, "{} has none of the pod's addresses ({}); it has {}", spec.netns_path,
                 join_texts(spec.addresses), join_texts(present));
@@ -82,10 +87,12 @@ Result<std::vector<PodListeners>> Enroller::State::open_listeners(const JoinedPo
   if (workers.empty()) return workers;
   // The first worker's socket stands for its SO_REUSEPORT group: the kernel spreads connections over the group.
   using datapath::ListenerRole;
-  for (const auto& [family, sockets] : {std::pair(AF_INET, &workers.front().v4), std::pair(AF_INET6, &workers.front().v6)}) {
+  for (const auto& [family, sockets] :
+       {std::pair(AF_INET, &workers.front().v4), std::pair(AF_INET6, &workers.front().v6)}) {
     if (!sockets->outbound) continue;
     CV_TRY(datapath.set_listener(record.slot, ListenerRole::Outbound, family, sockets->outbound.get()));
-    CV_TRY(datapath.set_listener(record.slot, ListenerRole::InboundPlaintext, family, sockets->inbound_plaintext.get()));
+    CV_TRY(
+        datapath.set_listener(record.slot, ListenerRole::InboundPlaintext, family, sockets->inbound_plaintext.get()));
   }
   return workers;
 }
@@ -126,7 +133,8 @@ Result<Pod> Enroller::State::answer(const JoinedPod& pod, std::vector<PodListene
 
 Result<Pod> Enroller::State::join_new(JoinedPod pod) {
   auto listeners = bring_up(pod, true);
-  auto joined = listeners ? answer(pod, std::move(*listeners)) : Result<Pod>(std::unexpected(std::move(listeners).error()));
+  auto joined =
+      listeners ? answer(pod, std::move(*listeners)) : Result<Pod>(std::unexpected(std::move(listeners).error()));
   if (joined) {
     pods.insert_or_assign(pod.record.spec.id, std::move(pod));
     return joined;
@@ -149,7 +157,8 @@ Result<Pod> Enroller::State::take_back(JoinedPod& pod, PodSpec spec, NetnsConten
   // under way is finished by whoever began it.
   pod.record = before;
   pod.devices = devices_before;
-  if (before.is_leaving) [[maybe_unused]] const auto stopped = datapath.stop_capture(before.slot);
+  if (before.is_leaving) [[maybe_unused]]
+    const auto stopped = datapath.stop_capture(before.slot);
   [[maybe_unused]] const auto written = dir.write(before);
   return std::unexpected(std::move(listeners).error());
 }

@@ -30,7 +30,8 @@ class Fields {
     if (value == nullptr) return {};
     if (!value->is_string()) return wrong(key, "a string"), std::string();
     const auto& text = value->get_ref<const std::string&>();
-    if (text.size() > bytes_max) return wrong(key, fmt::format("a string of at most {} bytes", bytes_max)), std::string();
+    if (text.size() > bytes_max)
+      return wrong(key, fmt::format("a string of at most {} bytes", bytes_max)), std::string();
     // No field of ours may hold a NUL: most end as a path or a name in a C interface.
     if (text.find('\0') != std::string::npos) return wrong(key, "a string without NUL"), std::string();
     return text;
@@ -68,7 +69,8 @@ class Fields {
     if (value == nullptr) return result;
     for (const nlohmann::json& element : *value) {
       if (!element.is_string() || element.get_ref<const std::string&>().size() > bytes_max) {
-        return wrong(key, fmt::format("an array of strings of at most {} bytes", bytes_max)), std::vector<std::string>();
+        return wrong(key, fmt::format("an array of strings of at most {} bytes", bytes_max)),
+               std::vector<std::string>();
       }
       result.push_back(element.get<std::string>());
     }

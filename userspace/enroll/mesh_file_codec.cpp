@@ -41,7 +41,8 @@ std::string encode(const MeshFile& file) {
 }
 
 Result<MeshFile> decode_mesh_file(std::string_view text) {
-  if (text.size() > kMeshFileBytesMax) return fail(ErrorCode::InvalidArgument, "the mesh file has {} bytes", text.size());
+  if (text.size() > kMeshFileBytesMax)
+    return fail(ErrorCode::InvalidArgument, "the mesh file has {} bytes", text.size());
   const auto document = nlohmann::json::parse(text, nullptr, false);
   if (document.is_discarded()) return fail(ErrorCode::InvalidArgument, "the mesh file is not JSON");
   enroll::Fields fields(document, "the mesh file");

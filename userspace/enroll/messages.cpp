@@ -33,7 +33,8 @@ bool is_name_byte(char byte) noexcept {
 
 // The enumerator whose word stands under `key`.
 template <typename Enum, std::size_t N>
-Enum word_field(Fields& fields, const char* key, const std::array<std::string_view, N>& words, Enum otherwise, Need need) {
+Enum word_field(Fields& fields, const char* key, const std::array<std::string_view, N>& words, Enum otherwise,
+                Need need) {
   const std::string word = fields.text(key, 64, need);
   if (!fields.ok() || word.empty()) return otherwise;
   const auto place = std::ranges::find(words, std::string_view(word));
@@ -151,10 +152,11 @@ Result<json> open_document(std::string_view packet, const char* what) {
   const std::uint64_t version = fields.number("v", std::numeric_limits<std::uint32_t>::max());
   CV_TRY(fields.finish(ErrorCode::Protocol));
   if (version != kProtocolVersion) {
-    return fail(ErrorCode::Unsupported,
-                "{} speaks version {} of the plugin protocol, this program version {}; install culvertd and culvert-cni of one "
-                "release",
-                what, version, kProtocolVersion);
+    return fail(
+        ErrorCode::Unsupported,
+        "{} speaks version {} of the plugin protocol, this program version {}; install culvertd and culvert-cni of one "
+        "release",
+        what, version, kProtocolVersion);
   }
   return document;
 }
@@ -162,7 +164,9 @@ Result<json> open_document(std::string_view packet, const char* what) {
 }  // namespace
 
 std::string_view to_string(AnswerCode code) noexcept { return kAnswerWords[static_cast<std::size_t>(code)]; }
-std::string_view to_string(Membership membership) noexcept { return kMemberships[static_cast<std::size_t>(membership)]; }
+std::string_view to_string(Membership membership) noexcept {
+  return kMemberships[static_cast<std::size_t>(membership)];
+}
 
 bool is_valid_id(std::string_view id) noexcept {
   return !id.empty() && id.size() <= kIdBytesMax && id.front() != '.' && std::ranges::all_of(id, is_name_byte);
@@ -177,8 +181,8 @@ Result<std::string> encode(const Request& request) {
   document["v"] = kProtocolVersion;
   std::string packet = enroll::dump(document);
   if (packet.size() > kMessageBytesMax) {
-    return fail(ErrorCode::InvalidArgument, "the request for the agent has {} bytes; at most {} are allowed", packet.size(),
-                kMessageBytesMax);
+    return fail(ErrorCode::InvalidArgument, "the request for the agent has {} bytes; at most {} are allowed",
+                packet.size(), kMessageBytesMax);
   }
   return packet;
 }
@@ -207,7 +211,8 @@ Result<Answer> decode_answer(std::string_view packet) {
   answer.code = word_field(fields, "code", kAnswerWords, AnswerCode::Failed, Need::Required);
   answer.message = fields.text("message", kMessageBytesMax, Need::Optional);
   answer.membership = word_field(fields, "membership", kMemberships, Membership::Unknown, Need::Optional);
-  answer.slot = static_cast<std::uint32_t>(fields.number("slot", std::numeric_limits<std::uint32_t>::max(), Need::Optional));
+  answer.slot =
+      static_cast<std::uint32_t>(fields.number("slot", std::numeric_limits<std::uint32_t>::max(), Need::Optional));
   CV_TRY(fields.finish(ErrorCode::Protocol));
   return answer;
 }

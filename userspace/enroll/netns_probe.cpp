@@ -18,16 +18,15 @@ constexpr unsigned short kArpHardwareIp6Gre = 823;  // ARPHRD_IP6GRE, which the 
 
 // Loading ipip, sit, gre and the like gives every namespace a device of the kind that is down for ever. A pod's own tunnel is up.
 bool is_idle_tunnel(const ifaddrs& entry) noexcept {
-  if (entry.ifa_addr == nullptr || entry.ifa_addr->sa_family != AF_PACKET || (entry.ifa_flags & IFF_UP) != 0) return false;
+  if (entry.ifa_addr == nullptr || entry.ifa_addr->sa_family != AF_PACKET || (entry.ifa_flags & IFF_UP) != 0)
+    return false;
   switch (reinterpret_cast<const sockaddr_ll*>(entry.ifa_addr)->sll_hatype) {
     case ARPHRD_TUNNEL:
     case ARPHRD_TUNNEL6:
     case ARPHRD_SIT:
     case ARPHRD_IPGRE:
-    case kArpHardwareIp6Gre:
-      return true;
-    default:
-      return false;
+    case kArpHardwareIp6Gre: return true;
+    default: return false;
   }
 }
 
@@ -83,7 +82,7 @@ Result<UniqueFd> find_netns(const std::string& path, const NetnsId& id, std::uin
   while (const dirent* entry = processes ? ::readdir(processes.get()) : nullptr) {
     if (entry->d_name[0] < '0' || entry->d_name[0] > '9') continue;
     const std::string candidate = fmt::format("/proc/{}/ns/net", static_cast<const char*>(entry->d_name));
-    struct stat status {};
+    struct stat status{};
     if (::stat(candidate.c_str(), &status) != 0 || status.st_ino != id.inode || status.st_dev != id.device) continue;
     auto by_process = open_if_same(candidate, id, cookie);
     if (by_process || !says_gone(by_process.error())) return by_process;

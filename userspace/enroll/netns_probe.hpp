@@ -14,8 +14,8 @@
 namespace culvert::enroll {
 
 struct NetnsContent {
-  std::vector<std::string> devices;        // in the kernel's order, never lo, never the kernel's own idle tunnel devices
-  std::vector<IpAddress> addresses;        // global ones on those devices, IPv4 first
+  std::vector<std::string> devices;  // in the kernel's order, never lo, never the kernel's own idle tunnel devices
+  std::vector<IpAddress> addresses;  // global ones on those devices, IPv4 first
 };
 [[nodiscard]] Result<NetnsContent> read_netns(int netns_fd, int home_netns_fd);
 

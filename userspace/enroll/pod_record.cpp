@@ -37,7 +37,8 @@ std::vector<datapath::PortRule> read_ports(Fields& fields) {
     Fields rule(element, "\"excluded_ports\"");
     const auto port = static_cast<std::uint16_t>(rule.number("port", 65'535));
     const bool is_inbound = rule.boolean("inbound");
-    if (const auto finished = rule.finish(ErrorCode::InvalidArgument); !finished) fields.error(finished.error().message());
+    if (const auto finished = rule.finish(ErrorCode::InvalidArgument); !finished)
+      fields.error(finished.error().message());
     rules.push_back({port, is_inbound});
   }
   return rules;
@@ -53,7 +54,8 @@ std::vector<datapath::CidrRule> read_cidrs(Fields& fields) {
     const bool is_inbound = rule.boolean("inbound");
     const auto cidr = Cidr::parse(text);
     if (rule.ok() && !cidr) rule.error(cidr.error().message());
-    if (const auto finished = rule.finish(ErrorCode::InvalidArgument); !finished) fields.error(finished.error().message());
+    if (const auto finished = rule.finish(ErrorCode::InvalidArgument); !finished)
+      fields.error(finished.error().message());
     if (cidr) rules.push_back({*cidr, is_inbound});
   }
   return rules;
@@ -68,7 +70,8 @@ std::string encode(const PodRecord& record) {
   json ports = json::array();
   for (const auto& rule : spec.excluded_ports) ports.push_back({{"port", rule.port}, {"inbound", rule.is_inbound}});
   json cidrs = json::array();
-  for (const auto& rule : spec.excluded_cidrs) cidrs.push_back({{"cidr", rule.cidr.to_string()}, {"inbound", rule.is_inbound}});
+  for (const auto& rule : spec.excluded_cidrs)
+    cidrs.push_back({{"cidr", rule.cidr.to_string()}, {"inbound", rule.is_inbound}});
   return dump({{"version", kRecordVersion},
                {"id", spec.id},
                {"name", spec.name},
@@ -120,21 +123,23 @@ Result<PodRecord> decode_pod_record(std::string_view text) {
 Result<void> validate(const PodSpec& spec) {
   if (!cni::is_valid_id(spec.id)) {
     return fail(ErrorCode::InvalidArgument,
-                "pod id \"{}\" is not 1 to {} letters, digits, '.', '_', '-' without a dot in front", spec.id, cni::kIdBytesMax);
+                "pod id \"{}\" is not 1 to {} letters, digits, '.', '_', '-' without a dot in front", spec.id,
+                cni::kIdBytesMax);
   }
   for (const auto& [what, value] : {std::pair("name", &spec.name), std::pair("namespace", &spec.namespace_name),
                                     std::pair("service account", &spec.service_account)}) {
     if (value->empty() || !cni::is_valid_name(*value)) {
-      return fail(ErrorCode::InvalidArgument, "pod {}: {} \"{}\" is not 1 to {} letters, digits, '.', '_', '-'", spec.id, what,
-                  *value, cni::kNameBytesMax);
+      return fail(ErrorCode::InvalidArgument, "pod {}: {} \"{}\" is not 1 to {} letters, digits, '.', '_', '-'",
+                  spec.id, what, *value, cni::kNameBytesMax);
     }
   }
   if (spec.netns_path.empty() || spec.netns_path.front() != '/' || spec.netns_path.size() > cni::kPathBytesMax) {
-    return fail(ErrorCode::InvalidArgument, "pod {}: network namespace \"{}\" is not an absolute path", spec.id, spec.netns_path);
+    return fail(ErrorCode::InvalidArgument, "pod {}: network namespace \"{}\" is not an absolute path", spec.id,
+                spec.netns_path);
   }
   if (spec.addresses.size() > cni::kAddressesMax) {
-    return fail(ErrorCode::InvalidArgument, "pod {} has {} addresses; at most {} are taken", spec.id, spec.addresses.size(),
-                cni::kAddressesMax);
+    return fail(ErrorCode::InvalidArgument, "pod {} has {} addresses; at most {} are taken", spec.id,
+                spec.addresses.size(), cni::kAddressesMax);
   }
   for (const IpAddress& address : spec.addresses) {
     if (address.is_loopback() || address.is_unspecified()) {

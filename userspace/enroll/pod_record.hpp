@@ -16,7 +16,7 @@ namespace culvert::enroll {
 inline constexpr std::size_t kPodRecordBytesMax = std::size_t{256} << 10U;
 
 struct PodRecord {
-  PodSpec spec;                    // with the addresses in force
+  PodSpec spec;  // with the addresses in force
   std::uint32_t slot = 0;
   std::uint64_t netns_cookie = 0;  // tells whether what the path names today is what was joined
   NetnsId netns_id;                // finds the namespace among the processes when the path is gone

@@ -68,9 +68,11 @@ int set_options(int fd, const Place& place, int family) noexcept {
 }
 
 std::unexpected<Error> bind_failed(int error, const Endpoint& endpoint) {
-  if (error != EADDRINUSE) return fail_errno(error, "cannot bind {} in the pod's network namespace", endpoint.to_string());
+  if (error != EADDRINUSE)
+    return fail_errno(error, "cannot bind {} in the pod's network namespace", endpoint.to_string());
   return fail(ErrorCode::AlreadyExists,
-              "port {} is taken by a program of the pod (bind {}: address in use); the mesh needs ports {}, {} and {} in every pod: "
+              "port {} is taken by a program of the pod (bind {}: address in use); the mesh needs ports {}, {} and {} "
+              "in every pod: "
               "have the program listen elsewhere, or leave the pod out of the mesh",
               endpoint.port, endpoint.to_string(), kPortOutbound, kPortInboundPlaintext, kPortTunnel);
 }
@@ -120,8 +122,8 @@ Result<void> refuse_taken_ports(int family) {
 
 }  // namespace
 
-Result<std::vector<PodListeners>> open_pod_sockets(const PodSocketsPlan& plan, const datapath::SocketMarker& marker, int netns_fd,
-                                                   int home_netns_fd) {
+Result<std::vector<PodListeners>> open_pod_sockets(const PodSocketsPlan& plan, const datapath::SocketMarker& marker,
+                                                   int netns_fd, int home_netns_fd) {
   const NetnsGuard guard = CV_TRY(NetnsGuard::enter(netns_fd, home_netns_fd));
   if (plan.refuses_taken_ports) {
     if (plan.has_v4) CV_TRY(refuse_taken_ports(AF_INET));

@@ -20,7 +20,8 @@ struct PodSocketsPlan {
 
 // Opens every listener in the namespace, marked as the agent's before it listens. A port that a program of the pod listens on is an
 // error that names it, also where that program would have shared it (SO_REUSEPORT as root).
-[[nodiscard]] Result<std::vector<PodListeners>> open_pod_sockets(const PodSocketsPlan& plan, const datapath::SocketMarker& marker,
-                                                                 int netns_fd, int home_netns_fd);
+[[nodiscard]] Result<std::vector<PodListeners>> open_pod_sockets(const PodSocketsPlan& plan,
+                                                                 const datapath::SocketMarker& marker, int netns_fd,
+                                                                 int home_netns_fd);
 
 }  // namespace culvert::enroll

@@ -15,12 +15,9 @@ Answer answer_to(const Error& error) {
   switch (error.code()) {
     case ErrorCode::Unavailable:
     case ErrorCode::Timeout:
-    case ErrorCode::ResourceExhausted:
-      return {AnswerCode::TryAgain, error.message()};
-    case ErrorCode::InvalidArgument:
-      return {AnswerCode::BadRequest, error.message()};
-    default:
-      return {AnswerCode::Failed, error.message()};
+    case ErrorCode::ResourceExhausted: return {AnswerCode::TryAgain, error.message()};
+    case ErrorCode::InvalidArgument: return {AnswerCode::BadRequest, error.message()};
+    default: return {AnswerCode::Failed, error.message()};
   }
 }
 
@@ -48,8 +45,9 @@ RequestHandler::Outcome RequestHandler::handle(Packet packet) {
   const std::size_t expected = is_join ? cni::kDescriptorsMax : 0;
   if (packet.has_lost_fds || packet.fds.size() != expected) {
     return refusal(AnswerCode::BadRequest,
-                   packet.has_lost_fds ? std::string("descriptors of a request were lost: too many of them, or none left in the agent")
-                                       : fmt::format("a request came with {} descriptors, {} expected", packet.fds.size(), expected));
+                   packet.has_lost_fds
+                       ? std::string("descriptors of a request were lost: too many of them, or none left in the agent")
+                       : fmt::format("a request came with {} descriptors, {} expected", packet.fds.size(), expected));
   }
   if (is_join) return {run(std::get<cni::JoinRequest>(std::move(*request)), std::move(packet.fds.front())), true};
   return std::visit(
@@ -70,7 +68,9 @@ Answer RequestHandler::run(cni::JoinRequest request, UniqueFd netns) {
   if (answer.membership == Membership::Unknown) return not_known_yet(request.pod);
   PodSpec spec;
   // Outside Kubernetes a runtime names no pod; then the container's id and the default names stand in.
-  const auto or_else = [](std::string& name, const std::string& otherwise) { return name.empty() ? otherwise : std::move(name); };
+  const auto or_else = [](std::string& name, const std::string& otherwise) {
+    return name.empty() ? otherwise : std::move(name);
+  };
   spec.id = std::move(request.id);
   spec.name = or_else(request.pod.name, spec.id);
   spec.namespace_name = or_else(request.pod.namespace_name, "default");
@@ -91,12 +91,15 @@ Answer RequestHandler::run(const cni::CheckRequest& request) {
   if (answer.membership == Membership::Unknown) return not_known_yet(request.pod);
   const auto checked = service_.check(request.id);
   if (checked) return answer;
-  if (checked.error().code() == ErrorCode::NotFound) return {AnswerCode::NotJoined, checked.error().message(), answer.membership};
+  if (checked.error().code() == ErrorCode::NotFound)
+    return {AnswerCode::NotJoined, checked.error().message(), answer.membership};
   return answer_to(checked.error());
 }
 
 Answer RequestHandler::run(const cni::LeaveRequest& request) { return answer_to(service_.leave(request.id)); }
-Answer RequestHandler::run(const cni::GcRequest& request) { return answer_to(service_.gc(request.network, request.valid_ids)); }
+Answer RequestHandler::run(const cni::GcRequest& request) {
+  return answer_to(service_.gc(request.network, request.valid_ids));
+}
 
 Answer RequestHandler::run(const cni::StatusRequest&) {
   const auto ready = service_.is_ready();

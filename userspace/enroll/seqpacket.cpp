@@ -18,7 +18,8 @@ Result<sockaddr_un> unix_address(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof(address.sun_path)) {
-    return fail(ErrorCode::InvalidArgument, "socket path \"{}\" must have 1 to {} bytes", path, sizeof(address.sun_path) - 1);
+    return fail(ErrorCode::InvalidArgument, "socket path \"{}\" must have 1 to {} bytes", path,
+                sizeof(address.sun_path) - 1);
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
@@ -32,15 +33,17 @@ Result<UniqueFd> unix_socket() {
 
 // Removes a socket that nobody answers on.
 Result<void> clear_stale(const std::string& path, const sockaddr_un& address) {
-  struct stat status {};
+  struct stat status{};
   if (::lstat(path.c_str(), &status) != 0) return {};
   if (!S_ISSOCK(status.st_mode)) return fail(ErrorCode::AlreadyExists, "{} is there and is no socket; remove it", path);
   const UniqueFd probe = CV_TRY(unix_socket());
   const int answered = ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
   if (answered == 0 || errno == EAGAIN) {
-    return fail(ErrorCode::AlreadyExists, "an agent answers on {} already; stop it, or give this one another socket", path);
+    return fail(ErrorCode::AlreadyExists, "an agent answers on {} already; stop it, or give this one another socket",
+                path);
   }
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_errno(errno, "cannot remove the stale socket {}", path);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    return fail_errno(errno, "cannot remove the stale socket {}", path);
   return {};
 }
 

@@ -13,10 +13,10 @@
 namespace culvert::enroll {
 
 struct Packet {
-  std::string text;               // at most the limit that `receive_packet` was given
+  std::string text;  // at most the limit that `receive_packet` was given
   std::vector<UniqueFd> fds;
-  bool is_truncated = false;      // it was longer; the rest is gone
-  bool has_lost_fds = false;      // more descriptors than we have room for, or none left in this process
+  bool is_truncated = false;  // it was longer; the rest is gone
+  bool has_lost_fds = false;  // more descriptors than we have room for, or none left in this process
 };
 
 enum class ReceiveStatus : std::uint8_t { Packet, WouldBlock, Closed };

@@ -60,7 +60,8 @@ Result<std::vector<StateDir::Loaded>> StateDir::load() const {
   for (std::string& id : CV_TRY(list_ids(path_ + "/pods", kRecordSuffix))) {
     const std::string path = record_path(id);
     const auto text = read_small_file(path, kPodRecordBytesMax);
-    auto record = text ? with_context(decode_pod_record(*text), path) : Result<PodRecord>(std::unexpected(text.error()));
+    auto record =
+        text ? with_context(decode_pod_record(*text), path) : Result<PodRecord>(std::unexpected(text.error()));
     if (record && record->spec.id != id) {
       record = fail(ErrorCode::InvalidArgument, "{} is the record of pod {}; remove the file", path, record->spec.id);
     }

@@ -20,10 +20,10 @@ inline constexpr std::size_t kMeshFileBytesMax = std::size_t{4} << 20U;
 // An agent that decides by more than names (labels) lists every namespace in which a pod *may* be inside: the plugin treats
 // what is not listed as outside for certain, and what is listed as needing the agent.
 struct MeshFile {
-  bool all = false;                               // every namespace that is not excluded
+  bool all = false;  // every namespace that is not excluded
   std::vector<std::string> namespaces;
-  std::vector<std::string> excluded_namespaces;   // wins over the others
-  std::vector<std::string> pods;                  // "NAMESPACE/NAME", besides the namespaces
+  std::vector<std::string> excluded_namespaces;  // wins over the others
+  std::vector<std::string> pods;                 // "NAMESPACE/NAME", besides the namespaces
   bool operator==(const MeshFile&) const = default;
 
   // Inside: needs the agent. Unknown when the pod has no name and not everything is outside.

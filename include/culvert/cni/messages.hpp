@@ -78,14 +78,14 @@ using Request = std::variant<JoinRequest, CheckRequest, LeaveRequest, GcRequest,
 enum class Membership : std::uint8_t { Unknown, Inside, Outside };
 
 // How an answer ends. X(enumerator, word on the wire)
-#define CV_CNI_ANSWERS(X)                \
-  X(Ok, "ok")                            \
-  X(TryAgain, "try_again")               /* the agent cannot do it now: starting, draining, a limit */ \
-  X(BadRequest, "bad_request")           /* malformed, oversized, a field or a descriptor wrong */     \
-  X(UnsupportedVersion, "unsupported_version") \
-  X(Denied, "denied")                    /* the peer is not root */                                    \
-  X(NotJoined, "not_joined")             /* check: the pod should be in the mesh and is not */         \
-  X(Failed, "failed")                    /* tried, did not work; `message` says what and the remedy */
+#define CV_CNI_ANSWERS(X)                                                                    \
+  X(Ok, "ok")                                                                                \
+  X(TryAgain, "try_again")     /* the agent cannot do it now: starting, draining, a limit */ \
+  X(BadRequest, "bad_request") /* malformed, oversized, a field or a descriptor wrong */     \
+  X(UnsupportedVersion, "unsupported_version")                                               \
+  X(Denied, "denied")        /* the peer is not root */                                      \
+  X(NotJoined, "not_joined") /* check: the pod should be in the mesh and is not */           \
+  X(Failed, "failed")        /* tried, did not work; `message` says what and the remedy */
 
 enum class AnswerCode : std::uint8_t {
 #define X(name, word) name,
@@ -97,9 +97,9 @@ enum class AnswerCode : std::uint8_t {
 
 struct Answer {
   AnswerCode code = AnswerCode::Ok;
-  std::string message;                           // for a person; empty when Ok
-  Membership membership = Membership::Unknown;   // of the pod asked about: join, check, eligibility
-  std::uint32_t slot = 0;                        // join: the pod's slot, 0 when it stays outside
+  std::string message;                          // for a person; empty when Ok
+  Membership membership = Membership::Unknown;  // of the pod asked about: join, check, eligibility
+  std::uint32_t slot = 0;                       // join: the pod's slot, 0 when it stays outside
   bool operator==(const Answer&) const = default;
 };
 

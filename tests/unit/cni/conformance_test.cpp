@@ -31,11 +31,12 @@ TEST_CASE("each version allows the commands that it knows") {
     bool is_allowed;
   };
   const Case cases[] = {
-      {"ADD", "0.3.0", true},     {"ADD", "0.3.1", true},     {"ADD", "0.4.0", true},    {"ADD", "1.0.0", true},    {"ADD", "1.1.0", true},
-      {"CHECK", "0.3.0", false},  {"CHECK", "0.3.1", false},  {"CHECK", "0.4.0", true},  {"CHECK", "1.0.0", true},  {"CHECK", "1.1.0", true},
-      {"GC", "0.4.0", false},     {"GC", "1.0.0", false},     {"GC", "1.1.0", true},     {"STATUS", "0.4.0", false},
-      {"STATUS", "1.0.0", false}, {"STATUS", "1.1.0", true},  {"DEL", "0.3.0", true},    {"DEL", "1.1.0", true},
-      {"ADD", "0.2.0", false},    {"ADD", "1.2.0", false},    {"STATUS", "9.0.0", false},
+      {"ADD", "0.3.0", true},     {"ADD", "0.3.1", true},     {"ADD", "0.4.0", true},     {"ADD", "1.0.0", true},
+      {"ADD", "1.1.0", true},     {"CHECK", "0.3.0", false},  {"CHECK", "0.3.1", false},  {"CHECK", "0.4.0", true},
+      {"CHECK", "1.0.0", true},   {"CHECK", "1.1.0", true},   {"GC", "0.4.0", false},     {"GC", "1.0.0", false},
+      {"GC", "1.1.0", true},      {"STATUS", "0.4.0", false}, {"STATUS", "1.0.0", false}, {"STATUS", "1.1.0", true},
+      {"DEL", "0.3.0", true},     {"DEL", "1.1.0", true},     {"ADD", "0.2.0", false},    {"ADD", "1.2.0", false},
+      {"STATUS", "9.0.0", false},
   };
   for (const Case& item : cases) {
     CAPTURE(item.command, item.version);

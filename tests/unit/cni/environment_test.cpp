@@ -30,9 +30,9 @@ TEST_CASE("each command names the variables that it lacks") {
     bool is_required;
   };
   const Case cases[] = {
-      {"ADD", "CNI_CONTAINERID", true},   {"ADD", "CNI_IFNAME", true},   {"ADD", "CNI_NETNS", true},
-      {"CHECK", "CNI_CONTAINERID", true}, {"CHECK", "CNI_IFNAME", true}, {"CHECK", "CNI_NETNS", true},
-      {"DEL", "CNI_CONTAINERID", true},   {"DEL", "CNI_IFNAME", false},  {"DEL", "CNI_NETNS", false},
+      {"ADD", "CNI_CONTAINERID", true},   {"ADD", "CNI_IFNAME", true},    {"ADD", "CNI_NETNS", true},
+      {"CHECK", "CNI_CONTAINERID", true}, {"CHECK", "CNI_IFNAME", true},  {"CHECK", "CNI_NETNS", true},
+      {"DEL", "CNI_CONTAINERID", true},   {"DEL", "CNI_IFNAME", false},   {"DEL", "CNI_NETNS", false},
       {"GC", "CNI_CONTAINERID", false},   {"STATUS", "CNI_NETNS", false}, {"VERSION", "CNI_CONTAINERID", false},
   };
   for (const Case& item : cases) {
@@ -57,7 +57,8 @@ TEST_CASE("a missing or unknown command is an error") {
 
 TEST_CASE("the pod's names come from CNI_ARGS, whatever else stands there") {
   Variables variables = of_pod("ADD");
-  variables["CNI_ARGS"] = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart-0;K8S_POD_UID=7;K8S_POD_SERVICE_ACCOUNT=cart;";
+  variables["CNI_ARGS"] =
+      "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart-0;K8S_POD_UID=7;K8S_POD_SERVICE_ACCOUNT=cart;";
   const auto environment = read(variables);
   REQUIRE(environment);
   CHECK(environment->pod_namespace == "shop");
@@ -70,10 +71,17 @@ TEST_CASE("malformed values are refused") {
     const char* variable;
     const char* value;
   };
-  const Case cases[] = {{"CNI_CONTAINERID", "../../etc"}, {"CNI_CONTAINERID", ".a"},          {"CNI_IFNAME", "much-too-long-name"},
-                        {"CNI_IFNAME", "a/b"},            {"CNI_IFNAME", ".."},               {"CNI_IFNAME", "a b"},
-                        {"CNI_IFNAME", "a:b"},            {"CNI_NETNS", "relative"},          {"CNI_ARGS", "K8S_POD_NAME"},
-                        {"CNI_ARGS", "K8S_POD_NAME=a/b"}, {"CNI_ARGS", "K8S_POD_NAMESPACE=.."}};
+  const Case cases[] = {{"CNI_CONTAINERID", "../../etc"},
+                        {"CNI_CONTAINERID", ".a"},
+                        {"CNI_IFNAME", "much-too-long-name"},
+                        {"CNI_IFNAME", "a/b"},
+                        {"CNI_IFNAME", ".."},
+                        {"CNI_IFNAME", "a b"},
+                        {"CNI_IFNAME", "a:b"},
+                        {"CNI_NETNS", "relative"},
+                        {"CNI_ARGS", "K8S_POD_NAME"},
+                        {"CNI_ARGS", "K8S_POD_NAME=a/b"},
+                        {"CNI_ARGS", "K8S_POD_NAMESPACE=.."}};
   for (const Case& item : cases) {
     CAPTURE(item.variable, item.value);
     Variables variables = of_pod("ADD");

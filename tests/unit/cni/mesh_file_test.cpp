@@ -13,8 +13,10 @@ TEST_CASE("the mesh file survives encoding and decoding") {
 }
 
 TEST_CASE("a mesh file that is cut, empty or of another version is refused") {
-  for (const char* text : {"", "{", "[]", R"({"version":2,"all":true,"namespaces":[],"excluded_namespaces":[],"pods":[]})",
-                           R"({"version":1,"all":true,"namespaces":[]})", R"({"version":1,"all":1,"namespaces":[],"excluded_namespaces":[],"pods":[]})"}) {
+  for (const char* text :
+       {"", "{", "[]", R"({"version":2,"all":true,"namespaces":[],"excluded_namespaces":[],"pods":[]})",
+        R"({"version":1,"all":true,"namespaces":[]})",
+        R"({"version":1,"all":1,"namespaces":[],"excluded_namespaces":[],"pods":[]})"}) {
     CAPTURE(text);
     CHECK_FALSE(decode_mesh_file(text));
   }

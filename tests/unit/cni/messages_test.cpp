@@ -23,12 +23,10 @@ JoinRequest join_request() {
 }  // namespace
 
 TEST_CASE("every request survives encoding and decoding") {
-  const std::vector<Request> requests = {join_request(),
-                                         CheckRequest{"c0ffee", {"cart", "shop", "default"}, Enrol::Ask},
-                                         LeaveRequest{"c0ffee"},
-                                         GcRequest{"pods", {"a", "b"}},
-                                         StatusRequest{},
-                                         EligibilityRequest{{"cart", "shop", ""}}};
+  const std::vector<Request> requests = {
+      join_request(),         CheckRequest{"c0ffee", {"cart", "shop", "default"}, Enrol::Ask},
+      LeaveRequest{"c0ffee"}, GcRequest{"pods", {"a", "b"}},
+      StatusRequest{},        EligibilityRequest{{"cart", "shop", ""}}};
   for (const Request& request : requests) {
     const auto packet = encode(request);
     REQUIRE(packet);
@@ -77,9 +75,11 @@ TEST_CASE("a malformed request is refused with the place that is wrong") {
       {R"({"v":1,"type":"eligibility","pod":{"name":"a","namespace":"a/b","service_account":""}})", "\"namespace\""},
       {R"({"v":1,"type":"gc","network":"n","valid_ids":"a"})", "\"valid_ids\""},
       {R"({"v":1,"type":"gc","network":"n","valid_ids":[1]})", "\"valid_ids\""},
-      {R"({"v":1,"type":"check","id":"a","pod":{"name":"","namespace":"","service_account":""},"enrol":"maybe"})", "\"enrol\""},
+      {R"({"v":1,"type":"check","id":"a","pod":{"name":"","namespace":"","service_account":""},"enrol":"maybe"})",
+       "\"enrol\""},
       {R"({"v":1,"type":"join","id":"a","network":"n","pod":{"name":"","namespace":"","service_account":""},
-          "netns_path":"/x","addresses":["10.0.0.256"],"enrol":"ask"})", "\"addresses\""},
+          "netns_path":"/x","addresses":["10.0.0.256"],"enrol":"ask"})",
+       "\"addresses\""},
   };
   for (const Case& item : cases) {
     CAPTURE(item.packet);
@@ -114,7 +114,8 @@ TEST_CASE("a message beyond the limit is refused on both sides") {
 }
 
 TEST_CASE("an answer's text is cut and cleaned rather than refused") {
-  const auto decoded = decode_answer(encode(Answer{AnswerCode::Failed, std::string(10'000, 'x'), Membership::Unknown, 0}));
+  const auto decoded =
+      decode_answer(encode(Answer{AnswerCode::Failed, std::string(10'000, 'x'), Membership::Unknown, 0}));
   REQUIRE(decoded);
   CHECK(decoded->message.size() == 4096);
   CHECK(decode_answer(encode(Answer{AnswerCode::Failed, "bad \xff byte", Membership::Unknown, 0})));

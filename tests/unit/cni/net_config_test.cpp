@@ -7,9 +7,13 @@ namespace {
 
 using namespace culvert::cni_plugin;
 
-std::string config(const std::string& members) { return R"({"cniVersion":"1.1.0","name":"pods","type":"culvert-cni")" + members + "}"; }
+std::string config(const std::string& members) {
+  return R"({"cniVersion":"1.1.0","name":"pods","type":"culvert-cni")" + members + "}";
+}
 
-auto parse(const std::string& members, Command command = Command::Add) { return parse_config(config(members), command); }
+auto parse(const std::string& members, Command command = Command::Add) {
+  return parse_config(config(members), command);
+}
 
 }  // namespace
 
@@ -91,8 +95,9 @@ TEST_CASE("the pod's addresses are those of its own interfaces") {
 TEST_CASE("results of every accepted version are understood") {
   for (const char* version : {"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"}) {
     CAPTURE(version);
-    const std::string text = R"({"cniVersion":")" + std::string(version) +
-                             R"(","name":"pods","prevResult":{"ips":[{"version":"4","address":"10.1.0.5/24","gateway":"10.1.0.1"}]}})";
+    const std::string text =
+        R"({"cniVersion":")" + std::string(version) +
+        R"(","name":"pods","prevResult":{"ips":[{"version":"4","address":"10.1.0.5/24","gateway":"10.1.0.1"}]}})";
     const auto parsed = parse_config(text, Command::Add);
     REQUIRE(parsed);
     CHECK(parsed->addresses.size() == 1);
@@ -100,8 +105,10 @@ TEST_CASE("results of every accepted version are understood") {
 }
 
 TEST_CASE("the attachments of a GC are taken once per container") {
-  const auto parsed = parse(R"(,"cni.dev/valid-attachments":[{"containerID":"b","ifname":"eth0"},{"containerID":"a","ifname":"eth0"},
-    {"containerID":"b","ifname":"net1"}])", Command::Gc);
+  const auto parsed =
+      parse(R"(,"cni.dev/valid-attachments":[{"containerID":"b","ifname":"eth0"},{"containerID":"a","ifname":"eth0"},
+    {"containerID":"b","ifname":"net1"}])",
+            Command::Gc);
   REQUIRE(parsed);
   CHECK(parsed->valid_ids == std::vector<std::string>{"a", "b"});
   CHECK_FALSE(parse("", Command::Gc)->valid_ids);

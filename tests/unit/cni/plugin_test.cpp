@@ -35,7 +35,9 @@ unsigned code_of(const cni_plugin::Output& output) {
   return error.at("code").get<unsigned>();
 }
 
-void write_mesh_file(const TempDir& dir, const cni::MeshFile& file) { std::ofstream(dir.path("mesh.json")) << cni::encode(file); }
+void write_mesh_file(const TempDir& dir, const cni::MeshFile& file) {
+  std::ofstream(dir.path("mesh.json")) << cni::encode(file);
+}
 
 bool has_tombstone(const TempDir& dir) { return std::filesystem::exists(dir.path("state/tombstones/c1")); }
 
@@ -81,7 +83,7 @@ TEST_CASE("enrol all tells the agent not to decide") {
 TEST_CASE("ADD of a pod that may be inside fails with try again later while the agent is away") {
   const TempDir dir;
   const std::uint64_t start = monotonic_ms();
-  CHECK(code_of(run_plugin(call_of("ADD", dir))) == 11);                       // no mesh file: nothing is known
+  CHECK(code_of(run_plugin(call_of("ADD", dir))) == 11);  // no mesh file: nothing is known
   CHECK(code_of(run_plugin(call_of("ADD", dir, R"("enrol":"all")"))) == 11);
   write_mesh_file(dir, {false, {"shop"}, {}, {}});
   CHECK(code_of(run_plugin(call_of("ADD", dir))) == 11);
@@ -145,7 +147,10 @@ TEST_CASE("an agent that answers nonsense or not at all never lets a pod through
     std::optional<std::string> answer;
     unsigned code;
   };
-  const Case cases[] = {{std::nullopt, 11}, {"{", 102}, {R"({"v":7,"code":"ok"})", 102}, {R"({"v":1,"code":"fine"})", 102},
+  const Case cases[] = {{std::nullopt, 11},
+                        {"{", 102},
+                        {R"({"v":7,"code":"ok"})", 102},
+                        {R"({"v":1,"code":"fine"})", 102},
                         {R"({"v":1})", 102}};
   for (const Case& item : cases) {
     const TempDir dir;
@@ -239,7 +244,8 @@ TEST_CASE("CHECK asks the agent, and passes for pods outside") {
 TEST_CASE("GC names the containers that stay") {
   const TempDir dir;
   ScriptedAgent agent(dir.path("cni.sock"), always({}));
-  const auto output = run_plugin(call_of("GC", dir, R"("cni.dev/valid-attachments":[{"containerID":"c2","ifname":"eth0"}])"));
+  const auto output =
+      run_plugin(call_of("GC", dir, R"("cni.dev/valid-attachments":[{"containerID":"c2","ifname":"eth0"}])"));
   CHECK(output.exit_code == 0);
   CHECK(output.text.empty());
   const auto request = cni::decode_request(agent.finish().at(0).text);

@@ -18,9 +18,9 @@ TEST_CASE("a member's text comes back byte for byte") {
       {R"({"k":null})", "null"},
       {R"({"k":"a\\"})", R"("a\\")"},
       {R"({"k":"}{"})", R"("}{")"},
-      {R"({"k":1,"k":2})", "2"},                      // the last one counts
-      {R"({"\u006b":3})", "3"},                       // a key may be written with escapes
-      {R"({"a":{"k":1}})", nullptr},                  // only at the top
+      {R"({"k":1,"k":2})", "2"},      // the last one counts
+      {R"({"\u006b":3})", "3"},       // a key may be written with escapes
+      {R"({"a":{"k":1}})", nullptr},  // only at the top
       {R"({"a":"k"})", nullptr},
       {"{}", nullptr},
       {"[1]", nullptr},
@@ -36,7 +36,8 @@ TEST_CASE("a member's text comes back byte for byte") {
 }
 
 TEST_CASE("text that is no document ends the search") {
-  for (const char* text : {"", "{", "{\"", "{\"k", "{\"k\"", "{\"k\":", "{\"k\":{", "{\"k\":\"", "{\"k\":\"\\", "\xef\xbb\xbf"}) {
+  for (const char* text :
+       {"", "{", "{\"", "{\"k", "{\"k\"", "{\"k\":", "{\"k\":{", "{\"k\":\"", "{\"k\":\"\\", "\xef\xbb\xbf"}) {
     CAPTURE(text);
     CHECK_NOTHROW(raw_member(text, "k"));
   }

@@ -5,12 +5,12 @@
 #include <cstring>
 #include <filesystem>
 
-#include <catch2/catch.hpp>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <catch2/catch.hpp>
 
 #include "plugin.hpp"
 
@@ -93,14 +93,13 @@ cni_plugin::Output run_plugin(const Call& call) {
 
 Call call_of(const std::string& command, const TempDir& dir, const std::string& members) {
   Call call;
-  call.variables = {{"CNI_COMMAND", command},
-                    {"CNI_CONTAINERID", "c1"},
-                    {"CNI_IFNAME", "eth0"},
-                    {"CNI_NETNS", "/proc/self/ns/net"},
-                    {"CNI_PATH", "/opt/cni/bin"},
-                    {"CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart"}};
-  call.config = R"({"cniVersion":"1.1.0","name":"pods","type":"culvert-cni","agent_wait_ms":0,"agent_socket":")" + dir.path("cni.sock") +
-                R"(","state_dir":")" + dir.path("state") + "\"" + (members.empty() ? "" : "," + members);
+  call.variables = {
+      {"CNI_COMMAND", command},     {"CNI_CONTAINERID", "c1"},
+      {"CNI_IFNAME", "eth0"},       {"CNI_NETNS", "/proc/self/ns/net"},
+      {"CNI_PATH", "/opt/cni/bin"}, {"CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart"}};
+  call.config = R"({"cniVersion":"1.1.0","name":"pods","type":"culvert-cni","agent_wait_ms":0,"agent_socket":")" +
+                dir.path("cni.sock") + R"(","state_dir":")" + dir.path("state") + "\"" +
+                (members.empty() ? "" : "," + members);
   if (command == "ADD" || command == "CHECK") call.config += std::string(R"(,"prevResult":)") + kPrevResult;
   call.config += "}";
   return call;

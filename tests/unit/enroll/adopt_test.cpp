@@ -28,9 +28,12 @@ struct Node {
   }
   std::vector<Pod> adopt() {
     failures.clear();
-    return enroller->adopt_all([this](const std::string& id, const Error& error) { failures.push_back(id + ": " + error.message()); });
+    return enroller->adopt_all(
+        [this](const std::string& id, const Error& error) { failures.push_back(id + ": " + error.message()); });
   }
-  void join(const TestNetns& netns, const std::string& id) { REQUIRE(enroller->join(spec_for(netns, id), netns.open())); }
+  void join(const TestNetns& netns, const std::string& id) {
+    REQUIRE(enroller->join(spec_for(netns, id), netns.open()));
+  }
 
   TempDir dir;
   std::unique_ptr<datapath::Datapath> datapath;

@@ -17,7 +17,7 @@ TEST_CASE("a file is replaced whole and leaves nothing beside it") {
   REQUIRE(replace_file(path, "old and longer", 0600));
   REQUIRE(replace_file(path, "new", 0640));
   CHECK(slurp(path) == "new");
-  struct stat status {};
+  struct stat status{};
   REQUIRE(::stat(path.c_str(), &status) == 0);
   CHECK((status.st_mode & 0777U) == 0640);
   CHECK(std::distance(std::filesystem::directory_iterator(dir.path()), {}) == 1);

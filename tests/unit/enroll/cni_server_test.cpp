@@ -32,7 +32,9 @@ struct Bench {
     server = CniServer::open(std::move(options), *reactor, service).value();
   }
   // Tests that do not name another uid run as whoever runs them.
-  static uid_t allowed_uid(const CniServer::Options& options) { return options.allowed_uid == 0 ? ::getuid() : options.allowed_uid; }
+  static uid_t allowed_uid(const CniServer::Options& options) {
+    return options.allowed_uid == 0 ? ::getuid() : options.allowed_uid;
+  }
 
   [[nodiscard]] UniqueFd connect() const {
     sockaddr_un address{};
@@ -94,13 +96,18 @@ std::size_t open_descriptors() {
   return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {}));
 }
 
-const cni::JoinRequest kJoin{.id = "c1", .network = "pods", .pod = {"a", "b", "c"}, .netns_path = "/x", .addresses = {}, .enrol = cni::Enrol::Always};
+const cni::JoinRequest kJoin{.id = "c1",
+                             .network = "pods",
+                             .pod = {"a", "b", "c"},
+                             .netns_path = "/x",
+                             .addresses = {},
+                             .enrol = cni::Enrol::Always};
 
 }  // namespace
 
 TEST_CASE("the socket is for root's eyes and its directory is made") {
   const Bench bench;
-  struct stat status {};
+  struct stat status{};
   REQUIRE(::stat(bench.dir.path("run/cni.sock").c_str(), &status) == 0);
   CHECK(S_ISSOCK(status.st_mode));
   CHECK((status.st_mode & 0777U) == 0600);

@@ -15,7 +15,7 @@ int main(int argc, char** argv) {
     std::fputs("SKIPPED: loading BPF programs and making network namespaces needs root\n", stderr);
     return 77;
   }
-  struct statfs info {};
+  struct statfs info{};
   const bool has_bpffs = ::statfs("/sys/fs/bpf", &info) == 0 && info.f_type == kBpfFsMagic;
   if (!has_bpffs && ::mount("bpf", "/sys/fs/bpf", "bpf", 0, nullptr) != 0) {
     std::fputs("SKIPPED: no bpffs at /sys/fs/bpf and none can be mounted\n", stderr);

@@ -76,7 +76,8 @@ UniqueFd connect_from(const TestNetns& netns, const std::string& destination) {
 // What one of the workers' outbound listeners accepted: the destination that the application wanted.
 std::string captured_destination(const Pod& pod, bool is_v6) {
   std::vector<pollfd> waits;
-  for (const PodListeners& worker : pod.listeners) waits.push_back({(is_v6 ? worker.v6 : worker.v4).outbound.get(), POLLIN, 0});
+  for (const PodListeners& worker : pod.listeners)
+    waits.push_back({(is_v6 ? worker.v6 : worker.v4).outbound.get(), POLLIN, 0});
   if (::poll(waits.data(), waits.size(), 2'000) <= 0) return "nothing";
   for (const pollfd& wait : waits) {
     if ((wait.revents & POLLIN) == 0) continue;
@@ -174,7 +175,8 @@ TEST_CASE("another agent takes the pods over by pins and state, and captures wit
   agent.stop();
   agent.start();
   std::vector<std::string> failures;
-  const auto pods = agent.enroller->adopt_all([&](const std::string& id, const Error& error) { failures.push_back(id + error.message()); });
+  const auto pods = agent.enroller->adopt_all(
+      [&](const std::string& id, const Error& error) { failures.push_back(id + error.message()); });
   CAPTURE(failures);
   REQUIRE(pods.size() == 1);
   CHECK(pods[0].slot == slot);
@@ -185,7 +187,8 @@ TEST_CASE("another agent takes the pods over by pins and state, and captures wit
 
 TEST_CASE("sixty pods join and leave") {
   std::vector<std::unique_ptr<TestNetns>> netns;
-  for (int i = 0; i < 60; ++i) netns.push_back(std::make_unique<TestNetns>(std::vector<std::string>{fmt::format("10.1.1.{}/24", i + 1)}));
+  for (int i = 0; i < 60; ++i)
+    netns.push_back(std::make_unique<TestNetns>(std::vector<std::string>{fmt::format("10.1.1.{}/24", i + 1)}));
   Agent agent;
   std::vector<Pod> pods;
   for (int i = 0; i < 60; ++i) pods.push_back(agent.join(*netns[static_cast<std::size_t>(i)], fmt::format("c{}", i)));

@@ -23,7 +23,9 @@ struct Agent {
   explicit Agent(unsigned workers = 1) : datapath(testing::fresh_datapath()) {
     enroller = Enroller::open({.state_dir = dir.path("state"), .workers = workers}, *datapath).value();
   }
-  [[nodiscard]] bool has_record(const std::string& id) const { return std::filesystem::exists(dir.path("state/pods/" + id + ".json")); }
+  [[nodiscard]] bool has_record(const std::string& id) const {
+    return std::filesystem::exists(dir.path("state/pods/" + id + ".json"));
+  }
 
   TempDir dir;
   std::unique_ptr<datapath::Datapath> datapath;

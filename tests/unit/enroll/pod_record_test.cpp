@@ -52,8 +52,9 @@ TEST_CASE("a record that a crash or a hand has spoilt is refused") {
     const char* from;
     const char* to;
   };
-  for (const Case& item : {Case{"\"slot\": 7", "\"slot\": 0"}, Case{"\"slot\": 7", "\"slot\": -1"}, Case{"\"version\": 1", "\"version\": 2"},
-                           Case{"10.1.0.5", "10.1.0"}, Case{"10.0.0.0/8", "10.0.0.0/80"}, Case{"9000", "90000"}, Case{"\"c1\"", "\"../c1\""},
+  for (const Case& item : {Case{"\"slot\": 7", "\"slot\": 0"}, Case{"\"slot\": 7", "\"slot\": -1"},
+                           Case{"\"version\": 1", "\"version\": 2"}, Case{"10.1.0.5", "10.1.0"},
+                           Case{"10.0.0.0/8", "10.0.0.0/80"}, Case{"9000", "90000"}, Case{"\"c1\"", "\"../c1\""},
                            Case{"\"/run/netns/a\"", "\"\""}, Case{"\"inbound\": true", "\"inbound\": 1"}}) {
     CAPTURE(item.from, item.to);
     std::string text = good;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <catch2/catch.hpp>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <catch2/catch.hpp>
 
 #include "core/netns.hpp"
 #include "core/socket.hpp"
@@ -76,7 +76,8 @@ TEST_CASE("a port that a program of the pod has is an error that names it") {
     bool is_reuseport;
     const char* port;
   };
-  for (const Case& item : {Case{"0.0.0.0:15008", false, "15008"}, Case{"[::]:15008", false, "15008"}, Case{"10.1.0.5:15008", false, "15008"},
+  for (const Case& item : {Case{"0.0.0.0:15008", false, "15008"}, Case{"[::]:15008", false, "15008"},
+                           Case{"10.1.0.5:15008", false, "15008"},
                            Case{"0.0.0.0:15008", true, "15008"},  // it would have shared the port with us
                            Case{"0.0.0.0:15001", true, "15001"}, Case{"[::]:15006", true, "15006"}}) {
     CAPTURE(item.endpoint, item.is_reuseport);
@@ -103,6 +104,6 @@ TEST_CASE("a socket that cannot be marked is not used") {
   const UniqueFd home = open_current_netns().value();
   const auto datapath = fresh_datapath();
   kernel().fails_at = "mark";
-  CHECK_FALSE(open_pod_sockets({.workers = 1, .has_v4 = true, .has_v6 = false, .refuses_taken_ports = true}, datapath->socket_marker(),
-                               fd.get(), home.get()));
+  CHECK_FALSE(open_pod_sockets({.workers = 1, .has_v4 = true, .has_v6 = false, .refuses_taken_ports = true},
+                               datapath->socket_marker(), fd.get(), home.get()));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <catch2/catch.hpp>
 #include <fcntl.h>
+#include <catch2/catch.hpp>
 
 #include "enroll/request_handler.hpp"
 #include "scripted_service.hpp"
@@ -108,12 +108,15 @@ TEST_CASE("malformed, cut and foreign packets have their answers") {
 TEST_CASE("each request asks for its own thing") {
   ScriptedService service;
   RequestHandler handler(service);
-  CHECK(handler.handle(packet_of(cni::CheckRequest{"c1", {"cart", "shop", ""}, cni::Enrol::Ask}, 0)).answer.code == AnswerCode::Ok);
+  CHECK(handler.handle(packet_of(cni::CheckRequest{"c1", {"cart", "shop", ""}, cni::Enrol::Ask}, 0)).answer.code ==
+        AnswerCode::Ok);
   CHECK(handler.handle(packet_of(cni::LeaveRequest{"c1"}, 0)).answer.code == AnswerCode::Ok);
   CHECK(handler.handle(packet_of(cni::GcRequest{"pods", {"a", "b"}}, 0)).answer.code == AnswerCode::Ok);
   CHECK(handler.handle(packet_of(cni::StatusRequest{}, 0)).answer.code == AnswerCode::Ok);
-  CHECK(handler.handle(packet_of(cni::EligibilityRequest{{"cart", "shop", ""}}, 0)).answer.membership == Membership::Inside);
-  CHECK(service.calls == Calls{"is_in_mesh shop/cart", "check c1", "leave c1", "gc pods a b", "is_ready", "is_in_mesh shop/cart"});
+  CHECK(handler.handle(packet_of(cni::EligibilityRequest{{"cart", "shop", ""}}, 0)).answer.membership ==
+        Membership::Inside);
+  CHECK(service.calls ==
+        Calls{"is_in_mesh shop/cart", "check c1", "leave c1", "gc pods a b", "is_ready", "is_in_mesh shop/cart"});
 }
 
 TEST_CASE("the service's errors become answers by their kind") {

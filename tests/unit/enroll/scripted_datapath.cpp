@@ -91,7 +91,8 @@ Result<void> Datapath::set_listener(std::uint32_t slot, ListenerRole role, int f
 Result<void> Datapath::verify_pod(const PodPlan& plan, int, int) const {
   CV_TRY(note("verify"));
   const auto attached = kernel().attached.find(plan.slot);
-  if (attached == kernel().attached.end() || attached->second.devices != plan.devices) return fail(ErrorCode::NotFound, "no hook");
+  if (attached == kernel().attached.end() || attached->second.devices != plan.devices)
+    return fail(ErrorCode::NotFound, "no hook");
   return {};
 }
 

@@ -15,12 +15,12 @@ namespace culvert::testing {
 
 // What a kernel would keep while agents come and go.
 struct Kernel {
-  std::map<std::uint32_t, datapath::PodPlan> attached;                 // by slot
+  std::map<std::uint32_t, datapath::PodPlan> attached;  // by slot
   std::set<std::uint32_t> used_slots;
-  std::set<std::uint32_t> stopped;                                      // capture stopped
-  std::set<std::pair<std::uint32_t, int>> listeners;                    // {slot, family * 2 + role}
+  std::set<std::uint32_t> stopped;                    // capture stopped
+  std::set<std::pair<std::uint32_t, int>> listeners;  // {slot, family * 2 + role}
   std::vector<std::string> calls;
-  std::string fails_at;                                                 // the call of this name fails
+  std::string fails_at;  // the call of this name fails
   std::uint32_t last_slot = 0;
   unsigned marked_before_listen = 0;
   unsigned marked_too_late = 0;

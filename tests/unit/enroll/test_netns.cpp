@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include <catch2/catch.hpp>
 #include <unistd.h>
+#include <catch2/catch.hpp>
 
 #include "core/netns.hpp"
 #include "core/socket.hpp"
@@ -34,7 +34,8 @@ TestNetns::TestNetns(const std::vector<std::string>& addresses) {
   run("ip netns add " + name_);
   ip("link add eth0 type bridge");
   ip("link set eth0 up");
-  for (const std::string& address : addresses) ip(fmt::format("address add {} dev eth0{}", address, address.find(':') == std::string::npos ? "" : " nodad"));
+  for (const std::string& address : addresses)
+    ip(fmt::format("address add {} dev eth0{}", address, address.find(':') == std::string::npos ? "" : " nodad"));
 }
 
 TestNetns::~TestNetns() { remove(); }
