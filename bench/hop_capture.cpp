@@ -38,7 +38,8 @@ Result<void> run(const CaptureOptions& options) {
   spec.netns_path = options.netns_path;
   const enroll::Pod pod = CV_TRY(enroller->join(std::move(spec), std::move(netns)));
   const datapath::Capabilities& can = datapath->capabilities();
-  fmt::print("ready: steering by {}, lo segments of {} bytes\n", can.has_connect_hook ? "connect hook" : "tc redirect", can.lo_segment_bytes_v4);
+  fmt::print("ready: steering by {}, lo segments of {} bytes\n", can.has_connect_hook ? "connect hook" : "tc redirect",
+             can.lo_segment_bytes_v4);
   static_cast<void>(std::fflush(stdout));
   const enroll::PodListeners& listeners = pod.listeners.front();
   // The agent's listeners never block; poll says when there is something to accept.
@@ -50,7 +51,7 @@ Result<void> run(const CaptureOptions& options) {
 }  // namespace
 
 int capture_and_sink(const CaptureOptions& options) {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) { g_should_end = true; };  // no SA_RESTART: poll and recv return
   ::sigaction(SIGTERM, &action, nullptr);
   ::sigaction(SIGINT, &action, nullptr);

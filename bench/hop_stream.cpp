@@ -69,7 +69,8 @@ int sink_streams(std::uint16_t port) {
   any.sin_family = AF_INET;
   any.sin_port = htons(port);
   if (!listener.is_open() || ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-      ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any) != 0 || ::listen(listener.get(), 16) != 0) {
+      ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any) != 0 ||
+      ::listen(listener.get(), 16) != 0) {
     return complain("cannot listen");
   }
   fmt::print("ready\n");
