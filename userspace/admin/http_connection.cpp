@@ -94,7 +94,8 @@ void HttpConnection::set_deadline(std::uint64_t delay_ms) {
 
 void HttpConnection::on_deadline() {
   timer_ = 0;
-  if (state_ == State::Handling) return answer(request_number_, error_response(504, "the agent's workers did not answer in time"));
+  if (state_ == State::Handling)
+    return answer(request_number_, error_response(504, "the agent's workers did not answer in time"));
   close();
 }
 
@@ -139,7 +140,8 @@ void HttpConnection::process_input() {
       has_head_ = true;
       if (request_.expects_continue && input_.size() < request_.content_length) {
         // Twenty-five bytes into an empty socket; when that fails the client sends its body anyway, after a while.
-        [[maybe_unused]] const auto sent = ::send(fd_.get(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        [[maybe_unused]] const auto sent =
+            ::send(fd_.get(), kContinue.data(), kContinue.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       }
     }
     if (input_.size() < request_.content_length) break;
@@ -156,7 +158,8 @@ void HttpConnection::process_input() {
     ++request_number_;
     watch(0);
     set_deadline(server_.options_.reply_ms);
-    if (state_ == State::Handling) server_.handler_(std::exchange(request_, {}), HttpReply(weak_from_this(), request_number_));
+    if (state_ == State::Handling)
+      server_.handler_(std::exchange(request_, {}), HttpReply(weak_from_this(), request_number_));
   }
   is_in_process_ = false;
 }
@@ -174,8 +177,9 @@ void HttpConnection::answer(std::uint64_t request, HttpResponse response) {
 }
 
 void HttpConnection::start_answer(HttpResponse response) {
-  output_head_ = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",
-                             response.status, reason_phrase(response.status), response.content_type, response.body.size());
+  output_head_ =
+      fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",
+                  response.status, reason_phrase(response.status), response.content_type, response.body.size());
   if (!response.allow.empty()) output_head_ += fmt::format("Allow: {}\r\n", response.allow);
   output_head_ += closes_after_ ? "Connection: close\r\n\r\n" : "Connection: keep-alive\r\n\r\n";
   output_body_ = is_head_request_ ? std::string() : std::move(response.body);

@@ -55,17 +55,17 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   std::uint32_t watched_events_ = 0;
   bool is_watched_ = false;
   bool is_refused_ = false;
-  bool is_in_process_ = false;     // process_input is on the stack
+  bool is_in_process_ = false;  // process_input is on the stack
   bool closes_after_ = false;
   bool is_head_request_ = false;
-  bool has_head_ = false;          // request_ is filled, its body may be missing
+  bool has_head_ = false;  // request_ is filled, its body may be missing
   bool is_stopping_ = false;
   std::uint64_t request_number_ = 0;
   std::string input_;
   HttpRequest request_;
   std::string output_head_;
   std::string output_body_;
-  std::size_t written_ = 0;        // of head and body together
+  std::size_t written_ = 0;  // of head and body together
   std::size_t linger_bytes_ = 0;
   Reactor::TimerId timer_ = 0;
 };

@@ -108,11 +108,13 @@ struct Seen {
 
 ParsedHead parse_field(std::string_view line, std::size_t body_bytes_max, HttpRequest& request, Seen& seen) {
   const std::size_t colon = line.find(':');
-  if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) return bad(400, "a header field is malformed");
+  if (colon == std::string_view::npos || !is_token(line.substr(0, colon)))
+    return bad(400, "a header field is malformed");
   const std::string_view name = line.substr(0, colon);
   const std::string_view value = trim(line.substr(colon + 1));
-  const bool is_clean =
-      std::all_of(value.begin(), value.end(), [](char c) { return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f); });
+  const bool is_clean = std::all_of(value.begin(), value.end(), [](char c) {
+    return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f);
+  });
   if (!is_clean) return bad(400, "a header field has a control character");
 
   if (equals_ignoring_case(name, "Host")) {
@@ -123,7 +125,8 @@ ParsedHead parse_field(std::string_view line, std::size_t body_bytes_max, HttpRe
     const auto parsed = std::from_chars(value.data(), value.data() + value.size(), length);
     if (seen.content_length) return bad(400, "more than one Content-Length");
     if (parsed.ec == std::errc::result_out_of_range) return bad(413, "the body is too large");
-    if (parsed.ec != std::errc() || parsed.ptr != value.data() + value.size()) return bad(400, "Content-Length is not a number");
+    if (parsed.ec != std::errc() || parsed.ptr != value.data() + value.size())
+      return bad(400, "Content-Length is not a number");
     if (length > body_bytes_max) return bad(413, "the body is too large");
     seen.content_length = true;
     request.content_length = length;

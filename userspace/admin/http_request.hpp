@@ -10,7 +10,7 @@
 
 namespace culvert::admin {
 
-inline constexpr std::size_t kHeadBytesMax = 8'192;   // request line and header fields
+inline constexpr std::size_t kHeadBytesMax = 8'192;  // request line and header fields
 inline constexpr std::size_t kHeaderFieldsMax = 64;
 
 struct HttpRequest {

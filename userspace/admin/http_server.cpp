@@ -80,7 +80,8 @@ void HttpServer::accept_ready() {
 
 void HttpServer::make_room() {
   if (connections_.size() < options_.connections_max) return;
-  const auto waiting = std::find_if(connections_.begin(), connections_.end(), [](const auto& entry) { return entry.second->is_waiting(); });
+  const auto waiting = std::find_if(connections_.begin(), connections_.end(),
+                                    [](const auto& entry) { return entry.second->is_waiting(); });
   connections_.erase(waiting != connections_.end() ? waiting : connections_.begin());
 }
 

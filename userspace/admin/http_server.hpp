@@ -58,8 +58,8 @@ class HttpServer {
   };
 
   // `listener` is a listening non-blocking socket. `reactor` outlives the server.
-  [[nodiscard]] static Result<std::unique_ptr<HttpServer>> start(UniqueFd listener, const Options& options, Reactor& reactor,
-                                                                 Handler handler);
+  [[nodiscard]] static Result<std::unique_ptr<HttpServer>> start(UniqueFd listener, const Options& options,
+                                                                 Reactor& reactor, Handler handler);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

@@ -19,7 +19,8 @@ Result<std::string> text(const nlohmann::json& body, const char* key) {
   if (found == body.end()) return std::string();
   if (!found->is_string()) return fail(ErrorCode::InvalidArgument, "\"{}\" must be a string", key);
   auto value = found->get<std::string>();
-  const bool is_clean = std::all_of(value.begin(), value.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
+  const bool is_clean = std::all_of(value.begin(), value.end(),
+                                    [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
   if (!is_clean || value.size() > kTextBytesMax) {
     return fail(ErrorCode::InvalidArgument, "\"{}\" is too long or has control characters", key);
   }
@@ -46,7 +47,8 @@ Result<JoinRequest> parse_join(std::string_view body) {
   if (!json.is_object()) return fail(ErrorCode::InvalidArgument, "the request must be a JSON object");
   for (const auto& [key, value] : json.items()) {
     if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
-      return fail(ErrorCode::InvalidArgument, "unknown key \"{}\"; known are netns, id, name, namespace, service_account, addresses", key);
+      return fail(ErrorCode::InvalidArgument,
+                  "unknown key \"{}\"; known are netns, id, name, namespace, service_account, addresses", key);
     }
   }
   JoinRequest request;
@@ -56,7 +58,8 @@ Result<JoinRequest> parse_join(std::string_view body) {
   request.namespace_name = CV_TRY(text(json, "namespace"));
   request.service_account = CV_TRY(text(json, "service_account"));
   if (!request.netns_path.starts_with('/')) {
-    return fail(ErrorCode::InvalidArgument, "\"netns\" must be the absolute path of a network namespace, such as /run/netns/NAME");
+    return fail(ErrorCode::InvalidArgument,
+                "\"netns\" must be the absolute path of a network namespace, such as /run/netns/NAME");
   }
   const auto addresses = json.find("addresses");
   if (addresses == json.end()) return request;

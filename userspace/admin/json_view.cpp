@@ -56,7 +56,10 @@ void write_pod(JsonWriter& json, const Pod& pod) {
       .field("identity", pod.identity)
       .field("netns", pod.netns_path);
   write_addresses(json, pod.addresses);
-  json.field("slot", pod.slot).field("state", pod.state).field("detail", pod.detail).field("connections", pod.connections);
+  json.field("slot", pod.slot)
+      .field("state", pod.state)
+      .field("detail", pod.detail)
+      .field("connections", pod.connections);
 }
 
 void write_party(JsonWriter& json, std::string_view name, const telemetry::Party& party) {
@@ -111,7 +114,11 @@ std::string json_status(const Status& status, std::span<const std::string> pendi
         .field("inbound", status.connections_inbound)
         .field("outbound", status.connections_outbound)
         .end_object();
-    json.key("tunnels").begin_object().field("open", status.tunnels_open).field("idle", status.tunnels_idle).end_object();
+    json.key("tunnels")
+        .begin_object()
+        .field("open", status.tunnels_open)
+        .field("idle", status.tunnels_idle)
+        .end_object();
     json.key("capture")
         .begin_object()
         .field("steering", status.steering)

@@ -33,8 +33,8 @@ struct Status {
   std::string network;
   std::string trust_domain;
   std::string config_path;
-  std::string state;              // "starting", "ready", "draining"
-  std::uint64_t start_us = 0;     // wall clock, microseconds since the epoch
+  std::string state;           // "starting", "ready", "draining"
+  std::uint64_t start_us = 0;  // wall clock, microseconds since the epoch
   std::uint32_t process_id = 0;
   std::uint32_t workers = 0;
   std::uint64_t snapshot_version = 0;
@@ -44,8 +44,8 @@ struct Status {
   std::uint64_t connections_outbound = 0;  // live
   std::uint64_t tunnels_open = 0;
   std::uint64_t tunnels_idle = 0;
-  std::string steering;           // "connect-hook" or "tc-redirect"
-  std::string attachment;         // "tcx" or "clsact"
+  std::string steering;    // "connect-hook" or "tc-redirect"
+  std::string attachment;  // "tcx" or "clsact"
   std::uint32_t lo_segment_bytes_v4 = 0;
   std::uint32_t lo_segment_bytes_v6 = 0;
   std::vector<CipherEngines> engines;
@@ -61,8 +61,8 @@ struct Pod {
   std::string netns_path;
   std::vector<IpAddress> addresses;
   std::uint32_t slot = 0;
-  std::string state;     // "joined", "leaving", "failed"
-  std::string detail;    // why it failed, else empty
+  std::string state;              // "joined", "leaving", "failed"
+  std::string detail;             // why it failed, else empty
   std::uint64_t connections = 0;  // live
 };
 
@@ -90,11 +90,11 @@ struct Certificate {
 
 // A request to enrol a running namespace. The agent opens `netns_path` itself.
 struct JoinRequest {
-  std::string id;               // empty: the last part of netns_path
+  std::string id;  // empty: the last part of netns_path
   std::string name;
   std::string namespace_name;
   std::string service_account;
-  std::string netns_path;       // absolute
+  std::string netns_path;            // absolute
   std::vector<IpAddress> addresses;  // empty: taken from the namespace's devices
 };
 

@@ -68,9 +68,8 @@ constexpr std::array<ReadRoute, 4> kReadRoutes{{
 void join(Provider& provider, const HttpRequest& request, const HttpReply& reply) {
   auto parsed = parse_join(request.body);
   if (!parsed) return reply.send(failed(parsed.error()));
-  provider.join(std::move(*parsed), [reply](Result<Pod> joined) {
-    reply.send(joined ? json(json_pod(*joined)) : failed(joined.error()));
-  });
+  provider.join(std::move(*parsed),
+                [reply](Result<Pod> joined) { reply.send(joined ? json(json_pod(*joined)) : failed(joined.error())); });
 }
 
 void pods(Provider& provider, const HttpRequest& request, const HttpReply& reply) {
@@ -81,9 +80,8 @@ void pods(Provider& provider, const HttpRequest& request, const HttpReply& reply
 
 void leave(Provider& provider, const HttpRequest& request, const HttpReply& reply) {
   if (request.method != "DELETE") return reply.send(not_allowed("DELETE"));
-  provider.leave(request.path.substr(kPodPrefix.size()), [reply](Result<void> left) {
-    reply.send(left ? json("{}\n") : failed(left.error()));
-  });
+  provider.leave(request.path.substr(kPodPrefix.size()),
+                 [reply](Result<void> left) { reply.send(left ? json("{}\n") : failed(left.error())); });
 }
 
 void connections(Provider& provider, const HttpRequest& request, const HttpReply& reply) {
@@ -98,7 +96,8 @@ void set_level(Provider& provider, const HttpRequest& request, const HttpReply& 
   const std::string word = request.parameter("level");
   telemetry::Level level{};
   if (!telemetry::parse(word, level)) {
-    return reply.send(json(json_error(fmt::format("level is \"{}\"; it must be debug, info, warn or error", word)), 400));
+    return reply.send(
+        json(json_error(fmt::format("level is \"{}\"; it must be debug, info, warn or error", word)), 400));
   }
   provider.set_log_level(level);
   reply.send(json("{}\n"));
@@ -112,7 +111,8 @@ void route_admin(Provider& provider, const HttpRequest& request, const HttpReply
     return reply.send(reads(request) ? json(route.body(provider)) : not_allowed("GET, HEAD"));
   }
   if (request.path == "/v1/pods") return pods(provider, request, reply);
-  if (request.path.starts_with(kPodPrefix) && request.path.size() > kPodPrefix.size()) return leave(provider, request, reply);
+  if (request.path.starts_with(kPodPrefix) && request.path.size() > kPodPrefix.size())
+    return leave(provider, request, reply);
   if (request.path == "/v1/connections") return connections(provider, request, reply);
   if (request.path == "/v1/log") return set_level(provider, request, reply);
   reply.send(json(json_error("there is nothing at this path"), 404));

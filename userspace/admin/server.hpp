@@ -26,7 +26,8 @@ class Server {
 
   // `reactor` and `provider` outlive the server. Makes the socket's directory (0755) when it is missing; an abandoned socket
   // is replaced, one that another agent answers is an error.
-  [[nodiscard]] static Result<std::unique_ptr<Server>> start(const Options& options, Reactor& reactor, Provider& provider);
+  [[nodiscard]] static Result<std::unique_ptr<Server>> start(const Options& options, Reactor& reactor,
+                                                             Provider& provider);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

@@ -98,6 +98,8 @@ Result<void> Agent::open_parts() {
   enroller_ = CV_TRY(enroll::Enroller::open({.state_dir = config_.state_dir, .workers = config_.workers}, *datapath_));
   ca_ = CV_TRY(with_context(tls::EmbeddedCa::open_or_create(config_.identity.embedded.directory), "opening the built-in CA"));
 
+  resumption_store_ = std::make_unique<tls::ResumptionStore>();
+  resumption_issuer_ = std::make_unique<tls::ResumptionIssuer>();
   options_ = proxy_options();
   workers_ = CV_TRY(WorkerSet::start(config_.workers, options_, datapath_->socket_marker(), *log_, *queue_));
   open_certificates();
@@ -203,6 +205,8 @@ proxy::Options Agent::proxy_options() const {
   options.pool_idle_max = config_.tunnel.pool.max_idle_per_peer;
   options.buffer_bytes_max = config_.buffers.bytes_per_worker_max;
   options.connections_max = config_.limits.connections_per_worker;
+  options.resumption_store = resumption_store_.get();
+  options.resumption_issuer = resumption_issuer_.get();
   return options;
 }
 

@@ -26,6 +26,7 @@
 #include "proxy/options.hpp"
 #include "telemetry/log.hpp"
 #include "tls/embedded_ca.hpp"
+#include "tls/resumption.hpp"
 
 namespace culvert::app {
 
@@ -91,6 +92,8 @@ class Agent final : public admin::Provider {
   std::unique_ptr<control::ReactorScheduler> scheduler_;
   std::unique_ptr<control::EmbeddedCaSource> certificate_source_;
   std::unique_ptr<control::CertificateManager> certificates_;
+  std::unique_ptr<tls::ResumptionStore> resumption_store_;
+  std::unique_ptr<tls::ResumptionIssuer> resumption_issuer_;
   std::unique_ptr<WorkerSet> workers_;
   std::unique_ptr<PodManager> pods_;
   std::unique_ptr<control::FileSource> source_;

@@ -28,7 +28,8 @@ std::string_view remedy(int error) {
   switch (error) {
     case EACCES:
     case EPERM: return "run culvertctl as root";
-    case ENOENT: return "is culvertd running? Start it (systemctl start culvertd), or give its socket with --socket PATH";
+    case ENOENT:
+      return "is culvertd running? Start it (systemctl start culvertd), or give its socket with --socket PATH";
     case ECONNREFUSED: return "culvertd is gone and left its socket behind; start it (systemctl start culvertd)";
     default: return "is culvertd running? See systemctl status culvertd";
   }
@@ -77,7 +78,8 @@ Result<std::string> Client::remove(const std::string& path) { return ask("DELETE
 std::string Client::segment(std::string_view text) {
   std::string out;
   for (const char c : text) {
-    const bool is_plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '.' || c == '_' || c == '~';
+    const bool is_plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
+                          c == '.' || c == '_' || c == '~';
     out += is_plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return out;
@@ -115,7 +117,9 @@ Result<std::string> Client::ask(const char* method, const std::string& path, con
   if (fields != nullptr) curl_slist_free_all(fields);
   if (code != CURLE_OK) {
     const int number = static_cast<int>(error);
-    const std::string text = number != 0 ? ::strerrordesc_np(number) : why[0] != '\0' ? why.data() : curl_easy_strerror(code);
+    const std::string text = number != 0      ? ::strerrordesc_np(number)
+                             : why[0] != '\0' ? why.data()
+                                              : curl_easy_strerror(code);
     return fail(ErrorCode::Unavailable, "cannot reach the agent at {}: {}; {}", socket_path_, text, remedy(number));
   }
   if (status < 200 || status > 299) return fail(code_of(status), "{}", error_text(answer, status));

@@ -64,9 +64,6 @@ UniqueFd interruption() {
   return UniqueFd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-// Rows that fit on the screen, with title, count and the command's own line; an encrypted connection takes two lines.
-std::size_t rows_that_fit(const Terminal& terminal) { return terminal.height > 8 ? (terminal.height - 4) / 2 : 2; }
-
 int watch_connections(const CommonOptions& common, const std::string& pod) {
   Client client(common.socket_path);
   const UniqueFd interrupted = interruption();
@@ -77,7 +74,7 @@ int watch_connections(const CommonOptions& common, const std::string& pod) {
     if (common.as_json) {
       print(answer->dump() + "\n");
     } else {
-      const std::string view = view_connections(*answer, terminal.look, terminal.is_terminal ? rows_that_fit(terminal) : 0);
+      const std::string view = view_connections(*answer, terminal.look, terminal.height > 1 ? terminal.height - 1 : 0);
       print(terminal.is_terminal ? "\033[H\033[J" + view : view + "\n");
     }
     if (std::fflush(stdout) != 0) return kExitFailed;  // the reader is gone
@@ -103,14 +100,16 @@ int run_pods(const CommonOptions& common) {
   return show(common, "/v1/pods", [&](const Json& answer) { return view_pods(answer, common.terminal.look); });
 }
 int run_workloads(const CommonOptions& common) {
-  return show(common, "/v1/workloads", [&](const Json& answer) { return view_workloads(answer, common.terminal.look); });
+  return show(common, "/v1/workloads",
+              [&](const Json& answer) { return view_workloads(answer, common.terminal.look); });
 }
 int run_certificates(const CommonOptions& common) {
   return show(common, "/v1/certificates",
               [&](const Json& answer) { return view_certificates(answer, common.terminal.look, std::time(nullptr)); });
 }
 int run_drops(const CommonOptions& common, bool shows_zeros) {
-  return show(common, "/v1/drops", [&](const Json& answer) { return view_drops(answer, common.terminal.look, shows_zeros); });
+  return show(common, "/v1/drops",
+              [&](const Json& answer) { return view_drops(answer, common.terminal.look, shows_zeros); });
 }
 
 int run_connections(const CommonOptions& common, const std::string& pod, bool watches) {
@@ -154,12 +153,14 @@ int run_leave(const CommonOptions& common, const std::string& pod) {
   std::string id = pod_id(*pods, pod);
   if (id.empty()) id = pod_id(*pods, netns_path(pod));
   if (id.empty()) {
-    fmt::print(stderr, "culvertctl: no joined pod has the id or the network namespace {}; see `culvertctl pods`\n", pod);
+    fmt::print(stderr, "culvertctl: no joined pod has the id or the network namespace {}; see `culvertctl pods`\n",
+               pod);
     return kExitFailed;
   }
   const auto left = client.remove("/v1/pods/" + Client::segment(id));
   if (!left) return report(left.error());
-  print(common.as_json ? Json{{"id", id}}.dump() + "\n" : fmt::format("{} leaves the mesh; its live connections end by themselves\n", id));
+  print(common.as_json ? Json{{"id", id}}.dump() + "\n"
+                       : fmt::format("{} leaves the mesh; its live connections end by themselves\n", id));
   return kExitOk;
 }
 

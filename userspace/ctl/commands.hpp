@@ -11,9 +11,9 @@
 namespace culvert::ctl {
 
 inline constexpr int kExitOk = 0;
-inline constexpr int kExitFailed = 1;        // refused, failed, or something required is missing
+inline constexpr int kExitFailed = 1;  // refused, failed, or something required is missing
 inline constexpr int kExitUsage = 2;
-inline constexpr int kExitUnreachable = 3;   // no agent answers
+inline constexpr int kExitUnreachable = 3;  // no agent answers
 
 struct CommonOptions {
   std::string socket_path = "/run/culvert/admin.sock";

@@ -5,8 +5,8 @@
 #include <exception>
 #include <functional>
 
-#include <CLI/CLI.hpp>
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include "ctl/commands.hpp"
 
@@ -23,7 +23,8 @@ int run(int argc, char** argv) {
   app.add_flag("--json", common.as_json, "print JSON, for scripts");
   app.fallthrough();
   app.require_subcommand(1);
-  app.footer("Exit codes: 0 done; 1 refused, failed or something required is missing; 2 wrong usage; 3 no agent answers.");
+  app.footer(
+      "Exit codes: 0 done; 1 refused, failed or something required is missing; 2 wrong usage; 3 no agent answers.");
 
   std::function<int()> command;
   const auto add = [&](const char* name, const char* text, std::function<int()> action) {
@@ -45,23 +46,28 @@ int run(int argc, char** argv) {
   connections->add_flag("--watch,-w", watches, "again every second, until Ctrl-C");
 
   bool shows_zeros = false;
-  CLI::App* drops = add("drops", "what the capture programs decided and dropped, by pod", [&] { return run_drops(common, shows_zeros); });
+  CLI::App* drops = add("drops", "what the capture programs decided and dropped, by pod",
+                        [&] { return run_drops(common, shows_zeros); });
   drops->add_flag("--all,-a", shows_zeros, "also the counters that are zero");
 
   add("preflight", "what this kernel and machine can do, and what to do about the rest (needs no agent)",
       [&] { return run_preflight(common); });
 
   JoinOptions join;
-  CLI::App* joining = add("join", "take a running network namespace into the mesh", [&] { return run_join(common, join); });
+  CLI::App* joining =
+      add("join", "take a running network namespace into the mesh", [&] { return run_join(common, join); });
   joining->add_option("NETNS", join.netns, "path of the namespace, or its name below /run/netns")->required();
   joining->add_option("--id", join.id, "how the pod is called from now on; default: the last part of the path");
   joining->add_option("--name", join.name, "the pod's name; default: its id");
   joining->add_option("--namespace,-n", join.namespace_name, "the pod's namespace; default: default");
   joining->add_option("--service-account", join.service_account, "the pod's service account; default: default");
-  joining->add_option("--address", join.addresses, "an address of the pod, may be repeated; default: those of its devices")->type_name("IP");
+  joining
+      ->add_option("--address", join.addresses, "an address of the pod, may be repeated; default: those of its devices")
+      ->type_name("IP");
 
   std::string leaving;
-  add("leave", "take a pod out of the mesh; its live connections end by themselves", [&] { return run_leave(common, leaving); })
+  add("leave", "take a pod out of the mesh; its live connections end by themselves",
+      [&] { return run_leave(common, leaving); })
       ->add_option("POD", leaving, "the pod's id, or its network namespace")
       ->required();
 

@@ -31,7 +31,8 @@ Tone tone(Verdict verdict) {
 }
 
 std::size_t count(const Checks& checks, Verdict verdict) {
-  return static_cast<std::size_t>(std::count_if(checks.begin(), checks.end(), [&](const Check& check) { return check.verdict == verdict; }));
+  return static_cast<std::size_t>(
+      std::count_if(checks.begin(), checks.end(), [&](const Check& check) { return check.verdict == verdict; }));
 }
 
 // `text` broken at blanks into lines of at most `width` columns, each after `indent`.
@@ -88,7 +89,11 @@ std::string view_preflight(const Checks& checks, const Look& look) {
 std::string json_preflight(const Checks& checks) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const Check& check : checks) {
-    list.push_back({{"id", check.id}, {"title", check.title}, {"verdict", word(check.verdict)}, {"found", check.found}, {"remedy", check.remedy}});
+    list.push_back({{"id", check.id},
+                    {"title", check.title},
+                    {"verdict", word(check.verdict)},
+                    {"found", check.found},
+                    {"remedy", check.remedy}});
   }
   nlohmann::ordered_json json{{"usable", is_usable(checks)},
                               {"ok", count(checks, Verdict::Ok)},

@@ -18,18 +18,18 @@ enum class Verdict : std::uint8_t {
 };
 
 struct Check {
-  std::string id;      // stable, for scripts: "bpf-jit"
-  std::string title;   // "BPF JIT"
+  std::string id;     // stable, for scripts: "bpf-jit"
+  std::string title;  // "BPF JIT"
   Verdict verdict = Verdict::Ok;
   std::string found;   // what there is
   std::string remedy;  // what to do about it; empty when all is well
 };
 using Checks = std::vector<Check>;
 
-void probe_kernel(Checks& checks);    // version, BTF, JIT, bpffs, cgroup2, IPv6
-void probe_capture(Checks& checks);   // loads the programs: tcx, connect hook, sockops, big segments on lo
-void probe_tls(Checks& checks);       // kernel TLS by cipher and direction, rekey, user-space engines
-void probe_process(Checks& checks);   // capabilities, limits, pipes, sysctls
+void probe_kernel(Checks& checks);   // version, BTF, JIT, bpffs, cgroup2, IPv6
+void probe_capture(Checks& checks);  // loads the programs: tcx, connect hook, sockops, big segments on lo
+void probe_tls(Checks& checks);      // kernel TLS by cipher and direction, rekey, user-space engines
+void probe_process(Checks& checks);  // capabilities, limits, pipes, sysctls
 
 [[nodiscard]] std::string view_preflight(const Checks& checks, const Look& look);
 [[nodiscard]] std::string json_preflight(const Checks& checks);

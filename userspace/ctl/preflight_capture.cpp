@@ -20,7 +20,8 @@ std::string note_on(const datapath::Capabilities& capabilities, std::string_view
   return {};
 }
 
-void add(Checks& checks, const char* id, const char* title, bool is_there, const char* found, const char* instead, std::string remedy) {
+void add(Checks& checks, const char* id, const char* title, bool is_there, const char* found, const char* instead,
+         std::string remedy) {
   checks.push_back({.id = id,
                     .title = title,
                     .verdict = is_there ? Verdict::Ok : Verdict::Degraded,
@@ -42,18 +43,23 @@ void probe_capture(Checks& checks) {
     options.pin_dir = pin_dir;
     const auto opened = datapath::Datapath::open(options);
     if (!opened) {
-      checks.push_back({.id = "bpf",
-                        .title = "BPF programs of the capture",
-                        .verdict = Verdict::Missing,
-                        .found = "cannot be loaded",
-                        .remedy = opened.error().message() + (::geteuid() == 0 ? "" : " (run culvertctl preflight as root)")});
+      checks.push_back(
+          {.id = "bpf",
+           .title = "BPF programs of the capture",
+           .verdict = Verdict::Missing,
+           .found = "cannot be loaded",
+           .remedy = opened.error().message() + (::geteuid() == 0 ? "" : " (run culvertctl preflight as root)")});
     } else {
       const datapath::Capabilities& found = (*opened)->capabilities();
-      checks.push_back({.id = "bpf", .title = "BPF programs of the capture", .verdict = Verdict::Ok, .found = "loaded and verified", .remedy = {}});
-      add(checks, "steering", "steering at connect", found.has_connect_hook, "cgroup/connect hook", "packets are redirected at tc",
-          note_on(found, "steered"));
-      add(checks, "sockops", "the node's own connections", found.has_sockops, "recognised by sockops", "not told from foreign ones",
-          note_on(found, "probes"));
+      checks.push_back({.id = "bpf",
+                        .title = "BPF programs of the capture",
+                        .verdict = Verdict::Ok,
+                        .found = "loaded and verified",
+                        .remedy = {}});
+      add(checks, "steering", "steering at connect", found.has_connect_hook, "cgroup/connect hook",
+          "packets are redirected at tc", note_on(found, "steered"));
+      add(checks, "sockops", "the node's own connections", found.has_sockops, "recognised by sockops",
+          "not told from foreign ones", note_on(found, "probes"));
       add(checks, "tcx", "attachment", found.has_tcx, "tcx", "clsact",
           "Works as well; tcx (Linux 6.6 and newer) shares a device with other programs without ordering by hand.");
       add_segments(checks, "lo-segments-v4", "big segments on lo, IPv4", found.lo_segment_bytes_v4, "Linux 6.3");

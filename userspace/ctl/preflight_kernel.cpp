@@ -35,18 +35,26 @@ void probe_version(Checks& checks) {
 
 void probe_btf(Checks& checks) {
   const bool is_there = ::access("/sys/kernel/btf/vmlinux", R_OK) == 0;
-  checks.push_back({.id = "btf",
-                    .title = "kernel type information (BTF)",
-                    .verdict = is_there ? Verdict::Ok : Verdict::Missing,
-                    .found = is_there ? "/sys/kernel/btf/vmlinux" : "/sys/kernel/btf/vmlinux cannot be read",
-                    .remedy = is_there ? "" : "Use a kernel with CONFIG_DEBUG_INFO_BTF=y, as every distribution's is, and mount sysfs at /sys."});
+  checks.push_back(
+      {.id = "btf",
+       .title = "kernel type information (BTF)",
+       .verdict = is_there ? Verdict::Ok : Verdict::Missing,
+       .found = is_there ? "/sys/kernel/btf/vmlinux" : "/sys/kernel/btf/vmlinux cannot be read",
+       .remedy =
+           is_there
+               ? ""
+               : "Use a kernel with CONFIG_DEBUG_INFO_BTF=y, as every distribution's is, and mount sysfs at /sys."});
 }
 
 void probe_jit(Checks& checks) {
   const std::string value = first_line("/proc/sys/net/core/bpf_jit_enable");
   Check check{.id = "bpf-jit", .title = "BPF JIT", .verdict = Verdict::Ok, .found = "on", .remedy = {}};
   if (value == "0") {
-    check = {.id = check.id, .title = check.title, .verdict = Verdict::Degraded, .found = "off", .remedy = "Programs are interpreted, which costs CPU: sysctl net.core.bpf_jit_enable=1"};
+    check = {.id = check.id,
+             .title = check.title,
+             .verdict = Verdict::Degraded,
+             .found = "off",
+             .remedy = "Programs are interpreted, which costs CPU: sysctl net.core.bpf_jit_enable=1"};
   } else if (value.empty()) {
     check.verdict = Verdict::Degraded;
     check.found = "unknown: /proc/sys/net/core/bpf_jit_enable cannot be read";
@@ -58,11 +66,12 @@ void probe_jit(Checks& checks) {
 void probe_bpffs(Checks& checks) {
   struct statfs info{};
   const bool is_mounted = ::statfs("/sys/fs/bpf", &info) == 0 && info.f_type == BPF_FS_MAGIC;
-  checks.push_back({.id = "bpffs",
-                    .title = "bpffs",
-                    .verdict = is_mounted ? Verdict::Ok : Verdict::Missing,
-                    .found = is_mounted ? "/sys/fs/bpf" : "not mounted at /sys/fs/bpf",
-                    .remedy = is_mounted ? "" : "mount -t bpf bpf /sys/fs/bpf (hooks are pinned there, to outlive the agent)"});
+  checks.push_back(
+      {.id = "bpffs",
+       .title = "bpffs",
+       .verdict = is_mounted ? Verdict::Ok : Verdict::Missing,
+       .found = is_mounted ? "/sys/fs/bpf" : "not mounted at /sys/fs/bpf",
+       .remedy = is_mounted ? "" : "mount -t bpf bpf /sys/fs/bpf (hooks are pinned there, to outlive the agent)"});
 }
 
 void probe_cgroup(Checks& checks) {
@@ -75,13 +84,15 @@ void probe_cgroup(Checks& checks) {
     std::istringstream fields(line);
     for (int i = 0; i < 5; ++i) fields >> where;
   }
-  checks.push_back({.id = "cgroup2",
-                    .title = "cgroup2",
-                    .verdict = where.empty() ? Verdict::Degraded : Verdict::Ok,
-                    .found = where.empty() ? "not mounted" : where,
-                    .remedy = where.empty() ? "Connections are redirected packet by packet, probes of the node are not told apart, and IPv6 pods cannot "
-                                              "be served: mount -t cgroup2 cgroup2 /sys/fs/cgroup (or below it, on a hybrid host)."
-                                            : ""});
+  checks.push_back(
+      {.id = "cgroup2",
+       .title = "cgroup2",
+       .verdict = where.empty() ? Verdict::Degraded : Verdict::Ok,
+       .found = where.empty() ? "not mounted" : where,
+       .remedy = where.empty() ? "Connections are redirected packet by packet, probes of the node are not told apart, "
+                                 "and IPv6 pods cannot "
+                                 "be served: mount -t cgroup2 cgroup2 /sys/fs/cgroup (or below it, on a hybrid host)."
+                               : ""});
 }
 
 void probe_ipv6(Checks& checks) {
@@ -92,7 +103,9 @@ void probe_ipv6(Checks& checks) {
   if (!is_built_in || is_off) {
     check.verdict = Verdict::Degraded;
     check.found = is_off ? "switched off" : "not in this kernel";
-    check.remedy = "Only IPv4 pods can be served from here; sysctl net.ipv6.conf.all.disable_ipv6=0, or boot without ipv6.disable=1.";
+    check.remedy =
+        "Only IPv4 pods can be served from here; sysctl net.ipv6.conf.all.disable_ipv6=0, or boot without "
+        "ipv6.disable=1.";
   }
   checks.push_back(std::move(check));
 }

@@ -54,7 +54,9 @@ void probe_capabilities(Checks& checks) {
                     .title = "capabilities",
                     .verdict = absent.empty() ? Verdict::Ok : Verdict::Missing,
                     .found = absent.empty() ? "all that the agent needs" : "without " + absent,
-                    .remedy = absent.empty() ? "" : "Run as root, and in a container as privileged or with these capabilities added."});
+                    .remedy = absent.empty()
+                                  ? ""
+                                  : "Run as root, and in a container as privileged or with these capabilities added."});
 }
 
 void probe_pipes(Checks& checks) {
@@ -73,18 +75,24 @@ void probe_limits(Checks& checks) {
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
   const bool is_enough = files.rlim_max >= kFilesWanted;
-  checks.push_back({.id = "open-files",
-                    .title = "open files limit",
-                    .verdict = is_enough ? Verdict::Ok : Verdict::Degraded,
-                    .found = files.rlim_max == RLIM_INFINITY ? "unlimited" : std::to_string(files.rlim_max),
-                    .remedy = is_enough ? "" : "A connection takes two or more descriptors; LimitNOFILE=1048576 in the unit raises the limit."});
+  checks.push_back(
+      {.id = "open-files",
+       .title = "open files limit",
+       .verdict = is_enough ? Verdict::Ok : Verdict::Degraded,
+       .found = files.rlim_max == RLIM_INFINITY ? "unlimited" : std::to_string(files.rlim_max),
+       .remedy =
+           is_enough
+               ? ""
+               : "A connection takes two or more descriptors; LimitNOFILE=1048576 in the unit raises the limit."});
   // From 5.11 on BPF memory is charged to the cgroup, and this limit counts for nothing.
   rlimit memory{};
   ::getrlimit(RLIMIT_MEMLOCK, &memory);
   checks.push_back({.id = "memlock",
                     .title = "locked memory limit",
                     .verdict = Verdict::Ok,
-                    .found = memory.rlim_max == RLIM_INFINITY ? "unlimited" : human_bytes(memory.rlim_max) + ", which BPF no longer counts",
+                    .found = memory.rlim_max == RLIM_INFINITY
+                                 ? "unlimited"
+                                 : human_bytes(memory.rlim_max) + ", which BPF no longer counts",
                     .remedy = {}});
 }
 
@@ -99,20 +107,25 @@ void probe_namespaces(Checks& checks) {
   } else {
     why = here.error().message();
   }
-  checks.push_back({.id = "netns",
-                    .title = "entering network namespaces",
-                    .verdict = is_able ? Verdict::Ok : Verdict::Missing,
-                    .found = is_able ? "allowed" : "not allowed",
-                    .remedy = is_able ? "" : why + ". CAP_SYS_ADMIN is needed, and a seccomp profile that allows setns."});
+  checks.push_back(
+      {.id = "netns",
+       .title = "entering network namespaces",
+       .verdict = is_able ? Verdict::Ok : Verdict::Missing,
+       .found = is_able ? "allowed" : "not allowed",
+       .remedy = is_able ? "" : why + ". CAP_SYS_ADMIN is needed, and a seccomp profile that allows setns."});
 }
 
 void probe_sysctls(Checks& checks) {
   const bool is_writable = ::access("/proc/sys/net/ipv4/conf/lo/accept_local", W_OK) == 0;
-  checks.push_back({.id = "sysctl",
-                    .title = "writable /proc/sys/net",
-                    .verdict = is_writable ? Verdict::Ok : Verdict::Missing,
-                    .found = is_writable ? "yes" : "read-only",
-                    .remedy = is_writable ? "" : "The agent sets accept_local on lo inside each pod: run as root, in a container as privileged."});
+  checks.push_back(
+      {.id = "sysctl",
+       .title = "writable /proc/sys/net",
+       .verdict = is_writable ? Verdict::Ok : Verdict::Missing,
+       .found = is_writable ? "yes" : "read-only",
+       .remedy =
+           is_writable
+               ? ""
+               : "The agent sets accept_local on lo inside each pod: run as root, in a container as privileged."});
 }
 
 }  // namespace

@@ -23,13 +23,15 @@ Check cipher_check(std::size_t index, const tls::KernelCipherSupport& support) {
   Check check{.id = kIds[index],
               .title = kTitles[index],
               .verdict = Verdict::Ok,
-              .found = direction("send", support.tx, support.tx_rekey) + "; " + direction("receive", support.rx, support.rx_rekey),
+              .found = direction("send", support.tx, support.tx_rekey) + "; " +
+                       direction("receive", support.rx, support.rx_rekey),
               .remedy = {}};
   const bool works = support.tx && support.rx;
   if (works && support.tx_rekey && support.rx_rekey) return check;
   check.verdict = Verdict::Degraded;
-  check.remedy = works ? "Keys cannot be replaced in the kernel (Linux 6.14 and newer can), so user space carries these records."
-                       : "User space carries these records.";
+  check.remedy =
+      works ? "Keys cannot be replaced in the kernel (Linux 6.14 and newer can), so user space carries these records."
+            : "User space carries these records.";
   if (!support.detail.empty()) check.remedy += " (" + support.detail + ")";
   return check;
 }
@@ -42,15 +44,19 @@ void probe_tls(Checks& checks) {
                     .title = "kernel TLS",
                     .verdict = support.has_ulp ? Verdict::Ok : Verdict::Degraded,
                     .found = support.has_ulp ? "there" : "not there",
-                    .remedy = support.has_ulp ? std::string() : fmt::format("User space carries all records. {}", support.ulp_detail)});
+                    .remedy = support.has_ulp ? std::string()
+                                              : fmt::format("User space carries all records. {}", support.ulp_detail)});
   if (support.has_ulp) {
-    for (std::size_t i = 0; i < kCiphers.size(); ++i) checks.push_back(cipher_check(i, support.kernel[static_cast<std::size_t>(kCiphers[i])]));
+    for (std::size_t i = 0; i < kCiphers.size(); ++i)
+      checks.push_back(cipher_check(i, support.kernel[static_cast<std::size_t>(kCiphers[i])]));
   }
   checks.push_back({.id = "ipsec-mb",
                     .title = "vector AES in user space",
                     .verdict = support.has_ipsec_mb ? Verdict::Ok : Verdict::Degraded,
                     .found = support.has_ipsec_mb ? "intel-ipsec-mb" : "OpenSSL only",
-                    .remedy = support.has_ipsec_mb ? "" : "Records cost two to four times the CPU; intel-ipsec-mb needs an amd64 processor with AES-NI, and a build with it."});
+                    .remedy = support.has_ipsec_mb ? ""
+                                                   : "Records cost two to four times the CPU; intel-ipsec-mb needs an "
+                                                     "amd64 processor with AES-NI, and a build with it."});
 }
 
 }  // namespace culvert::ctl

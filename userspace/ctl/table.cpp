@@ -58,6 +58,18 @@ unsigned total(const Widths& widths) {
   return sum + (shown > 1 ? (shown - 1) * kGap : 0);
 }
 
+Widths full_widths(const std::vector<Column>& columns, const std::vector<std::vector<Cell>>& rows) {
+  Widths widths;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    unsigned width = display_width(columns[i].title);
+    for (const auto& row : rows) {
+      for (const auto line : lines_of(row[i].text)) width = std::max(width, display_width(line));
+    }
+    widths.emplace_back(width);
+  }
+  return widths;
+}
+
 // Takes columns away, one character at a time from the widest that may be cut. False when it is not enough.
 bool narrow(Widths& widths, const std::vector<Column>& columns, unsigned limit) {
   while (total(widths) > limit) {
@@ -120,15 +132,10 @@ std::string shortened(std::string_view text, unsigned width) {
   return out;
 }
 
+unsigned Table::natural_width() const { return total(full_widths(columns_, rows_)); }
+
 std::string Table::render(const Look& look) const {
-  Widths widths;
-  for (std::size_t i = 0; i < columns_.size(); ++i) {
-    unsigned width = display_width(columns_[i].title);
-    for (const auto& row : rows_) {
-      for (const auto line : lines_of(row[i].text)) width = std::max(width, display_width(line));
-    }
-    widths.emplace_back(width);
-  }
+  Widths widths = full_widths(columns_, rows_);
   std::string left_out;
   if (look.width != 0) {
     const Widths full = widths;
@@ -155,11 +162,13 @@ std::string Table::render(const Look& look) const {
       is_first = false;
       const std::string text = shortened(printable(cell_line(i)), *widths[i]);
       const std::string padding(*widths[i] - display_width(text), ' ');
-      line += columns_[i].is_right ? padding + toned(text, tone(i), look) : toned(text, tone(i), look) + padding;
+      const Tone shade = text.starts_with(' ') ? Tone::Dim : tone(i);
+      line += columns_[i].is_right ? padding + toned(text, shade, look) : toned(text, shade, look) + padding;
     }
     append_line(out, std::move(line));
   };
-  append_row([&](std::size_t i) { return std::string_view(columns_[i].title); }, [](std::size_t) { return Tone::Strong; });
+  append_row([&](std::size_t i) { return std::string_view(columns_[i].title); },
+             [](std::size_t) { return Tone::Strong; });
   for (const auto& row : rows_) {
     std::size_t height = 1;
     for (std::size_t i = 0; i < columns_.size(); ++i) {
@@ -171,7 +180,7 @@ std::string Table::render(const Look& look) const {
             const auto lines = lines_of(row[i].text);
             return at < lines.size() ? lines[at] : std::string_view();
           },
-          [&](std::size_t i) { return at == 0 ? row[i].tone : Tone::Dim; });
+          [&](std::size_t i) { return at == 0 ? row[i].tone : Tone::Plain; });
     }
   }
   if (!left_out.empty()) append_line(out, toned("(left out to fit: " + left_out + ")", Tone::Dim, look));

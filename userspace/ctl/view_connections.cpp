@@ -27,11 +27,11 @@ std::string workload_of(const Json& party) {
   return name_space.empty() ? name : name_space + "/" + name;
 }
 
-// "shop/cart 10.1.0.5:40236" and, below it, the identity.
+// "10.1.0.5:40236 shop/cart" and, below it, the identity.
 std::string party_cell(const Json& party, const std::string& address) {
   const std::string workload = workload_of(party);
   const std::string identity = text_of(party, "identity");
-  return (workload.empty() ? address : address + " " + workload) + (identity.empty() ? "" : "\n" + identity);
+  return (workload.empty() ? address : address + " " + workload) + (identity.empty() ? "" : "\n " + identity);
 }
 
 // "AES-128-GCM" of "TLS_AES_128_GCM_SHA256".
@@ -49,6 +49,90 @@ bool is_of(const Json& connection, std::string_view pod) {
   return text_of(local, "workload") == pod || workload_of(local) == pod;
 }
 
+// One connection as words.
+struct Row {
+  explicit Row(const Json& connection)
+      : direction(text_of(connection, "direction")),
+        source(party_cell(side(connection, "source"), text_of(side(connection, "source"), "address"))),
+        transport(text_of(connection, "transport")),
+        is_plain(transport == "tcp"),
+        cipher(is_plain ? "-" : short_cipher(text_of(connection, "cipher"))),
+        tx_engine(text_of(connection, "tx_engine")),
+        rx_engine(text_of(connection, "rx_engine")),
+        sent(human_bytes(number_of(connection, "bytes_sent"))),
+        received(human_bytes(number_of(connection, "bytes_received"))),
+        age(human_duration(number_of(connection, "age_ms"))),
+        state(text_of(connection, "state")) {
+    const Json party = side(connection, "destination");
+    const std::string dialled = text_of(connection, "original_destination");
+    destination = party_cell(party, dialled.empty() ? text_of(party, "address") : dialled);
+  }
+  [[nodiscard]] Tone tone() const { return is_plain ? Tone::Warn : Tone::Good; }
+
+  std::string direction;
+  std::string source;
+  std::string destination;
+  std::string transport;
+  bool is_plain;
+  std::string cipher;
+  std::string tx_engine;
+  std::string rx_engine;
+  std::string sent;
+  std::string received;
+  std::string age;
+  std::string state;
+};
+
+// At most this many lines for one connection, in each of the two forms.
+constexpr std::size_t kWideLines = 2;
+constexpr std::size_t kCompactLines = 4;
+
+Table wide_table(const Json& connections, std::size_t rows) {
+  Table table({{.title = "DIRECTION"},
+               {.title = "SOURCE"},
+               {.title = "DESTINATION"},
+               {.title = "TRANSPORT"},
+               {.title = "CIPHER"},
+               {.title = "TX / RX RECORDS"},
+               {.title = "SENT", .is_right = true},
+               {.title = "RECEIVED", .is_right = true},
+               {.title = "AGE", .is_right = true},
+               {.title = "STATE"}});
+  for (std::size_t i = 0; i < rows; ++i) {
+    const Row row(connections[i]);
+    table.row({row.direction,
+               row.source,
+               row.destination,
+               {row.transport, row.tone()},
+               row.cipher,
+               row.is_plain ? std::string("-") : row.tx_engine + " / " + row.rx_engine,
+               row.sent,
+               row.received,
+               row.age,
+               {row.state, row.state == "open" ? Tone::Plain : Tone::Warn}});
+  }
+  return table;
+}
+
+// For terminals that are too narrow: nothing is left out, a connection takes more lines instead.
+Table compact_table(const Json& connections, std::size_t rows) {
+  Table table({{.title = "DIR"},
+               {.title = "SOURCE, DESTINATION", .width_min = 22},
+               {.title = "PROTECTION", .width_min = 10},
+               {.title = "TRAFFIC", .width_min = 10}});
+  for (std::size_t i = 0; i < rows; ++i) {
+    const Row row(connections[i]);
+    table.row(
+        {row.direction == "outbound" ? "out" : "in",
+         row.source + "\n" + row.destination,
+         {row.is_plain ? row.transport
+                       : fmt::format("{} {}\ntx {}\nrx {}", row.transport, row.cipher, row.tx_engine, row.rx_engine),
+          row.tone()},
+         fmt::format("sent {}\nrecv {}\n{}, {}", row.sent, row.received, row.age, row.state)});
+  }
+  return table;
+}
+
 }  // namespace
 
 Json connections_of(Json answer, std::string_view pod) {
@@ -61,40 +145,23 @@ Json connections_of(Json answer, std::string_view pod) {
   return answer;
 }
 
-std::string view_connections(const Json& answer, const Look& look, std::size_t rows_max) {
+std::string view_connections(const Json& answer, const Look& look, std::size_t lines_max) {
   const Json connections = list_of_connections(answer);
-  Table table({{.title = "DIRECTION"},
-               {.title = "SOURCE", .width_min = 21},
-               {.title = "DESTINATION", .width_min = 21},
-               {.title = "TRANSPORT"},
-               {.title = "CIPHER", .drop_order = 1},
-               {.title = "TX / RX RECORDS", .width_min = 16, .drop_order = 4},
-               {.title = "SENT", .is_right = true, .drop_order = 5},
-               {.title = "RECEIVED", .is_right = true, .drop_order = 6},
-               {.title = "AGE", .is_right = true, .drop_order = 3},
-               {.title = "STATE", .drop_order = 2}});
-  for (const auto& connection : connections) {
-    if (rows_max != 0 && table.size() == rows_max) break;
-    const bool is_plain = text_of(connection, "transport") == "tcp";
-    const Json source = side(connection, "source");
-    const Json destination = side(connection, "destination");
-    const std::string dialled = text_of(connection, "original_destination");
-    const std::string state = text_of(connection, "state");
-    table.row({text_of(connection, "direction"),
-               party_cell(source, text_of(source, "address")),
-               party_cell(destination, dialled.empty() ? text_of(destination, "address") : dialled),
-               {text_of(connection, "transport"), is_plain ? Tone::Warn : Tone::Good},
-               is_plain ? std::string("-") : short_cipher(text_of(connection, "cipher")),
-               is_plain ? std::string("-") : text_of(connection, "tx_engine") + " / " + text_of(connection, "rx_engine"),
-               human_bytes(number_of(connection, "bytes_sent")),
-               human_bytes(number_of(connection, "bytes_received")),
-               human_duration(number_of(connection, "age_ms")),
-               {state, state == "open" ? Tone::Plain : Tone::Warn}});
+  if (connections.empty()) return "No live connections.\n";
+  // The title, and the line of those that are left out.
+  const auto rows_of = [&](std::size_t lines) {
+    return lines_max == 0 ? connections.size()
+                          : std::max<std::size_t>((lines_max - std::min<std::size_t>(lines_max, 2)) / lines, 1);
+  };
+  std::size_t shown = std::min(connections.size(), rows_of(kWideLines));
+  Table table = wide_table(connections, shown);
+  if (look.width != 0 && table.natural_width() > look.width) {
+    shown = std::min(connections.size(), rows_of(kCompactLines));
+    table = compact_table(connections, shown);
   }
-  if (table.size() == 0) return "No live connections.\n";
   std::string out = table.render(look);
   const std::uint64_t total = std::max<std::uint64_t>(number_of(answer, "total"), connections.size());
-  if (total > table.size()) out += fmt::format("... and {} more\n", total - table.size());
+  if (total > shown) out += fmt::format("... and {} more\n", total - shown);
   return out;
 }
 

@@ -68,12 +68,14 @@ std::uint64_t number_of(const Json& object, const char* key) {
   if (!object.is_object()) return 0;
   const auto found = object.find(key);
   if (found == object.end() || !found->is_number_integer()) return 0;
-  return found->is_number_unsigned() ? found->get<std::uint64_t>() : static_cast<std::uint64_t>(found->get<std::int64_t>());
+  return found->is_number_unsigned() ? found->get<std::uint64_t>()
+                                     : static_cast<std::uint64_t>(found->get<std::int64_t>());
 }
 
 Result<Json> parse_answer(const std::string& body) {
   auto json = Json::parse(body, nullptr, false);
-  if (json.is_discarded()) return fail(ErrorCode::Protocol, "the agent's answer is not JSON; is it another program's socket?");
+  if (json.is_discarded())
+    return fail(ErrorCode::Protocol, "the agent's answer is not JSON; is it another program's socket?");
   return json;
 }
 
@@ -95,14 +97,18 @@ std::string view_status(const Json& answer, const Look& look) {
   sheet.line("workers", std::to_string(number_of(answer, "workers")));
   sheet.line("mesh", fmt::format("{} workloads (snapshot {}), {} pods joined here", number_of(answer, "workloads"),
                                  number_of(answer, "snapshot_version"), number_of(answer, "pods")));
-  sheet.line("connections", fmt::format("{} outbound, {} inbound", number_of(connections, "outbound"), number_of(connections, "inbound")));
-  sheet.line("tunnels", fmt::format("{} open, {} of them idle", number_of(tunnels, "open"), number_of(tunnels, "idle")));
-  sheet.line("capture", fmt::format("{}, {}, segments on lo up to {} (IPv4) and {} (IPv6)", text_of(capture, "steering"),
-                                    text_of(capture, "attachment"), human_bytes(number_of(capture, "lo_segment_bytes_v4")),
-                                    human_bytes(number_of(capture, "lo_segment_bytes_v6"))));
+  sheet.line("connections", fmt::format("{} outbound, {} inbound", number_of(connections, "outbound"),
+                                        number_of(connections, "inbound")));
+  sheet.line("tunnels",
+             fmt::format("{} open, {} of them idle", number_of(tunnels, "open"), number_of(tunnels, "idle")));
+  sheet.line("capture",
+             fmt::format("{}, {}, segments on lo up to {} (IPv4) and {} (IPv6)", text_of(capture, "steering"),
+                         text_of(capture, "attachment"), human_bytes(number_of(capture, "lo_segment_bytes_v4")),
+                         human_bytes(number_of(capture, "lo_segment_bytes_v6"))));
   bool is_first = true;
   for (const auto& engine : list_of(answer, "engines")) {
-    sheet.line(is_first ? "TLS records" : "", fmt::format("{}: send {}, receive {}", text_of(engine, "cipher"), text_of(engine, "tx"), text_of(engine, "rx")));
+    sheet.line(is_first ? "TLS records" : "", fmt::format("{}: send {}, receive {}", text_of(engine, "cipher"),
+                                                          text_of(engine, "tx"), text_of(engine, "rx")));
     is_first = false;
   }
   for (const auto& note : list_of(answer, "notes")) {
@@ -132,7 +138,8 @@ std::string view_pods(const Json& answer, const Look& look) {
                std::to_string(number_of(pod, "connections")),
                text_of(pod, "netns")});
   }
-  if (table.size() == 0) return "No pod has joined. A pod joins when the CNI plugin adds it, or by `culvertctl join NETNS`.\n";
+  if (table.size() == 0)
+    return "No pod has joined. A pod joins when the CNI plugin adds it, or by `culvertctl join NETNS`.\n";
   return table.render(look);
 }
 
@@ -155,7 +162,8 @@ std::string view_workloads(const Json& answer, const Look& look) {
                text_of(workload, "peer_auth"),
                text_of(workload, "identity")});
   }
-  if (table.size() == 0) return "The mesh has no workload yet; they come from the agent's configuration or control plane.\n";
+  if (table.size() == 0)
+    return "The mesh has no workload yet; they come from the agent's configuration or control plane.\n";
   return table.render(look);
 }
 
@@ -176,7 +184,8 @@ std::string view_certificates(const Json& answer, const Look& look, std::int64_t
                {state, tone_of_state(state)},
                human_time(static_cast<std::int64_t>(number_of(certificate, "not_before_s"))),
                human_time(until),
-               {is_expired ? "expired" : human_duration(static_cast<std::uint64_t>(until - now_s) * 1'000), is_expired ? Tone::Bad : Tone::Plain},
+               {is_expired ? "expired" : human_duration(static_cast<std::uint64_t>(until - now_s) * 1'000),
+                is_expired ? Tone::Bad : Tone::Plain},
                renewed == 0 ? std::string("-") : human_time(renewed),
                text_of(certificate, "serial")});
   }
@@ -185,7 +194,10 @@ std::string view_certificates(const Json& answer, const Look& look, std::int64_t
 }
 
 std::string view_drops(const Json& answer, const Look& look, bool shows_zeros) {
-  Table table({{.title = "POD", .width_min = 12}, {.title = "DECISION"}, {.title = "COUNT", .is_right = true}, {.title = "MEANING", .width_min = 20}});
+  Table table({{.title = "POD", .width_min = 12},
+               {.title = "DECISION"},
+               {.title = "COUNT", .is_right = true},
+               {.title = "MEANING", .width_min = 20}});
   for (const auto& pod : list_of(answer, "drops")) {
     const std::string name = text_of(pod, "name");
     const std::string title = name.empty() ? text_of(pod, "id") : text_of(pod, "namespace") + "/" + name;
@@ -194,10 +206,14 @@ std::string view_drops(const Json& answer, const Look& look, bool shows_zeros) {
       if (value == 0 && !shows_zeros) continue;
       const std::string decision = text_of(counter, "name");
       const bool is_drop = decision.find("drop") != std::string::npos;
-      table.row({{title, Tone::Strong}, decision, {std::to_string(value), is_drop && value != 0 ? Tone::Warn : Tone::Plain}, text_of(counter, "help")});
+      table.row({{title, Tone::Strong},
+                 decision,
+                 {std::to_string(value), is_drop && value != 0 ? Tone::Warn : Tone::Plain},
+                 text_of(counter, "help")});
     }
   }
-  if (table.size() == 0) return "Nothing was counted: no pod has joined, or none has sent a packet (--all shows the zeros).\n";
+  if (table.size() == 0)
+    return "Nothing was counted: no pod has joined, or none has sent a packet (--all shows the zeros).\n";
   return table.render(look);
 }
 

@@ -9,6 +9,7 @@
 
 #include "tls/engine_plan.hpp"
 #include "tls/handshake_socket.hpp"
+#include "tls/resumption.hpp"
 
 namespace culvert::proxy {
 
@@ -26,7 +27,9 @@ struct Options {
   std::uint32_t pool_idle_max = 256;              // idle tunnels to one destination, per worker
   std::size_t buffer_bytes_max = std::size_t{64} << 20U;
   std::uint32_t connections_max = 65'536;         // flows of one worker
-  bool resumption = true;
+  // Shared by the workers; null: full handshakes only. They outlive the workers.
+  tls::ResumptionStore* resumption_store = nullptr;
+  tls::ResumptionIssuer* resumption_issuer = nullptr;
 };
 
 }  // namespace culvert::proxy

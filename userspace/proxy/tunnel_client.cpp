@@ -5,6 +5,7 @@
 #include <cstring>
 #include <random>
 
+#include "base/clock.hpp"
 #include "core/socket.hpp"
 #include "proxy/finisher.hpp"
 #include "proxy/relay.hpp"
@@ -44,7 +45,7 @@ void Tunnels::stop_waiting(Flow& flow) {
 }
 
 void Tunnels::make_tunnels(std::uint32_t key) {
-  while (state_.pool.wants_more(key) && state_.pool.making_total() < state_.options.client_handshakes_max) {
+  while (state_.pool.wants_more(key) && state_.pool.may_make(key, state_.options.client_handshakes_max)) {
     if (!start_tunnel(key)) return;
   }
 }
@@ -91,6 +92,7 @@ void Tunnels::connected(Tunnel& tunnel) {
   options.expected_peers = {*expected};
   options.alpn = state_.options.alpn;
   options.plan = state_.options.engines;
+  options.resumption = state_.options.resumption_store;
   auto handshake = tls::HandshakeSocket::client(std::move(tunnel.connecting), options);
   if (!handshake) {
     making_failed(tunnel, CloseReason::HandshakeFailed, handshake.error().message());
@@ -114,7 +116,7 @@ void Tunnels::making_failed(Tunnel& tunnel, CloseReason reason, std::string_view
     if (Flow* flow = state_.flows.find(*waiting)) state_.finisher->abort(*flow, reason, text);
   }
   state_.pool.drop(key);
-  if (const std::optional<std::uint32_t> next = state_.pool.next_wanting()) make_tunnels(*next);
+  if (const std::optional<std::uint32_t> next = state_.pool.next_wanting(state_.options.client_handshakes_max)) make_tunnels(*next);
 }
 
 void Tunnels::serve_next(Tunnel& tunnel) {
@@ -162,8 +164,12 @@ bool Tunnels::retry_elsewhere(Tunnel& tunnel) {
 }
 
 void Tunnels::keep_ticket(Tunnel& tunnel, const direct::Ticket& ticket) {
-  static_cast<void>(tunnel);
-  static_cast<void>(ticket);
+  if (state_.options.resumption_store == nullptr) return;
+  const auto now_s = static_cast<std::int64_t>(wall_us() / 1'000'000U);
+  if (state_.options.resumption_store->keep(ticket.opaque, ticket.lifetime_s, now_s)) {
+    state_.pool.warm_up(tunnel.pool_key);
+    make_tunnels(tunnel.pool_key);
+  }
 }
 
 void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {

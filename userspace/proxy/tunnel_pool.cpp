@@ -67,13 +67,14 @@ void TunnelPool::leave_queue(std::uint32_t number, SlabHandle flow) { std::erase
 
 void TunnelPool::making(std::uint32_t number, int change) noexcept {
   entries_[number].making = static_cast<std::uint32_t>(static_cast<int>(entries_[number].making) + change);
+  if (change < 0 && ++entries_[number].made >= 4 * kColdHandshakes) entries_[number].is_warm = true;
   making_total_ = static_cast<std::size_t>(static_cast<std::ptrdiff_t>(making_total_) + change);
 }
 
-std::optional<std::uint32_t> TunnelPool::next_wanting() {
+std::optional<std::uint32_t> TunnelPool::next_wanting(std::size_t at_once_max) {
   for (std::size_t step = 0; step < entries_.size(); ++step) {
     cursor_ = static_cast<std::uint32_t>((cursor_ + 1U) % entries_.size());
-    if (entries_[cursor_].is_used && wants_more(cursor_)) return cursor_;
+    if (entries_[cursor_].is_used && wants_more(cursor_) && may_make(cursor_, at_once_max)) return cursor_;
   }
   return std::nullopt;
 }

@@ -47,6 +47,14 @@ class TunnelPool {
   [[nodiscard]] std::optional<SlabHandle> dequeue(std::uint32_t number);
   void leave_queue(std::uint32_t number, SlabHandle flow);
 
+  // How many may be made at once: a few to a destination that is new, so that its first ticket spares the others the full
+  // handshake; `warm_up` lifts that, and so do some handshakes that brought none.
+  static constexpr std::uint32_t kColdHandshakes = 4;
+  [[nodiscard]] bool may_make(std::uint32_t number, std::size_t at_once_max) const noexcept {
+    const Entry& entry = entries_[number];
+    return making_total_ < at_once_max && (entry.is_warm || entry.making < kColdHandshakes);
+  }
+  void warm_up(std::uint32_t number) noexcept { entries_[number].is_warm = true; }
   // More tunnels are needed for this key than are being made.
   [[nodiscard]] bool wants_more(std::uint32_t number) const noexcept {
     return entries_[number].waiting.size() > entries_[number].making;
@@ -54,8 +62,8 @@ class TunnelPool {
   void making(std::uint32_t number, int change) noexcept;
   [[nodiscard]] std::size_t making_total() const noexcept { return making_total_; }
   [[nodiscard]] std::size_t idle_total() const noexcept { return idle_total_; }
-  // Some key that wants more tunnels; for when a place for a handshake became free. Round robin.
-  [[nodiscard]] std::optional<std::uint32_t> next_wanting();
+  // Some key that wants more tunnels and may make one; for when a place for a handshake became free. Round robin.
+  [[nodiscard]] std::optional<std::uint32_t> next_wanting(std::size_t at_once_max);
   // Every idle tunnel, or those of one pod: taken off the lists.
   [[nodiscard]] std::vector<SlabHandle> take_all_idle(std::optional<std::uint32_t> pod_slot);
 
@@ -66,6 +74,8 @@ class TunnelPool {
     std::deque<SlabHandle> waiting;
     std::uint32_t making = 0;
     std::uint32_t holders = 0;
+    std::uint32_t made = 0;
+    bool is_warm = false;
     bool is_used = false;
   };
   std::unordered_map<PoolKey, std::uint32_t, PoolKeyHash> numbers_;

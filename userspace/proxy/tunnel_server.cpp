@@ -21,6 +21,7 @@ void Tunnels::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
   options.credentials = credentials;
   options.alpn = state_.options.alpn;
   options.plan = state_.options.engines;
+  options.resumption = state_.options.resumption_issuer;
   auto handshake = tls::HandshakeSocket::server(std::move(fd), options);
   if (!handshake) {
     state_.counters.handshakes_failed.add();
@@ -68,11 +69,13 @@ void Tunnels::handshake_done(Tunnel& tunnel) {
   if (tunnel.is_client) {
     state_.counters.handshakes_client.add();
     state_.pool.making(tunnel.pool_key, -1);
+    if (state_.options.resumption_store == nullptr || outcome.is_resumed) state_.pool.warm_up(tunnel.pool_key);
     state_.set_deadline(tunnel, 0);
     serve_next(tunnel);
-    if (const std::optional<std::uint32_t> next = state_.pool.next_wanting()) make_tunnels(*next);
+    if (const std::optional<std::uint32_t> next = state_.pool.next_wanting(state_.options.client_handshakes_max)) make_tunnels(*next);
   } else {
     state_.counters.handshakes_server.add();
+    if (!outcome.ticket.empty()) send_message(tunnel, direct::Ticket{outcome.ticket_lifetime_s, outcome.ticket});
     state_.set_deadline(tunnel, state_.options.pool_idle_timeout_ms * 2);
   }
   pump(handle);

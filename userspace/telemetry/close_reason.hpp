@@ -10,11 +10,11 @@
 namespace culvert::telemetry {
 
 // X(Enumerator, "metric_label", "FLAG", "text for a person")
-#define CV_CLOSE_REASONS(X)                                                                                     \
-  X(Completed, "completed", "-", "both sides finished")                                                         \
-  X(ClientReset, "client_reset", "-", "the client application reset the connection")                            \
-  X(ServerReset, "server_reset", "-", "the server application reset the connection")                            \
-  X(PolicyDenied, "policy_denied", "DENY", "connection closed due to policy rejection")                         \
+#define CV_CLOSE_REASONS(X)                                                                                      \
+  X(Completed, "completed", "-", "both sides finished")                                                          \
+  X(ClientReset, "client_reset", "-", "the client application reset the connection")                             \
+  X(ServerReset, "server_reset", "-", "the server application reset the connection")                             \
+  X(PolicyDenied, "policy_denied", "DENY", "connection closed due to policy rejection")                          \
   X(NoIdentity, "no_identity", "DENY", "connection closed due to policy rejection: STRICT and no peer identity") \
   X(UpstreamRefused, "upstream_refused", "CONNECT", "connection failed: refused by the application")             \
   X(UpstreamTimeout, "upstream_timeout", "CONNECT", "connection failed: timed out")                              \

@@ -31,19 +31,20 @@ struct ConnectionLog {
   Direction direction = Direction::Outbound;
   Transport transport = Transport::Plaintext;
   Party source;
-  Party destination;           // address: the next hop (outbound) or the local address (inbound)
+  Party destination;              // address: the next hop (outbound) or the local address (inbound)
   Endpoint original_destination;  // what the application dialled; dst.hbone_addr for tunnels
-  std::string pod;             // the local pod's id
-  std::string cipher;          // empty for plaintext
-  std::string tx_engine;       // "user-ipsec-mb", "kernel", ..., empty for plaintext
+  std::string pod;                // the local pod's id
+  std::string cipher;             // empty for plaintext
+  std::string tx_engine;          // "user-ipsec-mb", "kernel", ..., empty for plaintext
   std::string rx_engine;
-  std::uint64_t bytes_sent = 0;  // as the access log of ztunnel counts them: outbound client to server, inbound server to client
+  std::uint64_t bytes_sent =
+      0;  // as the access log of ztunnel counts them: outbound client to server, inbound server to client
   std::uint64_t bytes_received = 0;
-  std::uint64_t start_us = 0;    // wall clock, microseconds since the epoch
+  std::uint64_t start_us = 0;  // wall clock, microseconds since the epoch
   std::uint64_t duration_ms = 0;
   CloseReason reason = CloseReason::Completed;  // of an ended connection
-  std::string detail;            // what exactly failed, may be empty
-  std::string state;             // of a live one: connecting, handshake, open, half-closed, closing
+  std::string detail;                           // what exactly failed, may be empty
+  std::string state;                            // of a live one: connecting, handshake, open, half-closed, closing
 };
 
 }  // namespace culvert::telemetry

@@ -28,20 +28,21 @@ class Counter {
 };
 
 // X(field, "metric_name", kind, "help"): kind is counter or gauge; names as Prometheus wants them.
-#define CV_WORKER_COUNTERS(X)                                                                                            \
-  X(handshakes_client, "culvert_tls_handshakes_client_total", counter, "TLS handshakes completed as client")               \
-  X(handshakes_server, "culvert_tls_handshakes_server_total", counter, "TLS handshakes completed as server")               \
-  X(handshakes_resumed, "culvert_tls_handshakes_resumed_total", counter, "TLS handshakes that resumed a session")          \
-  X(handshakes_failed, "culvert_tls_handshakes_failed_total", counter, "TLS handshakes that failed, either role")          \
-  X(handshakes_refused, "culvert_tls_handshakes_refused_total", counter, "connections to 15008 closed by a limit")         \
-  X(key_updates, "culvert_tls_key_updates_total", counter, "KeyUpdate messages sent or received")                          \
-  X(tunnels_open, "culvert_tunnels_open", gauge, "TLS connections between agents")                                         \
-  X(tunnels_idle, "culvert_tunnels_idle", gauge, "pooled tunnels that wait for their next connection")                     \
-  X(tunnels_reused, "culvert_tunnels_reused_total", counter, "connections that went over an existing tunnel")              \
-  X(buffers_lent_bytes, "culvert_buffers_lent_bytes", gauge, "memory lent to connections with bytes in flight")            \
-  X(splice_bytes, "culvert_splice_bytes_total", counter, "bytes moved by splice into kernel TLS")                          \
-  X(accept_errors, "culvert_accept_errors_total", counter, "accept failed, for lack of descriptors or memory")             \
-  X(log_lines_dropped, "culvert_log_lines_dropped_total", counter, "access log lines lost because the writer was behind")
+#define CV_WORKER_COUNTERS(X)                                                                                      \
+  X(handshakes_client, "culvert_tls_handshakes_client_total", counter, "TLS handshakes completed as client")       \
+  X(handshakes_server, "culvert_tls_handshakes_server_total", counter, "TLS handshakes completed as server")       \
+  X(handshakes_resumed, "culvert_tls_handshakes_resumed_total", counter, "TLS handshakes that resumed a session")  \
+  X(handshakes_failed, "culvert_tls_handshakes_failed_total", counter, "TLS handshakes that failed, either role")  \
+  X(handshakes_refused, "culvert_tls_handshakes_refused_total", counter, "connections to 15008 closed by a limit") \
+  X(key_updates, "culvert_tls_key_updates_total", counter, "KeyUpdate messages sent or received")                  \
+  X(tunnels_open, "culvert_tunnels_open", gauge, "TLS connections between agents")                                 \
+  X(tunnels_idle, "culvert_tunnels_idle", gauge, "pooled tunnels that wait for their next connection")             \
+  X(tunnels_reused, "culvert_tunnels_reused_total", counter, "connections that went over an existing tunnel")      \
+  X(buffers_lent_bytes, "culvert_buffers_lent_bytes", gauge, "memory lent to connections with bytes in flight")    \
+  X(splice_bytes, "culvert_splice_bytes_total", counter, "bytes moved by splice into kernel TLS")                  \
+  X(accept_errors, "culvert_accept_errors_total", counter, "accept failed, for lack of descriptors or memory")     \
+  X(log_lines_dropped, "culvert_log_lines_dropped_total", counter,                                                 \
+    "access log lines lost because the writer was behind")
 
 struct WorkerCounters {
 #define CV_X(field, name, kind, help) Counter field;

@@ -30,11 +30,17 @@ class Log {
   ~Log();
 
   template <typename... Args>
-  void info(fmt::format_string<Args...> format, Args&&... args) { line(Level::Info, fmt::format(format, std::forward<Args>(args)...)); }
+  void info(fmt::format_string<Args...> format, Args&&... args) {
+    line(Level::Info, fmt::format(format, std::forward<Args>(args)...));
+  }
   template <typename... Args>
-  void warn(fmt::format_string<Args...> format, Args&&... args) { line(Level::Warn, fmt::format(format, std::forward<Args>(args)...)); }
+  void warn(fmt::format_string<Args...> format, Args&&... args) {
+    line(Level::Warn, fmt::format(format, std::forward<Args>(args)...));
+  }
   template <typename... Args>
-  void error(fmt::format_string<Args...> format, Args&&... args) { line(Level::Error, fmt::format(format, std::forward<Args>(args)...)); }
+  void error(fmt::format_string<Args...> format, Args&&... args) {
+    line(Level::Error, fmt::format(format, std::forward<Args>(args)...));
+  }
   template <typename... Args>
   void debug(fmt::format_string<Args...> format, Args&&... args) {
     if (is_enabled(Level::Debug)) line(Level::Debug, fmt::format(format, std::forward<Args>(args)...));

@@ -21,7 +21,8 @@ constexpr std::uint64_t round_up(std::uint64_t bytes) { return (bytes + 7) & ~st
 
 Result<std::unique_ptr<LogRing>> LogRing::create(std::size_t capacity) {
   if (!std::has_single_bit(capacity) || capacity < 4'096 || capacity > (std::size_t{64} << 20U)) {
-    return fail(ErrorCode::InvalidArgument, "a log queue of {} bytes: must be a power of two from 4096 to 67108864", capacity);
+    return fail(ErrorCode::InvalidArgument, "a log queue of {} bytes: must be a power of two from 4096 to 67108864",
+                capacity);
   }
   void* memory = ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return fail_errno(errno, "cannot get {} bytes for the log queue", capacity);

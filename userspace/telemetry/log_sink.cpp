@@ -86,7 +86,8 @@ bool LogSink::write(std::span<const std::string_view> lines, const std::atomic<b
       if (!wait_writable(is_stopping, wake_fd)) return false;
       continue;
     }
-    if (written < 0) return false;  // the reader is gone, or the disk is full: these lines are lost, the next are tried again
+    if (written < 0)
+      return false;  // the reader is gone, or the disk is full: these lines are lost, the next are tried again
     while (first < lines.size() && static_cast<std::size_t>(written) >= left[first].size()) {
       written -= static_cast<long>(left[first].size());
       ++first;

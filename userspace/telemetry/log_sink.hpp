@@ -31,8 +31,8 @@ class LogSink {
   enum class Kind : std::uint8_t {
     NonBlocking,  // our own open file description of a pipe or terminal
     Socket,       // MSG_DONTWAIT
-    Careful,      // a pipe that could not be opened again: wait for POLLOUT, then at most PIPE_BUF bytes, which never block
-    Blocking,     // a file
+    Careful,  // a pipe that could not be opened again: wait for POLLOUT, then at most PIPE_BUF bytes, which never block
+    Blocking,  // a file
   };
   LogSink(UniqueFd fd, Kind kind) : fd_(std::move(fd)), kind_(kind) {}
 

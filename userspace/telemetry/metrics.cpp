@@ -31,12 +31,13 @@ MetricLabels traffic_labels(Direction direction, std::string_view flags) {
 
 using PerDirection = std::array<Counter, 2> WorkerCounters::*;
 
-prometheus::MetricFamily istio_counter(std::span<const WorkerCounters* const> workers, std::string name, std::string help,
-                                       PerDirection member) {
+prometheus::MetricFamily istio_counter(std::span<const WorkerCounters* const> workers, std::string name,
+                                       std::string help, PerDirection member) {
   auto family = counter_family(std::move(name), std::move(help));
   for (const Direction direction : kDirections) {
-    add(family, traffic_labels(direction, "-"),
-        sum(workers, [&](const WorkerCounters& worker) -> const Counter& { return (worker.*member)[index(direction)]; }));
+    add(family, traffic_labels(direction, "-"), sum(workers, [&](const WorkerCounters& worker) -> const Counter& {
+          return (worker.*member)[index(direction)];
+        }));
   }
   return family;
 }
@@ -55,7 +56,8 @@ void add_closed(Families& families, std::span<const WorkerCounters* const> worke
       if (count > 0) by_flag[response_flag(reason)] += count;
       // Reasons that never happened are left out, except the common one, so that rates have a start.
       if (count > 0 || reason == CloseReason::Completed) {
-        add(by_reason, {{"direction", std::string(to_string(direction))}, {"reason", std::string(label(reason))}}, count);
+        add(by_reason, {{"direction", std::string(to_string(direction))}, {"reason", std::string(label(reason))}},
+            count);
       }
     }
     for (const auto& [flag, count] : by_flag) {
@@ -88,21 +90,21 @@ void add(prometheus::MetricFamily& family, const MetricLabels& labels, double va
 
 Families worker_families(std::span<const WorkerCounters* const> workers) {
   Families families;
-  families.push_back(istio_counter(workers, "istio_tcp_connections_opened_total", "TCP connections opened",
-                                   &WorkerCounters::opened));
+  families.push_back(
+      istio_counter(workers, "istio_tcp_connections_opened_total", "TCP connections opened", &WorkerCounters::opened));
   add_closed(families, workers);
   families.push_back(istio_counter(workers, "istio_tcp_received_bytes_total", "bytes from client to server",
                                    &WorkerCounters::received_bytes));
-  families.push_back(istio_counter(workers, "istio_tcp_sent_bytes_total", "bytes from server to client",
-                                   &WorkerCounters::sent_bytes));
+  families.push_back(
+      istio_counter(workers, "istio_tcp_sent_bytes_total", "bytes from server to client", &WorkerCounters::sent_bytes));
   auto open = gauge_family("istio_tcp_sockets_open", "connections that are open now");
   for (const Direction direction : kDirections) {
     add(open, {{"reporter", reporter(direction)}},
         sum(workers, [&](const WorkerCounters& worker) -> const Counter& { return worker.live[index(direction)]; }));
   }
   families.push_back(std::move(open));
-#define CV_X(field, name, kind, help)                                                                          \
-  families.push_back(kind##_family(name, help));                                                               \
+#define CV_X(field, name, kind, help)            \
+  families.push_back(kind##_family(name, help)); \
   add(families.back(), {}, sum(workers, [](const WorkerCounters& worker) -> const Counter& { return worker.field; }));
   CV_WORKER_COUNTERS(CV_X)
 #undef CV_X
@@ -119,7 +121,8 @@ Families pod_families(std::span<const PodCounters> pods) {
   for (const PodCounters& pod : pods) {
     for (const NamedCount& count : pod.counters) {
       if (count.value == 0) continue;  // keeps the answer in proportion to what happens, not to pods times decisions
-      add(decisions, {{"pod", pod.name.empty() ? pod.pod : pod.name}, {"namespace", pod.namespace_name}, {"decision", count.name}},
+      add(decisions,
+          {{"pod", pod.name.empty() ? pod.pod : pod.name}, {"namespace", pod.namespace_name}, {"decision", count.name}},
           static_cast<double>(count.value));
     }
   }

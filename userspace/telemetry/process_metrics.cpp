@@ -76,7 +76,8 @@ Families process_families() {
   append(families, gauge_family("process_open_fds", "open file descriptors"), open_descriptors());
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-    append(families, gauge_family("process_max_fds", "limit of open file descriptors"), static_cast<double>(limit.rlim_cur));
+    append(families, gauge_family("process_max_fds", "limit of open file descriptors"),
+           static_cast<double>(limit.rlim_cur));
   }
   const std::string stat = read_small("/proc/self/stat");
   const double ticks_per_second = static_cast<double>(::sysconf(_SC_CLK_TCK));

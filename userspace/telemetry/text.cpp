@@ -31,7 +31,8 @@ Date civil_date(std::uint64_t days_since_epoch) {
   const std::uint64_t days = days_since_epoch + 719'468;
   const std::uint64_t era = days / 146'097;
   const std::uint64_t day_of_era = days - era * 146'097;
-  const std::uint64_t year_of_era = (day_of_era - day_of_era / 1'460 + day_of_era / 36'524 - day_of_era / 146'096) / 365;
+  const std::uint64_t year_of_era =
+      (day_of_era - day_of_era / 1'460 + day_of_era / 36'524 - day_of_era / 146'096) / 365;
   const std::uint64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
   const std::uint64_t shifted_month = (5 * day_of_year + 2) / 153;
   const std::uint64_t month = shifted_month < 10 ? shifted_month + 3 : shifted_month - 9;
@@ -68,14 +69,14 @@ std::size_t utf8_length(std::string_view text) {
   if (lead >= 0xc2 && lead <= 0xdf) return is_tail(1) ? 2 : 0;
   if (lead >= 0xe0 && lead <= 0xef) {
     if (!is_tail(1) || !is_tail(2)) return 0;
-    if (lead == 0xe0 && second < 0xa0) return 0;   // overlong
-    if (lead == 0xed && second > 0x9f) return 0;   // surrogate
+    if (lead == 0xe0 && second < 0xa0) return 0;  // overlong
+    if (lead == 0xed && second > 0x9f) return 0;  // surrogate
     return 3;
   }
   if (lead >= 0xf0 && lead <= 0xf4) {
     if (!is_tail(1) || !is_tail(2) || !is_tail(3)) return 0;
-    if (lead == 0xf0 && second < 0x90) return 0;   // overlong
-    if (lead == 0xf4 && second > 0x8f) return 0;   // beyond U+10FFFF
+    if (lead == 0xf0 && second < 0x90) return 0;  // overlong
+    if (lead == 0xf4 && second > 0x8f) return 0;  // beyond U+10FFFF
     return 4;
   }
   return 0;

@@ -35,6 +35,9 @@ Result<ContextPtr> make_context(bool is_server, const std::vector<CertificatePtr
   is_ok = is_ok && ::X509_VERIFY_PARAM_set_flags(::SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN) == 1;
   ::SSL_CTX_set_verify_depth(ctx, kChainDepthMax);
   ::SSL_CTX_set_quiet_shutdown(ctx, 1);
+  // OpenSSL resumes nothing on a server that names no context; what a ticket is good for is resumption.hpp's to say.
+  static constexpr unsigned char kSessionContext[] = "culvert";
+  is_ok = is_ok && (!is_server || ::SSL_CTX_set_session_id_context(ctx, kSessionContext, sizeof(kSessionContext) - 1) == 1);
   install_handshake_callbacks(ctx, is_server);
   if (!is_ok) {
     return fail(ErrorCode::InvalidArgument, "the certificate, its key and OpenSSL do not agree: {}", take_openssl_error());

@@ -110,13 +110,35 @@ int on_alpn(SSL* ssl, const unsigned char** out, unsigned char* out_size, const 
   return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+int on_psk_offer(SSL* ssl, const EVP_MD* digest, const unsigned char** id, std::size_t* id_size, SSL_SESSION** session) {
+  State& state = state_of(ssl);
+  *session = nullptr;
+  // Tickets are for the SHA-256 suites; after a HelloRetryRequest the suite is known and may be another.
+  if (digest != nullptr && ::EVP_MD_get_type(digest) != NID_sha256) return 1;
+  *session = state.offered_session();
+  if (*session == nullptr) return 1;
+  *id = state.offer->ticket.data();
+  *id_size = state.offer->ticket.size();
+  return 1;
+}
+
+int on_psk_shown(SSL* ssl, const unsigned char* id, std::size_t id_size, SSL_SESSION** session) {
+  *session = state_of(ssl).session_of({id, id_size});
+  return 1;  // a ticket that is no good is no error: the handshake goes on with certificates
+}
+
 }  // namespace
 
 void install_handshake_callbacks(SSL_CTX* context, bool is_server) noexcept {
   ::SSL_CTX_set_keylog_callback(context, on_keylog);
   ::SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   ::SSL_CTX_set_cert_verify_callback(context, on_certificate, nullptr);
-  if (is_server) ::SSL_CTX_set_alpn_select_cb(context, on_alpn, nullptr);
+  if (is_server) {
+    ::SSL_CTX_set_alpn_select_cb(context, on_alpn, nullptr);
+    ::SSL_CTX_set_psk_find_session_callback(context, on_psk_shown);
+  } else {
+    ::SSL_CTX_set_psk_use_session_callback(context, on_psk_offer);
+  }
 }
 
 }  // namespace culvert::tls

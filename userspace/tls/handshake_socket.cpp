@@ -96,11 +96,14 @@ Result<HandshakeSocket> HandshakeSocket::client(UniqueFd fd, const ClientHandsha
   CV_ASSERT(!options.expected_peers.empty());
   HandshakeSocket socket = CV_TRY(make(std::move(fd), options.credentials, options.alpn, options.plan, true));
   socket.state_->expected_peers = options.expected_peers;
+  socket.state_->store = options.resumption;
   return socket;
 }
 
 Result<HandshakeSocket> HandshakeSocket::server(UniqueFd fd, const ServerHandshakeOptions& options) {
-  return make(std::move(fd), options.credentials, options.alpn, options.plan, false);
+  HandshakeSocket socket = CV_TRY(make(std::move(fd), options.credentials, options.alpn, options.plan, false));
+  socket.state_->issuer = options.resumption;
+  return socket;
 }
 
 HandshakeSocket::Step HandshakeSocket::advance(IoContext& context) {
@@ -181,6 +184,7 @@ bool HandshakeSocket::finish() {
     state.fail(HandshakeFailure::Protocol, "the client offers no application protocol (ALPN)");
     return false;
   }
+  state.conclude_resumption();
   if (!cipher || state.client_secret.empty() || state.server_secret.empty() ||
       state.outcome.peer.trust_domain.empty()) {
     state.fail(HandshakeFailure::Protocol, "the handshake ended without keys or without a peer");

@@ -20,6 +20,9 @@
 
 namespace culvert::tls {
 
+class ResumptionIssuer;  // resumption.hpp
+class ResumptionStore;
+
 enum class Alpn : std::uint8_t { Direct, Hbone };  // "culvert/1", "h2"
 
 enum class HandshakeFailure : std::uint8_t {
@@ -38,11 +41,13 @@ struct ClientHandshakeOptions {
   std::vector<SpiffeId> expected_peers;  // any of these; never empty
   std::span<const Alpn> alpn;            // in order of preference
   EnginePlan plan;
+  ResumptionStore* resumption = nullptr;  // null: full handshakes only; outlives the handshake
 };
 struct ServerHandshakeOptions {
   std::shared_ptr<const Credentials> credentials;
   std::span<const Alpn> alpn;  // the first of the client's list that is here wins
   EnginePlan plan;
+  ResumptionIssuer* resumption = nullptr;  // null: tickets are neither taken nor made; outlives the handshake
 };
 
 // Who the peer is and what was agreed; known once the handshake is done.
@@ -50,6 +55,9 @@ struct HandshakeOutcome {
   SpiffeId peer;
   Alpn alpn = Alpn::Direct;
   bool is_resumed = false;
+  // Server, after a full handshake with `resumption`, direct tunnels only: what to send in a TICKET message. Empty: nothing.
+  std::vector<std::uint8_t> ticket;
+  std::uint32_t ticket_lifetime_s = 0;
 };
 
 class HandshakeSocket {

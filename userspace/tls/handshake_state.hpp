@@ -11,6 +11,7 @@
 #include "tls/handshake_socket.hpp"
 #include "tls/openssl.hpp"
 #include "tls/peer_verifier.hpp"
+#include "tls/resumption.hpp"
 
 namespace culvert::tls {
 
@@ -38,6 +39,10 @@ struct HandshakeSocket::State {
   Secret<48> server_secret;
   HandshakeOutcome outcome;
   std::int64_t peer_not_after_s = 0;  // the earliest end in the peer's chain
+  ResumptionIssuer* issuer = nullptr;
+  ResumptionStore* store = nullptr;
+  std::optional<ResumptionStore::Offer> offer;  // client: what it showed
+  std::optional<SpiffeId> resumed_client;       // server: who a good ticket says the client is
   Cipher cipher = Cipher::Aes128Gcm;
   HandshakeFailure failure = HandshakeFailure::None;
   std::string detail;
@@ -54,6 +59,13 @@ struct HandshakeSocket::State {
   [[nodiscard]] bool may_use_kernel(const std::array<Engine, 3>& engines) const noexcept;
   // The cipher that was agreed, once it is known.
   [[nodiscard]] std::optional<Cipher> agreed_cipher() const noexcept;
+
+  // handshake_resumption.cpp
+  // Client: the session to offer, or null. Server: the session that `ticket` stands for, or null. The caller owns it.
+  [[nodiscard]] SSL_SESSION* offered_session();
+  [[nodiscard]] SSL_SESSION* session_of(ByteView ticket);
+  // Fixes who the peer of a resumed handshake is, and prepares the next resumption after a full one.
+  void conclude_resumption();
 
   // handshake_io.cpp
   // An SSL object's view of the two buffers.

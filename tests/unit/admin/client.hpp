@@ -22,13 +22,15 @@ namespace culvert::admin {
 
 class Client {
  public:
-  Client(Reactor& reactor, const std::string& path) : reactor_(reactor), fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+  Client(Reactor& reactor, const std::string& path)
+      : reactor_(reactor), fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
     REQUIRE(::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
   }
-  Client(Reactor& reactor, std::uint16_t port) : reactor_(reactor), fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  Client(Reactor& reactor, std::uint16_t port)
+      : reactor_(reactor), fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_storage storage{};
     const socklen_t size = Endpoint{IpAddress::parse("127.0.0.1").value(), port}.to_sockaddr(storage);
     REQUIRE(::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&storage), size) == 0);

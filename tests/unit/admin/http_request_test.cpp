@@ -79,7 +79,7 @@ TEST_CASE("what is not plainly well-formed is refused with the status that fits"
       {"GET /\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", 400},
       {"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505},
       {"GET / FTP/1.1\r\nHost: x\r\n\r\n", 400},
-      {"GET / HTTP/1.1\r\n\r\n", 400},                        // no Host
+      {"GET / HTTP/1.1\r\n\r\n", 400},  // no Host
       {with("Host: y\r\n"), 400},
       {with("No colon\r\n"), 400},
       {with("Space : x\r\n"), 400},

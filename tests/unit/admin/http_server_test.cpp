@@ -25,11 +25,12 @@ struct Fixture {
   explicit Fixture(HttpServer::Options options = {}) {
     auto listener = tcp_listener(Endpoint{IpAddress::parse("127.0.0.1").value(), 0}, {.is_reuseport = false}).value();
     port = local_endpoint(listener.get()).value().port;
-    server = HttpServer::start(std::move(listener), options, *reactor, [this](const HttpRequest& request, HttpReply reply) {
-               requests.push_back(request);
-               if (holds) return held.push_back(std::move(reply));
-               reply.send({.status = 200, .content_type = "text/plain", .body = body, .allow = {}});
-             }).value();
+    server =
+        HttpServer::start(std::move(listener), options, *reactor, [this](const HttpRequest& request, HttpReply reply) {
+          requests.push_back(request);
+          if (holds) return held.push_back(std::move(reply));
+          reply.send({.status = 200, .content_type = "text/plain", .body = body, .allow = {}});
+        }).value();
   }
   Client client() { return {*reactor, port}; }
   void turns(int count = 20) {
@@ -77,7 +78,7 @@ TEST_CASE("a client that asks to be told first is told to go on") {
   Fixture fixture({.body_bytes_max = 100});
   auto client = fixture.client();
   client.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
-  CHECK(client.read_answer(2'000) == "HTTP/1.1 100 Continue\r\n\r\n");
+  CHECK(client.read_answer() == "HTTP/1.1 100 Continue\r\n\r\n");
   CHECK(status_of(client.ask("ok")) == 200);
 }
 
@@ -109,7 +110,7 @@ TEST_CASE("garbage in any amount closes its connection and nothing else") {
     std::string garbage;
     for (int i = 0; i < 20'000; ++i) garbage += static_cast<char>((i * 7919 + round * 104729) % 251);
     bad.write(garbage);
-    CHECK(bad.is_closed_within(3'000));
+    CHECK(bad.is_closed_within(20'000));
   }
   CHECK(status_of(good.ask(kGet)) == 200);
 }
@@ -128,7 +129,7 @@ TEST_CASE("a client that does not read its answer is closed") {
   auto client = fixture.client();
   client.shrink_receive_buffer();
   client.write(kGet);
-  const std::uint64_t until = monotonic_ms() + 5'000;
+  const std::uint64_t until = monotonic_ms() + 20'000;
   while (fixture.server->connections() != 0 && monotonic_ms() < until) fixture.reactor->turn(10);
   CHECK(fixture.requests.size() == 1);
   CHECK(fixture.server->connections() == 0);
@@ -139,8 +140,8 @@ TEST_CASE("a client that does not finish its request is closed, however busy it 
   auto client = fixture.client();
   client.write("GET / HTTP/1.1\r\n");
   const std::uint64_t started = monotonic_ms();
-  while (monotonic_ms() < started + 5'000 && client.write("a: b\r\n") && !client.is_closed_within(20)) {}
-  CHECK(monotonic_ms() - started < 2'000);
+  while (monotonic_ms() < started + 20'000 && client.write("a: b\r\n") && !client.is_closed_within(20)) {}
+  CHECK(monotonic_ms() - started < 10'000);
   CHECK(fixture.requests.empty());
 }
 
@@ -148,7 +149,7 @@ TEST_CASE("an idle connection is closed after its time") {
   Fixture fixture({.request_ms = 5'000, .idle_ms = 100});
   auto client = fixture.client();
   CHECK(status_of(client.ask(kGet)) == 200);
-  CHECK(client.is_closed_within(3'000));
+  CHECK(client.is_closed_within(20'000));
 }
 
 TEST_CASE("a later answer reaches its request, and only the first one counts") {
@@ -205,7 +206,7 @@ TEST_CASE("when all places are taken the longest waiting client makes room") {
   CHECK(fixture.server->connections() == 4);
   auto client = fixture.client();
   CHECK(status_of(client.ask(kGet)) == 200);
-  CHECK(idle[0].is_closed_within(1'000));
+  CHECK(idle[0].is_closed_within(10'000));
   CHECK(status_of(idle[19].ask(kGet)) == 200);
 }
 
@@ -217,7 +218,7 @@ TEST_CASE("after stop_accepting nobody new is served and the present ones finish
   busy.write(kGet);
   fixture.turns();
   fixture.server->stop_accepting();
-  CHECK(idle.is_closed_within(1'000));
+  CHECK(idle.is_closed_within(10'000));
   fixture.held.at(0).send({.status = 200, .content_type = "text/plain", .body = "done", .allow = {}});
   CHECK(body_of(busy.read_answer()) == "done");
   const UniqueFd late(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));

@@ -38,14 +38,15 @@ TEST_CASE("status has these keys") {
   status.engines = {{.cipher = "TLS_AES_128_GCM_SHA256", .tx = "kernel", .rx = "user-evp"}};
   status.notes = {"kernel TLS is missing"};
   const std::string pending[] = {"proxy"};
-  CHECK(json_status(status, pending, 3'500'000) ==
-        R"({"version":"0.1.0","state":"ready","node":"a","cluster":"Kubernetes","network":"n1","trust_domain":"cluster.local",)"
-        R"("config":"/etc/culvert/culvertd.yaml","pid":7,"start_us":1000000,"uptime_ms":2500,"workers":2,"snapshot_version":3,)"
-        R"("pods":1,"workloads":4,"connections":{"inbound":5,"outbound":6},"tunnels":{"open":8,"idle":9},)"
-        R"("capture":{"steering":"connect-hook","attachment":"tcx","lo_segment_bytes_v4":524280,"lo_segment_bytes_v6":0},)"
-        R"("engines":[{"cipher":"TLS_AES_128_GCM_SHA256","tx":"kernel","rx":"user-evp"}],"pending":["proxy"],)"
-        R"("notes":["kernel TLS is missing"]})"
-        "\n");
+  CHECK(
+      json_status(status, pending, 3'500'000) ==
+      R"({"version":"0.1.0","state":"ready","node":"a","cluster":"Kubernetes","network":"n1","trust_domain":"cluster.local",)"
+      R"("config":"/etc/culvert/culvertd.yaml","pid":7,"start_us":1000000,"uptime_ms":2500,"workers":2,"snapshot_version":3,)"
+      R"("pods":1,"workloads":4,"connections":{"inbound":5,"outbound":6},"tunnels":{"open":8,"idle":9},)"
+      R"("capture":{"steering":"connect-hook","attachment":"tcx","lo_segment_bytes_v4":524280,"lo_segment_bytes_v6":0},)"
+      R"("engines":[{"cipher":"TLS_AES_128_GCM_SHA256","tx":"kernel","rx":"user-evp"}],"pending":["proxy"],)"
+      R"("notes":["kernel TLS is missing"]})"
+      "\n");
 }
 
 TEST_CASE("a pod has these keys, alone and in the list") {
@@ -79,10 +80,11 @@ TEST_CASE("a workload has these keys") {
                                          .protocol = "HBONE",
                                          .peer_auth = "STRICT",
                                          .addresses = {address("10.1.0.5")}}};
-  CHECK(json_workloads(workloads) ==
-        R"({"workloads":[{"uid":"shop/cart","name":"cart","namespace":"shop","identity":"spiffe://cluster.local/ns/shop/sa/cart",)"
-        R"("node":"a","network":"","cluster":"Kubernetes","protocol":"HBONE","peer_auth":"STRICT","addresses":["10.1.0.5"]}]})"
-        "\n");
+  CHECK(
+      json_workloads(workloads) ==
+      R"({"workloads":[{"uid":"shop/cart","name":"cart","namespace":"shop","identity":"spiffe://cluster.local/ns/shop/sa/cart",)"
+      R"("node":"a","network":"","cluster":"Kubernetes","protocol":"HBONE","peer_auth":"STRICT","addresses":["10.1.0.5"]}]})"
+      "\n");
 }
 
 TEST_CASE("a connection has these keys, and its age") {
@@ -105,14 +107,15 @@ TEST_CASE("a connection has these keys, and its age") {
   connection.bytes_received = 2;
   connection.start_us = 1'000'000;
   connection.state = "open";
-  CHECK(json_connections(std::vector{connection}, 2'250'999) ==
-        R"({"total":1,"connections":[{"id":17,"direction":"outbound","transport":"direct","state":"open","pod":"cni-1",)"
-        R"("source":{"address":"10.1.0.5:40000","workload":"client","namespace":"default",)"
-        R"("identity":"spiffe://cluster.local/ns/default/sa/client","cluster":"Kubernetes"},)"
-        R"("destination":{"address":"10.2.0.7:15008","workload":"","namespace":"","identity":"","cluster":""},)"
-        R"("original_destination":"10.2.0.7:80","cipher":"TLS_AES_128_GCM_SHA256","tx_engine":"kernel","rx_engine":"user-ipsec-mb",)"
-        R"("bytes_sent":1,"bytes_received":2,"start_us":1000000,"age_ms":1250}]})"
-        "\n");
+  CHECK(
+      json_connections(std::vector{connection}, 2'250'999) ==
+      R"({"total":1,"connections":[{"id":17,"direction":"outbound","transport":"direct","state":"open","pod":"cni-1",)"
+      R"("source":{"address":"10.1.0.5:40000","workload":"client","namespace":"default",)"
+      R"("identity":"spiffe://cluster.local/ns/default/sa/client","cluster":"Kubernetes"},)"
+      R"("destination":{"address":"10.2.0.7:15008","workload":"","namespace":"","identity":"","cluster":""},)"
+      R"("original_destination":"10.2.0.7:80","cipher":"TLS_AES_128_GCM_SHA256","tx_engine":"kernel","rx_engine":"user-ipsec-mb",)"
+      R"("bytes_sent":1,"bytes_received":2,"start_us":1000000,"age_ms":1250}]})"
+      "\n");
 }
 
 TEST_CASE("a list of connections is cut at its limit and tells the true number") {
@@ -137,9 +140,10 @@ TEST_CASE("certificates and drops have these keys") {
         "\n");
   const std::vector<telemetry::PodCounters> drops{
       {.pod = "cni-1", .name = "cart", .namespace_name = "shop", .counters = {{"drop_no_agent", "no \"agent\"", 3}}}};
-  CHECK(json_drops(drops) ==
-        R"({"drops":[{"id":"cni-1","name":"cart","namespace":"shop","counters":[{"name":"drop_no_agent","help":"no \"agent\"","value":3}]}]})"
-        "\n");
+  CHECK(
+      json_drops(drops) ==
+      R"({"drops":[{"id":"cni-1","name":"cart","namespace":"shop","counters":[{"name":"drop_no_agent","help":"no \"agent\"","value":3}]}]})"
+      "\n");
 }
 
 TEST_CASE("a join request is read with all its keys") {

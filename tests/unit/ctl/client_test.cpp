@@ -85,7 +85,8 @@ TEST_CASE("where nobody answers, the path and the remedy are named") {
   const auto missing = Client(directory + "/none.sock").get("/v1/status");
   REQUIRE_FALSE(missing);
   CHECK(missing.error().code() == ErrorCode::Unavailable);
-  CHECK_THAT(missing.error().message(), Catch::Contains(directory + "/none.sock") && Catch::Contains("No such file") && Catch::Contains("--socket"));
+  CHECK_THAT(missing.error().message(), Catch::Contains(directory + "/none.sock") && Catch::Contains("No such file") &&
+                                            Catch::Contains("--socket"));
 
   const std::string path = directory + "/left.sock";
   {
@@ -113,8 +114,17 @@ TEST_CASE("exit codes tell done, refused and unreachable apart") {
     CHECK(run_status(agent.options()) == kExitOk);
     CHECK(run_drops(agent.options(), true) == kExitOk);
     CHECK(run_connections(agent.options(), "x", false) == kExitOk);
-    CHECK(run_join(agent.options(), {.netns = "/a", .id = "", .name = "", .namespace_name = "", .service_account = "", .addresses = {"10.0.0.1"}}) == kExitOk);
-    CHECK(run_join(agent.options(), {.netns = "/a", .id = "", .name = "", .namespace_name = "", .service_account = "", .addresses = {"ten"}}) == kExitFailed);
+    CHECK(run_join(agent.options(), {.netns = "/a",
+                                     .id = "",
+                                     .name = "",
+                                     .namespace_name = "",
+                                     .service_account = "",
+                                     .addresses = {"10.0.0.1"}}) == kExitOk);
+    CHECK(
+        run_join(
+            agent.options(),
+            {.netns = "/a", .id = "", .name = "", .namespace_name = "", .service_account = "", .addresses = {"ten"}}) ==
+        kExitFailed);
     CHECK(run_leave(agent.options(), "p1") == kExitFailed);
     CHECK(run_leave(agent.options(), "p2") == kExitFailed);
     CHECK(agent.provider.left == std::vector<std::string>{"p1"});

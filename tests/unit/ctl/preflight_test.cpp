@@ -12,7 +12,11 @@ namespace {
 
 Checks sample() {
   return {{.id = "kernel", .title = "kernel", .verdict = Verdict::Ok, .found = "6.12.1", .remedy = ""},
-          {.id = "tls-module", .title = "kernel TLS", .verdict = Verdict::Degraded, .found = "not there", .remedy = "modprobe tls"}};
+          {.id = "tls-module",
+           .title = "kernel TLS",
+           .verdict = Verdict::Degraded,
+           .found = "not there",
+           .remedy = "modprobe tls"}};
 }
 
 }  // namespace
@@ -29,7 +33,8 @@ TEST_CASE("the report says for each thing what there is and what to do") {
 TEST_CASE("a missing thing makes the machine unusable, a degraded one does not") {
   Checks checks = sample();
   CHECK(is_usable(checks));
-  checks.push_back({.id = "bpffs", .title = "bpffs", .verdict = Verdict::Missing, .found = "not mounted", .remedy = "mount it"});
+  checks.push_back(
+      {.id = "bpffs", .title = "bpffs", .verdict = Verdict::Missing, .found = "not mounted", .remedy = "mount it"});
   CHECK_FALSE(is_usable(checks));
   CHECK(view_preflight(checks, {}).find("cannot run here") != std::string::npos);
   const auto json = nlohmann::json::parse(json_preflight(checks));
@@ -44,7 +49,8 @@ TEST_CASE("a missing thing makes the machine unusable, a degraded one does not")
 TEST_CASE("a long remedy is broken to the terminal's width") {
   Checks checks = sample();
   checks[1].remedy = "one two three four five six seven eight nine ten";
-  CHECK(view_preflight(checks, {.width = 40}).find("          one two three four five six\n          seven eight nine ten\n") != std::string::npos);
+  CHECK(view_preflight(checks, {.width = 40})
+            .find("          one two three four five six\n          seven eight nine ten\n") != std::string::npos);
 }
 
 TEST_CASE("kernel releases are read as numbers") {
@@ -57,7 +63,9 @@ TEST_CASE("kernel releases are read as numbers") {
   CHECK(KernelVersion{6, 2} < KernelVersion{6, 12});
 }
 
-TEST_CASE("the probes of kernel, TLS and process always come to a verdict with an id of its own and a remedy where one is needed") {
+TEST_CASE(
+    "the probes of kernel, TLS and process always come to a verdict with an id of its own and a remedy where one is "
+    "needed") {
   Checks checks;
   probe_kernel(checks);
   probe_tls(checks);
@@ -70,7 +78,8 @@ TEST_CASE("the probes of kernel, TLS and process always come to a verdict with a
     CHECK_FALSE(check.found.empty());
     CHECK(check.remedy.empty() == (check.verdict == Verdict::Ok));
   }
-  for (const char* id : {"kernel", "btf", "bpf-jit", "bpffs", "cgroup2", "ipv6", "tls-module", "ipsec-mb", "capabilities", "pipe-size"}) {
+  for (const char* id : {"kernel", "btf", "bpf-jit", "bpffs", "cgroup2", "ipv6", "tls-module", "ipsec-mb",
+                         "capabilities", "pipe-size"}) {
     CHECK(ids.contains(id));
   }
 }

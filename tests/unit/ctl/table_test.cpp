@@ -8,7 +8,9 @@ namespace culvert::ctl {
 namespace {
 
 Table people() {
-  Table table({{.title = "NAME", .width_min = 6}, {.title = "N", .is_right = true}, {.title = "NOTE", .width_min = 4, .drop_order = 1}});
+  Table table({{.title = "NAME", .width_min = 6},
+               {.title = "N", .is_right = true},
+               {.title = "NOTE", .width_min = 4, .drop_order = 1}});
   table.row({"anna", "1", "first note"});
   table.row({"bartholomew", "12345", ""});
   return table;

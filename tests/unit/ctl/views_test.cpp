@@ -41,25 +41,22 @@ telemetry::ConnectionLog connection() {
 
 TEST_CASE("a live connection shows both identities, cipher and the engine of each direction") {
   CHECK(view_connections(parsed(admin::json_connections(std::vector{connection()}, 13'000'000)), {}, 0) ==
-        "DIRECTION  SOURCE                                       DESTINATION                               TRANSPORT  CIPHER       "
+        "DIRECTION  SOURCE                                        DESTINATION                                TRANSPORT "
+        " CIPHER       "
         "TX / RX RECORDS            SENT  RECEIVED  AGE  STATE\n"
-        "outbound   10.1.0.5:40236 default/client                10.2.0.7:80 shop/server                   direct     AES-128-GCM  "
+        "outbound   10.1.0.5:40236 default/client                 10.2.0.7:80 shop/server                    direct    "
+        " AES-128-GCM  "
         "kernel / user-ipsec-mb  1.5 KiB      12 B  12s  open\n"
-        "           spiffe://cluster.local/ns/default/sa/client  spiffe://cluster.local/ns/shop/sa/server\n");
+        "            spiffe://cluster.local/ns/default/sa/client   spiffe://cluster.local/ns/shop/sa/server\n");
 }
 
-TEST_CASE("on eighty columns a connection still says who, with whom and how") {
-  const std::string text = view_connections(parsed(admin::json_connections(std::vector{connection()}, 13'000'000)), {.width = 80}, 0);
-  INFO(text);
-  std::size_t start = 0;
-  while (start < text.size()) {
-    const std::size_t end = text.find('\n', start);
-    CHECK(display_width(std::string_view(text).substr(start, end - start)) <= 80);
-    start = end + 1;
-  }
-  CHECK(text.find("10.1.0.5:40236") != std::string::npos);
-  CHECK(text.find("10.2.0.7:80") != std::string::npos);
-  CHECK(text.find("direct") != std::string::npos);
+TEST_CASE("on eighty columns a connection takes more lines and nothing is left out") {
+  CHECK(view_connections(parsed(admin::json_connections(std::vector{connection()}, 13'000'000)), {.width = 80}, 0) ==
+        "DIR  SOURCE, DESTINATION                        PROTECTION          TRAFFIC\n"
+        "out  10.1.0.5:40236 default/client              direct AES-128-GCM  sent 1.5 KiB\n"
+        "      spiffe://clu….local/ns/default/sa/client  tx kernel           recv 12 B\n"
+        "     10.2.0.7:80 shop/server                    rx user-ipsec-mb    12s, open\n"
+        "      spiffe://cluster.local/ns/shop/sa/server\n");
 }
 
 TEST_CASE("a plaintext connection is told as such") {
@@ -72,7 +69,7 @@ TEST_CASE("a plaintext connection is told as such") {
 }
 
 TEST_CASE("more connections than fit are counted") {
-  const std::string text = view_connections(parsed(admin::json_connections(std::vector(5, connection()), 0)), {}, 2);
+  const std::string text = view_connections(parsed(admin::json_connections(std::vector(5, connection()), 0)), {}, 7);
   CHECK(text.ends_with("... and 3 more\n"));
   CHECK(view_connections(parsed(admin::json_connections({}, 0)), {}, 0) == "No live connections.\n");
 }
@@ -121,17 +118,18 @@ TEST_CASE("status names what is pending and what is degraded") {
 }
 
 TEST_CASE("pods, workloads, certificates and drops are tables") {
-  const std::vector<admin::Pod> pods{{.id = "cni-1",
-                                      .name = "cart",
-                                      .namespace_name = "shop",
-                                      .service_account = "sa",
-                                      .identity = "spiffe://c/ns/shop/sa/sa",
-                                      .netns_path = "/run/netns/n1",
-                                      .addresses = {IpAddress::parse("10.1.0.5").value(), IpAddress::parse("2001:db8::5").value()},
-                                      .slot = 1,
-                                      .state = "joined",
-                                      .detail = "",
-                                      .connections = 4}};
+  const std::vector<admin::Pod> pods{
+      {.id = "cni-1",
+       .name = "cart",
+       .namespace_name = "shop",
+       .service_account = "sa",
+       .identity = "spiffe://c/ns/shop/sa/sa",
+       .netns_path = "/run/netns/n1",
+       .addresses = {IpAddress::parse("10.1.0.5").value(), IpAddress::parse("2001:db8::5").value()},
+       .slot = 1,
+       .state = "joined",
+       .detail = "",
+       .connections = 4}};
   CHECK(view_pods(parsed(admin::json_pods(pods)), {}) ==
         "ID     NAMESPACE  NAME  ADDRESSES    IDENTITY                  STATE   CONNECTIONS  NETNS\n"
         "cni-1  shop       cart  10.1.0.5     spiffe://c/ns/shop/sa/sa  joined            4  /run/netns/n1\n"
@@ -149,14 +147,24 @@ TEST_CASE("pods, workloads, certificates and drops are tables") {
   CHECK(view_workloads(parsed(admin::json_workloads(workloads)), {}) ==
         "NAMESPACE  NAME  ADDRESSES  NODE  NETWORK  PROTOCOL  PEER AUTH  IDENTITY\n"
         "shop       cart  10.1.0.5   a              HBONE     STRICT     spiffe://c/ns/shop/sa/sa\n");
-  const std::vector<admin::Certificate> certificates{
-      {.identity = "spiffe://c/ns/shop/sa/sa", .state = "available", .serial_decimal = "17", .not_before_s = 0, .not_after_s = 7'200, .rotates_at_s = 3'600}};
+  const std::vector<admin::Certificate> certificates{{.identity = "spiffe://c/ns/shop/sa/sa",
+                                                      .state = "available",
+                                                      .serial_decimal = "17",
+                                                      .not_before_s = 0,
+                                                      .not_after_s = 7'200,
+                                                      .rotates_at_s = 3'600}};
   CHECK(view_certificates(parsed(admin::json_certificates(certificates)), {}, 60) ==
-        "IDENTITY                  STATE      VALID FROM            VALID UNTIL            LEFT  RENEWED               SERIAL\n"
-        "spiffe://c/ns/shop/sa/sa  available  1970-01-01 00:00:00Z  1970-01-01 02:00:00Z  1h59m  1970-01-01 01:00:00Z  17\n");
-  CHECK(view_certificates(parsed(admin::json_certificates(certificates)), {}, 8'000).find("expired") != std::string::npos);
+        "IDENTITY                  STATE      VALID FROM            VALID UNTIL            LEFT  RENEWED               "
+        "SERIAL\n"
+        "spiffe://c/ns/shop/sa/sa  available  1970-01-01 00:00:00Z  1970-01-01 02:00:00Z  1h59m  1970-01-01 01:00:00Z  "
+        "17\n");
+  CHECK(view_certificates(parsed(admin::json_certificates(certificates)), {}, 8'000).find("expired") !=
+        std::string::npos);
   const std::vector<telemetry::PodCounters> drops{
-      {.pod = "cni-1", .name = "cart", .namespace_name = "shop", .counters = {{"drop_no_agent", "no agent listens", 3}, {"steered", "to the agent", 0}}}};
+      {.pod = "cni-1",
+       .name = "cart",
+       .namespace_name = "shop",
+       .counters = {{"drop_no_agent", "no agent listens", 3}, {"steered", "to the agent", 0}}}};
   CHECK(view_drops(parsed(admin::json_drops(drops)), {}, false) ==
         "POD        DECISION       COUNT  MEANING\n"
         "shop/cart  drop_no_agent      3  no agent listens\n");
@@ -164,7 +172,8 @@ TEST_CASE("pods, workloads, certificates and drops are tables") {
 }
 
 TEST_CASE("empty answers, and answers of another shape, are words and no failure") {
-  for (const char* body : {"{}", "[]", "null", "5", R"({"pods":5,"connections":{},"workloads":[1,null,{}],"certificates":"x","drops":[[]]})"}) {
+  for (const char* body : {"{}", "[]", "null", "5",
+                           R"({"pods":5,"connections":{},"workloads":[1,null,{}],"certificates":"x","drops":[[]]})"}) {
     INFO(body);
     const Json answer = parsed(body);
     CHECK_FALSE(view_status(answer, {}).empty());
@@ -178,7 +187,8 @@ TEST_CASE("empty answers, and answers of another shape, are words and no failure
 }
 
 TEST_CASE("a pod is found by its id, the path of its namespace or its name there") {
-  const Json pods = parsed(R"({"pods":[{"id":"a","netns":"/run/netns/n1"},{"id":"b","netns":"/var/run/netns/n2"},{"id":"n1","netns":"/x"}]})");
+  const Json pods = parsed(
+      R"({"pods":[{"id":"a","netns":"/run/netns/n1"},{"id":"b","netns":"/var/run/netns/n2"},{"id":"n1","netns":"/x"}]})");
   CHECK(pod_id(pods, "a") == "a");
   CHECK(pod_id(pods, "n1") == "n1");
   CHECK(pod_id(pods, "/run/netns/n1") == "a");

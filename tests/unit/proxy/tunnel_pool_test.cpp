@@ -66,6 +66,23 @@ TEST_CASE("waiting flows come out in order and one tunnel is wanted for each") {
   CHECK_FALSE(pool.dequeue(key).has_value());
 }
 
+TEST_CASE("a destination that is new gets a few handshakes at once until it is warm") {
+  TunnelPool pool(4);
+  const std::uint32_t key = pool.open(key_of(1, "10.0.0.1:15008"));
+  pool.hold(key);
+  for (std::uint32_t i = 0; i < 20; ++i) pool.enqueue(key, {i, 7});
+  for (std::uint32_t i = 0; i < TunnelPool::kColdHandshakes; ++i) {
+    CHECK(pool.may_make(key, 64));
+    pool.making(key, +1);
+  }
+  CHECK_FALSE(pool.may_make(key, 64));
+  CHECK_FALSE(pool.next_wanting(64).has_value());
+  pool.warm_up(key);
+  CHECK(pool.may_make(key, 64));
+  CHECK(pool.next_wanting(64) == key);
+  CHECK_FALSE(pool.may_make(key, TunnelPool::kColdHandshakes));
+}
+
 TEST_CASE("a key's number is used again once nobody holds it") {
   TunnelPool pool(4);
   const std::uint32_t first = pool.open(key_of(1, "10.0.0.1:15008"));

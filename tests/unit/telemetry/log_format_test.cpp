@@ -44,24 +44,26 @@ std::string line(const ConnectionLog& connection, Format format) {
 }  // namespace
 
 TEST_CASE("a completed tunnelled connection is one plain line in ztunnel's fields and order") {
-  CHECK(line(tunnelled(), Format::Plain) ==
-        "2024-02-29T12:34:56.123456Z\tinfo\taccess\tconnection complete\tsrc.addr=10.1.0.5:40236 "
-        "src.workload=\"client-7d4f\" src.namespace=\"default\" "
-        "src.identity=\"spiffe://cluster.local/ns/default/sa/client\" src.cluster=\"Kubernetes\" dst.addr=10.2.0.7:15008 "
-        "dst.hbone_addr=10.2.0.7:80 dst.workload=\"server-0\" dst.namespace=\"shop\" "
-        "dst.identity=\"spiffe://cluster.local/ns/shop/sa/server\" dst.cluster=\"Kubernetes\" direction=\"outbound\" "
-        "bytes_sent=78 bytes_recv=1024 duration=\"12ms\"\n");
+  CHECK(
+      line(tunnelled(), Format::Plain) ==
+      "2024-02-29T12:34:56.123456Z\tinfo\taccess\tconnection complete\tsrc.addr=10.1.0.5:40236 "
+      "src.workload=\"client-7d4f\" src.namespace=\"default\" "
+      "src.identity=\"spiffe://cluster.local/ns/default/sa/client\" src.cluster=\"Kubernetes\" dst.addr=10.2.0.7:15008 "
+      "dst.hbone_addr=10.2.0.7:80 dst.workload=\"server-0\" dst.namespace=\"shop\" "
+      "dst.identity=\"spiffe://cluster.local/ns/shop/sa/server\" dst.cluster=\"Kubernetes\" direction=\"outbound\" "
+      "bytes_sent=78 bytes_recv=1024 duration=\"12ms\"\n");
 }
 
 TEST_CASE("the same connection is one JSON object with the fields flat") {
-  CHECK(line(tunnelled(), Format::Json) ==
-        R"({"level":"info","time":"2024-02-29T12:34:56.123456Z","scope":"access","message":"connection complete",)"
-        R"("src.addr":"10.1.0.5:40236","src.workload":"client-7d4f","src.namespace":"default",)"
-        R"("src.identity":"spiffe://cluster.local/ns/default/sa/client","src.cluster":"Kubernetes",)"
-        R"("dst.addr":"10.2.0.7:15008","dst.hbone_addr":"10.2.0.7:80","dst.workload":"server-0","dst.namespace":"shop",)"
-        R"("dst.identity":"spiffe://cluster.local/ns/shop/sa/server","dst.cluster":"Kubernetes","direction":"outbound",)"
-        R"("bytes_sent":78,"bytes_recv":1024,"duration":"12ms"})"
-        "\n");
+  CHECK(
+      line(tunnelled(), Format::Json) ==
+      R"({"level":"info","time":"2024-02-29T12:34:56.123456Z","scope":"access","message":"connection complete",)"
+      R"("src.addr":"10.1.0.5:40236","src.workload":"client-7d4f","src.namespace":"default",)"
+      R"("src.identity":"spiffe://cluster.local/ns/default/sa/client","src.cluster":"Kubernetes",)"
+      R"("dst.addr":"10.2.0.7:15008","dst.hbone_addr":"10.2.0.7:80","dst.workload":"server-0","dst.namespace":"shop",)"
+      R"("dst.identity":"spiffe://cluster.local/ns/shop/sa/server","dst.cluster":"Kubernetes","direction":"outbound",)"
+      R"("bytes_sent":78,"bytes_recv":1024,"duration":"12ms"})"
+      "\n");
 }
 
 TEST_CASE("unknown fields are left out, and a plaintext connection has no tunnel address") {
@@ -94,7 +96,8 @@ TEST_CASE("a failed connection is an error line that says why, in both formats")
 TEST_CASE("a drained connection logs the words that ztunnel uses") {
   auto connection = tunnelled();
   connection.reason = CloseReason::Drained;
-  CHECK(line(connection, Format::Plain).find(R"(error="connection closed due to connection drain")") != std::string::npos);
+  CHECK(line(connection, Format::Plain).find(R"(error="connection closed due to connection drain")") !=
+        std::string::npos);
 }
 
 TEST_CASE("a line stays below its limit whatever the fields hold") {

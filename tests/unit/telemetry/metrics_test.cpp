@@ -11,7 +11,9 @@
 namespace culvert::telemetry {
 namespace {
 
-bool has_line(const std::string& text, const std::string& line) { return ("\n" + text).find("\n" + line + "\n") != std::string::npos; }
+bool has_line(const std::string& text, const std::string& line) {
+  return ("\n" + text).find("\n" + line + "\n") != std::string::npos;
+}
 
 }  // namespace
 
@@ -38,16 +40,25 @@ TEST_CASE("Istio's counters are summed over the workers, by reporter and respons
   const std::string text = to_text(worker_families(workers));
   INFO(text);
   CHECK(has_line(text, "# TYPE istio_tcp_connections_opened_total counter"));
-  CHECK(has_line(text, R"(istio_tcp_connections_opened_total{reporter="source",request_protocol="tcp",response_flags="-"} 7)"));
-  CHECK(has_line(text, R"(istio_tcp_connections_opened_total{reporter="destination",request_protocol="tcp",response_flags="-"} 1)"));
-  CHECK(has_line(text, R"(istio_tcp_connections_closed_total{reporter="source",request_protocol="tcp",response_flags="-"} 3)"));
-  CHECK(has_line(text,
-                 R"(istio_tcp_connections_closed_total{reporter="source",request_protocol="tcp",response_flags="TLS_FAILURE"} 2)"));
-  CHECK(has_line(text,
-                 R"(istio_tcp_connections_failed_total{reporter="source",request_protocol="tcp",response_flags="TLS_FAILURE"} 2)"));
+  CHECK(has_line(
+      text, R"(istio_tcp_connections_opened_total{reporter="source",request_protocol="tcp",response_flags="-"} 7)"));
+  CHECK(has_line(
+      text,
+      R"(istio_tcp_connections_opened_total{reporter="destination",request_protocol="tcp",response_flags="-"} 1)"));
+  CHECK(has_line(
+      text, R"(istio_tcp_connections_closed_total{reporter="source",request_protocol="tcp",response_flags="-"} 3)"));
+  CHECK(has_line(
+      text,
+      R"(istio_tcp_connections_closed_total{reporter="source",request_protocol="tcp",response_flags="TLS_FAILURE"} 2)"));
+  CHECK(has_line(
+      text,
+      R"(istio_tcp_connections_failed_total{reporter="source",request_protocol="tcp",response_flags="TLS_FAILURE"} 2)"));
   CHECK(text.find(R"(istio_tcp_connections_failed_total{reporter="destination")") == std::string::npos);
-  CHECK(has_line(text, R"(istio_tcp_received_bytes_total{reporter="source",request_protocol="tcp",response_flags="-"} 9007199254740991)"));
-  CHECK(has_line(text, R"(istio_tcp_sent_bytes_total{reporter="destination",request_protocol="tcp",response_flags="-"} 17)"));
+  CHECK(has_line(
+      text,
+      R"(istio_tcp_received_bytes_total{reporter="source",request_protocol="tcp",response_flags="-"} 9007199254740991)"));
+  CHECK(has_line(text,
+                 R"(istio_tcp_sent_bytes_total{reporter="destination",request_protocol="tcp",response_flags="-"} 17)"));
   CHECK(has_line(text, R"(istio_tcp_sockets_open{reporter="source"} 2)"));
   CHECK(has_line(text, R"(culvert_connections_closed_total{direction="outbound",reason="client_reset"} 1)"));
   CHECK(has_line(text, R"(culvert_connections_closed_total{direction="inbound",reason="completed"} 0)"));
@@ -59,11 +70,12 @@ TEST_CASE("Istio's counters are summed over the workers, by reporter and respons
 }
 
 TEST_CASE("the capture programs' counters carry pod, namespace and decision, and zeros are left out") {
-  const PodCounters pods[] = {{.pod = "cni-1",
-                               .name = "cart",
-                               .namespace_name = "shop",
-                               .counters = {{"steered", "h", 12}, {"drop_no_agent", "h", 0}}},
-                              {.pod = "cni-2", .name = "", .namespace_name = "", .counters = {{"drop_no_agent", "h", 3}}}};
+  const PodCounters pods[] = {
+      {.pod = "cni-1",
+       .name = "cart",
+       .namespace_name = "shop",
+       .counters = {{"steered", "h", 12}, {"drop_no_agent", "h", 0}}},
+      {.pod = "cni-2", .name = "", .namespace_name = "", .counters = {{"drop_no_agent", "h", 3}}}};
   const std::string text = to_text(pod_families(pods));
   INFO(text);
   CHECK(has_line(text, "culvert_pods 2"));
@@ -73,7 +85,8 @@ TEST_CASE("the capture programs' counters carry pod, namespace and decision, and
 }
 
 TEST_CASE("a label's quotes, backslashes and line breaks cannot break the format") {
-  const PodCounters pods[] = {{.pod = "x", .name = "a\"b\\c\nd", .namespace_name = "", .counters = {{"steered", "h", 1}}}};
+  const PodCounters pods[] = {
+      {.pod = "x", .name = "a\"b\\c\nd", .namespace_name = "", .counters = {{"steered", "h", 1}}}};
   CHECK(to_text(pod_families(pods)).find(R"(pod="a\"b\\c\nd")") != std::string::npos);
 }
 

@@ -36,7 +36,8 @@ TEST_CASE("a time is RFC 3339 in UTC with microseconds") {
 }
 
 TEST_CASE("endpoints of both families are written as they are dialled") {
-  for (const char* text : {"10.0.0.1:80", "255.255.255.255:65535", "0.0.0.0:0", "[2001:db8::1]:15008", "[::]:1", "[::1]:443"}) {
+  for (const char* text :
+       {"10.0.0.1:80", "255.255.255.255:65535", "0.0.0.0:0", "[2001:db8::1]:15008", "[::]:1", "[::1]:443"}) {
     const auto endpoint = Endpoint::parse(text);
     REQUIRE(endpoint);
     CHECK(made(append_endpoint, *endpoint) == text);
@@ -63,8 +64,8 @@ TEST_CASE("JSON strings are valid for any bytes") {
       {"a\"b\\c\n\x01\x7f", "a\"b\\c\n\x01\x7f"},
       {"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x99", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x99"},
       {"\xff", "\xef\xbf\xbd"},
-      {"\xc3", "\xef\xbf\xbd"},                          // cut short
-      {"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd"},          // overlong
+      {"\xc3", "\xef\xbf\xbd"},                                  // cut short
+      {"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd"},                  // overlong
       {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},  // surrogate
       {"\xf4\x90\x80\x80z", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz"},
   };
