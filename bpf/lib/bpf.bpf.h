@@ -19,7 +19,6 @@
 #define CV_SOCK_DGRAM 2
 #define CV_SOL_SOCKET 1
 #define CV_SO_MARK 36
-#define CV_SO_BINDTODEVICE 25
 
 /*
  * A context field read in one branch only. Without it clang merges the reads of both branches into one through a computed

@@ -11,16 +11,6 @@ static __always_inline void cv_set_mark(struct bpf_sock_addr* ctx, __u32 mark) {
   bpf_setsockopt(ctx, CV_SOL_SOCKET, CV_SO_MARK, &mark, sizeof(mark));
 }
 
-/*
- * The agent's connection to an application of the pod, told by its mark. The kernel names the device of the pod's address as the
- * arriving one (ip_route_output_key_hash_rcu, ip6_rcv_core), and sk_lookup could not tell it from a connection from outside;
- * bound to lo it takes the pod's marked local route, and arrives on lo.
- */
-static __always_inline void cv_bind_to_lo(struct bpf_sock_addr* ctx) {
-  char lo[] = "lo";
-  bpf_setsockopt(ctx, CV_SOL_SOCKET, CV_SO_BINDTODEVICE, lo, sizeof(lo));
-}
-
 /* A socket that connects anew is not bound by what it was before. */
 static __always_inline void cv_uncapture(struct bpf_sock_addr* ctx, struct cv_sock_state* state, __u32 kind) {
   if (!state) return;
@@ -39,10 +29,7 @@ static __always_inline void cv_connect(struct bpf_sock_addr* ctx, const struct c
   struct bpf_sock* sk = ctx->sk;
   if (!sk) return;
   struct cv_sock_state* state = bpf_sk_storage_get(&cv_sock_state, sk, 0, 0);
-  if (state && state->kind == CV_SOCK_AGENT) {
-    if (sk->mark == cv_mark && cv_is_own_addr(slot, destination)) cv_bind_to_lo(ctx);
-    return;
-  }
+  if (state && state->kind == CV_SOCK_AGENT) return;
 
   const __u16 port = bpf_ntohs((__u16)ctx->user_port);
   const int is_local =

@@ -140,6 +140,7 @@ UniqueFd Bed::spoofed_socket(const Endpoint& client) const {
   auto fd = socket(pod.get(), client.address.family());
   if (agent->socket_marker().mark_agent(fd.get()) != 0) throw std::runtime_error("cannot mark a socket");
   if (set_mark(fd.get(), options.mark) != 0) throw std::runtime_error("cannot set the mark");
+  if (bind_to_loopback_device(fd.get()) != 0) throw std::runtime_error("cannot bind to lo");
   if (bind_transparent(fd.get(), client.address) != 0) throw std::runtime_error("cannot bind in another's name");
   return fd;
 }
