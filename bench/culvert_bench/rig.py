@@ -122,6 +122,18 @@ class Holder:
         self.process.wait()
 
 
+def rested_memory(pids: list[int], key: str, limit_s: float = 10.0) -> int:
+    """The sum of `key` over these processes in KiB, once it has not fallen for three seconds: idle agents give memory back."""
+    least = sum(meters.memory_kib(pid)[key] for pid in pids)
+    began = last_fall = time.monotonic()
+    while time.monotonic() - last_fall < 3 and time.monotonic() - began < limit_s:
+        time.sleep(0.25)
+        now = sum(meters.memory_kib(pid)[key] for pid in pids)
+        if now < least:
+            least, last_fall = now, time.monotonic()
+    return least
+
+
 def others_cpus(pids: list[int], seconds: float = 0.2) -> float:
     """How many CPUs' worth of time everything but these processes takes now."""
     with meters.use_of(pids) as use:

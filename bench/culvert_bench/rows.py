@@ -8,7 +8,7 @@ from collections.abc import Callable
 from culvert_harness import programs
 
 from . import cni, hop, meters
-from .rig import ECHO_PORT, IPERF_PORT, MODES, Holder, Rig, settle
+from .rig import ECHO_PORT, IPERF_PORT, MODES, Holder, Rig, rested_memory, settle
 
 Values = dict[str, float]
 
@@ -84,8 +84,7 @@ def rate(threads: int):
 def idle(rig: Rig, _mode: str, _options: Options) -> Values:
     """Agents that have just started and serve their pods, but have carried nothing."""
     rig.restart_agents()
-    settle(rig.agents)
-    time.sleep(1)
+    rested_memory(rig.agents, "Rss")
     memories = [meters.memory_kib(pid) for pid in rig.agents]
     return {f"{name}_mb": max(memory[key] for memory in memories) / 1024 for name, key in (("rss", "Rss"), ("pss", "Pss"))}
 
@@ -100,22 +99,19 @@ def burst(rig: Rig, mode: str, options: Options) -> Values:
     values: Values = {}
     for name in ("first", "second"):
         settle(rig.agents)
-        anonymous = sum(meters.memory_kib(pid)["Anonymous"] for pid in rig.agents)
+        anonymous = rested_memory(rig.agents, "Anonymous") if name == "first" and mode == "culvert" else 0
         slab = meters.slab_kib()
         holder = None
         try:
             with meters.use_of(rig.agents if mode == "culvert" else []) as use:
                 holder = Holder(client, server, count)
                 report = holder.opened()
-            settle(rig.agents)
-            time.sleep(0.5)
-            if name == "first":
-                values["slab_kib"] = (meters.slab_kib() - slab) / count
             if mode == "culvert":
-                memory = sum(meters.memory_kib(pid)["Anonymous"] for pid in rig.agents) - anonymous
                 values |= {f"{name}_agents_ms": use.processes_s * 1e3 / count, f"{name}_open_s": report["seconds"]}
-                if name == "first":
-                    values["agents_kib"] = memory / count
+            if name == "first":
+                if mode == "culvert":
+                    values["agents_kib"] = (rested_memory(rig.agents, "Anonymous") - anonymous) / count
+                values["slab_kib"] = (meters.slab_kib() - slab) / count
             holder.close()
         finally:
             if holder is not None:
