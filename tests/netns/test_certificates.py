@@ -12,8 +12,6 @@ import socket
 import pytest
 from culvert_harness import programs, run, scaled, wait_for
 
-pytestmark = pytest.mark.core
-
 GOOD = "URI:spiffe://cluster.local/ns/shop/sa/stranger"
 CASES = {
     "expired": {"san": GOOD, "from": "20200101000000Z", "to": "20200102000000Z"},

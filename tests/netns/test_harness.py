@@ -11,7 +11,6 @@ from culvert_harness.world import BPF_DIR
 SECRET = b"four-and-twenty-blackbirds"
 
 
-@pytest.mark.core
 @pytest.mark.parametrize("family", ["v4", "v6"])
 def test_plain_pods_on_two_nodes_reach_each_other(plain, family):
     client, server = plain.pods["client"], plain.pods["server"]

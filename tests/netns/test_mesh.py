@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two nodes, two agents, pods by CNI: what a user of the mesh can rely on. Marked core: also under every guest kernel."""
+"""Two nodes, two agents, pods by CNI: what a user of the mesh can rely on."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ import pytest
 from culvert_harness import programs, run, scaled, wait_for
 from culvert_harness.agent import METRICS_PORT
 
-pytestmark = pytest.mark.core
+core = pytest.mark.core
 SECRET = b"the-payload-nobody-on-the-link-may-read"
 
 
@@ -20,6 +20,7 @@ def test_a_server_sees_the_client_pods_own_address(mesh):
     assert programs.curl(client, f"http://[{server.v6}]/peer").stdout.strip() == client.v6
 
 
+@core
 def test_the_link_carries_only_tls_to_15008_and_none_of_the_payload(mesh):
     client, server = mesh.pods["client"], mesh.pods["server"]
     programs.nginx(server, {"index.html": SECRET})
@@ -41,6 +42,7 @@ def test_a_transfer_both_ways_at_once_is_byte_exact(mesh, family):
     assert line["ok"], line
 
 
+@core
 def test_connections_lists_a_live_one_with_both_identities_cipher_and_engines(mesh):
     client, server = mesh.pods["client"], mesh.pods["server"]
     programs.echo_server(server)
@@ -91,6 +93,7 @@ class TestPolicy:
         programs.nginx(server, {"index.html": SECRET})
         return client, stranger, server
 
+    @core
     def test_strict_refuses_a_pod_without_an_identity_and_serves_one_with(self, world):
         client, stranger, server = self.build(world, "STRICT")
         assert self.talk(world, client, server)
@@ -110,6 +113,7 @@ class TestPolicy:
         wait_for(lambda: not self.talk(world, stranger, server), "STRICT to be in force")
 
 
+@core
 def test_a_probe_from_the_node_reaches_the_app_even_where_policy_is_strict(world):
     world.mesh["peer_authentication"] = "STRICT"
     world.declare("server", "b", namespace="shop")
@@ -205,6 +209,7 @@ class TestExclusions:
 
 
 class TestJoiningAndLeaving:
+    @core
     def test_a_running_pod_joins_without_breaking_its_live_connections(self, world):
         world.declare("client", "a", namespace="shop")
         world.declare("server", "b", namespace="shop")
@@ -245,6 +250,7 @@ class TestJoiningAndLeaving:
 
 
 class TestRestart:
+    @core
     def test_a_restarted_agent_finds_its_pods_again_without_the_plugin(self, mesh):
         client, server = mesh.pods["client"], mesh.pods["server"]
         programs.nginx(server, {"index.html": SECRET})
