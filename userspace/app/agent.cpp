@@ -33,8 +33,8 @@ Result<UniqueFd> lock_run_dir(const std::string& run_dir) {
   UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock) return fail_errno(errno, "cannot open {}", path);
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    return fail(ErrorCode::AlreadyExists, "another culvertd runs with run directory {}: stop it, or give this one its own run_dir",
-                run_dir);
+    return fail(ErrorCode::AlreadyExists,
+                "another culvertd runs with run directory {}: stop it, or give this one its own run_dir", run_dir);
   }
   return lock;
 }
@@ -62,8 +62,9 @@ Result<std::unique_ptr<Agent>> Agent::start(std::string config_path, control::Co
   for (const std::string& name : missing) {
     agent->notes_.push_back(fmt::format("capability {} is missing: give it to the service (docs/operations.md)", name));
   }
-  agent->log_ = CV_TRY(telemetry::Log::start(
-      {.level = agent->config_.log.level, .format = agent->config_.log.format, .access_log = agent->config_.log.access}));
+  agent->log_ = CV_TRY(telemetry::Log::start({.level = agent->config_.log.level,
+                                              .format = agent->config_.log.format,
+                                              .access_log = agent->config_.log.access}));
   if (auto opened = agent->open_parts(); !opened) return std::unexpected(std::move(opened).error());
   if (auto opened = agent->open_sockets(); !opened) return std::unexpected(std::move(opened).error());
   if (auto filtered = install_seccomp_filter(); !filtered) return std::unexpected(std::move(filtered).error());
@@ -96,15 +97,16 @@ Result<void> Agent::open_parts() {
   for (const std::string& note : datapath_->capabilities().notes) notes_.push_back(note);
 
   enroller_ = CV_TRY(enroll::Enroller::open({.state_dir = config_.state_dir, .workers = config_.workers}, *datapath_));
-  ca_ = CV_TRY(with_context(tls::EmbeddedCa::open_or_create(config_.identity.embedded.directory), "opening the built-in CA"));
+  ca_ = CV_TRY(
+      with_context(tls::EmbeddedCa::open_or_create(config_.identity.embedded.directory), "opening the built-in CA"));
 
   resumption_store_ = std::make_unique<tls::ResumptionStore>();
   resumption_issuer_ = std::make_unique<tls::ResumptionIssuer>();
   options_ = proxy_options();
   workers_ = CV_TRY(WorkerSet::start(config_.workers, options_, datapath_->socket_marker(), *log_, *queue_));
   open_certificates();
-  pods_ = std::make_unique<PodManager>(PodManager::Parts{&config_, reactor_.get(), enroller_.get(), certificates_.get(),
-                                                         workers_.get(), log_.get()});
+  pods_ = std::make_unique<PodManager>(
+      PodManager::Parts{&config_, reactor_.get(), enroller_.get(), certificates_.get(), workers_.get(), log_.get()});
   if (auto loaded = open_source(); !loaded) return loaded;
   pods_->on_change([this] { publish_local_workloads(); });
   pods_->adopt();
@@ -146,7 +148,8 @@ void Agent::config_changed(const control::Config& config, std::shared_ptr<const 
   snapshot_ = std::move(snapshot);
   log_->set_level(config_.log.level);
   certificate_source_->set_lifetime_ms(config_.identity.embedded.lifetime_ms);
-  static_cast<void>(workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetSnapshot{snapshot_}; }));
+  static_cast<void>(
+      workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetSnapshot{snapshot_}; }));
   if (phase_ != Phase::Ready) return;
   log_->info("configuration in force: version {}, {} workloads", snapshot_->version(), snapshot_->workloads().size());
   publish_mesh_file();
@@ -183,8 +186,8 @@ Result<void> Agent::open_sockets() {
   cni.on_refusal = [this](const std::string& why) { log_->warn("{}", why); };
   cni_server_ = CV_TRY(enroll::CniServer::open(std::move(cni), *reactor_, *pods_));
   admin_server_ = CV_TRY(admin::Server::start(
-      {.socket_path = config_.admin.socket, .metrics = config_.admin.metrics, .readiness = config_.admin.readiness}, *reactor_,
-      *this));
+      {.socket_path = config_.admin.socket, .metrics = config_.admin.metrics, .readiness = config_.admin.readiness},
+      *reactor_, *this));
   return {};
 }
 

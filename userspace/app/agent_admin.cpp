@@ -40,7 +40,8 @@ admin::Status Agent::status() const {
   status.lo_segment_bytes_v6 = capture.lo_segment_bytes_v6;
   for (const tls::Cipher cipher : {tls::Cipher::Aes128Gcm, tls::Cipher::Aes256Gcm, tls::Cipher::ChaCha20Poly1305}) {
     const auto index = static_cast<std::size_t>(cipher);
-    status.engines.push_back({std::string(tls::to_string(cipher)), std::string(tls::to_string(options_.engines.tx[index])),
+    status.engines.push_back({std::string(tls::to_string(cipher)),
+                              std::string(tls::to_string(options_.engines.tx[index])),
                               std::string(tls::to_string(options_.engines.rx[index]))});
   }
   status.notes = notes_;
@@ -89,7 +90,8 @@ std::vector<telemetry::PodCounters> Agent::drops() const {
       continue;
     }
     telemetry::PodCounters row{pod.id, pod.name, pod.namespace_name, {}};
-    for (const datapath::PodCounter& counter : *counters) row.counters.push_back({counter.name, counter.help, counter.value});
+    for (const datapath::PodCounter& counter : *counters)
+      row.counters.push_back({counter.name, counter.help, counter.value});
     rows.push_back(std::move(row));
   }
   return rows;

@@ -16,7 +16,9 @@ class ControlQueue {
   [[nodiscard]] static Result<std::unique_ptr<ControlQueue>> open(Reactor& reactor) {
     std::unique_ptr<ControlQueue> queue(new ControlQueue(reactor));
     if (auto opened = queue->mailbox_.open(); !opened) return std::unexpected(std::move(opened).error());
-    if (auto watched = reactor.watch(queue->mailbox_.fd(), EPOLLIN, [raw = queue.get()](std::uint32_t) { raw->drain(); }); !watched) {
+    if (auto watched =
+            reactor.watch(queue->mailbox_.fd(), EPOLLIN, [raw = queue.get()](std::uint32_t) { raw->drain(); });
+        !watched) {
       return std::unexpected(std::move(watched).error());
     }
     return queue;

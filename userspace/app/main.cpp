@@ -3,8 +3,8 @@
 #include <cstdio>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <malloc.h>
+#include <CLI/CLI.hpp>
 
 #include "app/agent.hpp"
 #include "control/config.hpp"
@@ -49,7 +49,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "culvertd " CULVERT_VERSION);
   std::string config_path;
   std::string check_path;
-  app.add_option("--config", config_path, "YAML configuration file (docs/operations.md); without it: the embedded defaults");
+  app.add_option("--config", config_path,
+                 "YAML configuration file (docs/operations.md); without it: the embedded defaults");
   app.add_option("--check-config", check_path, "check a configuration file, print what is wrong with it, and exit");
   try {
     app.parse(argc, argv);

@@ -31,8 +31,8 @@ Result<enroll::JoinAnswer> PodManager::join(enroll::PodSpec spec, UniqueFd netns
 }
 
 Result<void> PodManager::serve(enroll::Pod pod) {
-  const SpiffeId identity = CV_TRY(
-      SpiffeId::make(parts_.config->trust_domain, pod.spec.namespace_name, pod.spec.service_account));
+  const SpiffeId identity =
+      CV_TRY(SpiffeId::make(parts_.config->trust_domain, pod.spec.namespace_name, pod.spec.service_account));
   if (const auto before = joined_.find(pod.spec.id); before != joined_.end()) {
     parts_.certificates->release(before->second.identity);
     joined_.erase(before);
@@ -54,12 +54,12 @@ Result<void> PodManager::serve(enroll::Pod pod) {
     if (i < pod.listeners.size()) setup.listeners = std::move(pod.listeners[i]);
     if (!setup.netns) is_posted = false;
   }
-  is_posted = is_posted && parts_.workers->post_each([&](std::size_t i) -> proxy::ToWorker {
-    return proxy::AddPod{std::move(setups[i])};
-  });
+  is_posted = is_posted && parts_.workers->post_each(
+                               [&](std::size_t i) -> proxy::ToWorker { return proxy::AddPod{std::move(setups[i])}; });
   if (!is_posted) {
     parts_.certificates->release(identity);
-    return fail(ErrorCode::ResourceExhausted, "the workers cannot take pod {}: out of descriptors or stuck", pod.spec.id);
+    return fail(ErrorCode::ResourceExhausted, "the workers cannot take pod {}: out of descriptors or stuck",
+                pod.spec.id);
   }
   joined_[pod.spec.id] = Joined{identity, pod.slot, false};
   changed();
@@ -86,8 +86,7 @@ Result<void> PodManager::leave(const std::string& id) {
   place->second.is_leaving = true;
   const std::uint32_t slot = place->second.slot;
   // With the namespace gone there is nobody left to drain for.
-  const std::uint64_t deadline_ms =
-      parts_.enroller->is_netns_alive(id) ? parts_.config->drain.pod_leave_timeout_ms : 0;
+  const std::uint64_t deadline_ms = parts_.enroller->is_netns_alive(id) ? parts_.config->drain.pod_leave_timeout_ms : 0;
   if (auto begun = parts_.enroller->begin_leave(id); !begun) {
     parts_.log->warn("pod {} leaves, but its capture could not be stopped first: {}", id, begun.error().message());
   }
@@ -136,7 +135,8 @@ Result<void> PodManager::is_ready() {
 
 void PodManager::adopt() {
   std::vector<enroll::Pod> pods = parts_.enroller->adopt_all([this](const std::string& id, const Error& error) {
-    parts_.log->error("pod {} of an earlier agent cannot be taken over; its new connections stay blocked: {}", id, error.message());
+    parts_.log->error("pod {} of an earlier agent cannot be taken over; its new connections stay blocked: {}", id,
+                      error.message());
     failed_[id] = error.message();
   });
   for (enroll::Pod& pod : pods) {

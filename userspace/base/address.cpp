@@ -36,7 +36,8 @@ Result<IpAddress> IpAddress::from_bytes(ByteView bytes) {
 
 Result<IpAddress> IpAddress::parse(std::string_view text) {
   const std::string terminated(text);
-  if (terminated.find('\0') != std::string::npos) return fail(ErrorCode::InvalidArgument, "an address has no NUL in it");
+  if (terminated.find('\0') != std::string::npos)
+    return fail(ErrorCode::InvalidArgument, "an address has no NUL in it");
   in_addr four{};
   if (::inet_pton(AF_INET, terminated.c_str(), &four) == 1) return v4(four);
   in6_addr six{};
@@ -111,7 +112,8 @@ std::string Cidr::to_string() const { return fmt::format("{}/{}", network.to_str
 
 Result<Endpoint> Endpoint::parse(std::string_view text) {
   const std::size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos) return fail(ErrorCode::InvalidArgument, "'{}' has no port: write ADDRESS:PORT", text);
+  if (colon == std::string_view::npos)
+    return fail(ErrorCode::InvalidArgument, "'{}' has no port: write ADDRESS:PORT", text);
   std::string_view host = text.substr(0, colon);
   if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
     host = host.substr(1, host.size() - 2);

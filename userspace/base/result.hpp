@@ -23,8 +23,8 @@
 namespace culvert {
 
 enum class ErrorCode : std::uint8_t {
-  System,             // a system call failed: sys_errno says how
-  InvalidArgument,    // input is malformed; the text names the value and the remedy
+  System,           // a system call failed: sys_errno says how
+  InvalidArgument,  // input is malformed; the text names the value and the remedy
   NotFound,
   AlreadyExists,
   PermissionDenied,
@@ -80,9 +80,9 @@ template <typename T>
 }  // namespace culvert
 
 // Unwraps a Result or returns its error from the enclosing function (a GNU statement expression).
-#define CV_TRY(...)                                                      \
-  ({                                                                     \
-    auto cv_try_result = (__VA_ARGS__);                                  \
+#define CV_TRY(...)                                                               \
+  ({                                                                              \
+    auto cv_try_result = (__VA_ARGS__);                                           \
     if (!cv_try_result) return std::unexpected(std::move(cv_try_result).error()); \
-    std::move(cv_try_result).value();                                    \
+    std::move(cv_try_result).value();                                             \
   })

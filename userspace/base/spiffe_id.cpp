@@ -30,10 +30,11 @@ std::string_view next_segment(std::string_view& rest) {
 Result<SpiffeId> SpiffeId::make(std::string_view trust_domain, std::string_view namespace_name,
                                 std::string_view service_account) {
   if (!is_segment(trust_domain, true) || !is_segment(namespace_name, false) || !is_segment(service_account, false)) {
-    return fail(ErrorCode::InvalidArgument,
-                "trust domain '{}', namespace '{}' and service account '{}' do not make a SPIFFE ID: use letters, digits, "
-                "'.', '-' and '_' (lower case in the trust domain)",
-                trust_domain, namespace_name, service_account);
+    return fail(
+        ErrorCode::InvalidArgument,
+        "trust domain '{}', namespace '{}' and service account '{}' do not make a SPIFFE ID: use letters, digits, "
+        "'.', '-' and '_' (lower case in the trust domain)",
+        trust_domain, namespace_name, service_account);
   }
   return SpiffeId{std::string(trust_domain), std::string(namespace_name), std::string(service_account)};
 }
@@ -50,8 +51,8 @@ Result<SpiffeId> SpiffeId::parse(std::string_view uri) {
       if (made) return made;
     }
   }
-  return fail(ErrorCode::InvalidArgument, "'{}' is not a SPIFFE ID of the form spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/ACCOUNT",
-              uri.substr(0, 256));
+  return fail(ErrorCode::InvalidArgument,
+              "'{}' is not a SPIFFE ID of the form spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/ACCOUNT", uri.substr(0, 256));
 }
 
 std::string SpiffeId::to_string() const {

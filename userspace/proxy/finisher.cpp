@@ -23,7 +23,8 @@ void close_orderly(Side& side) noexcept {
 std::string_view state_name(const Flow& flow) noexcept {
   if (flow.state == FlowState::AwaitTunnel) return "tunnel";
   if (flow.state == FlowState::ConnectUpstream) return "connecting";
-  const bool is_half_closed = flow.client.is_at_eof || flow.client.is_fin_sent || flow.upstream.is_at_eof || flow.upstream.is_fin_sent;
+  const bool is_half_closed =
+      flow.client.is_at_eof || flow.client.is_fin_sent || flow.upstream.is_at_eof || flow.upstream.is_fin_sent;
   return is_half_closed ? "half-closed" : "open";
 }
 
@@ -75,7 +76,8 @@ telemetry::ConnectionLog Finisher::describe(Flow& flow) {
 
   const WorkerPod* pod = state_.pods.find(flow.pod_slot);
   const auto fill_from_mesh = [this](telemetry::Party& party) {
-    const state::Workload* workload = state_.snapshot == nullptr ? nullptr : state_.snapshot->find(party.address.address);
+    const state::Workload* workload =
+        state_.snapshot == nullptr ? nullptr : state_.snapshot->find(party.address.address);
     if (workload == nullptr) return;
     party.workload = workload->name;
     party.namespace_name = workload->namespace_name;

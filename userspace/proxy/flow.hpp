@@ -16,7 +16,7 @@ namespace culvert::proxy {
 // One plain TCP socket of a flow. epoll is edge-triggered: the flags say what the kernel last told us.
 struct Side {
   UniqueFd fd;
-  Lent out;                  // bytes read elsewhere that this socket has not taken
+  Lent out;                      // bytes read elsewhere that this socket has not taken
   std::uint8_t read_shift = 14;  // bytes asked for by the next read, as a power of two
   bool is_readable = false;
   bool is_writable = false;
@@ -27,15 +27,15 @@ struct Side {
 };
 
 enum class FlowRole : std::uint8_t {
-  Outbound,         // client: local application; far side: a tunnel
-  Passthrough,      // client: local application; upstream: the original destination, plain
-  InboundTunnel,    // client: a tunnel; upstream: local application
+  Outbound,          // client: local application; far side: a tunnel
+  Passthrough,       // client: local application; upstream: the original destination, plain
+  InboundTunnel,     // client: a tunnel; upstream: local application
   InboundPlaintext,  // client: somebody without a tunnel; upstream: local application
 };
 
 enum class FlowState : std::uint8_t {
-  AwaitTunnel,       // in the pool's queue, or its tunnel is being made
-  ConnectUpstream,   // a plain connect is under way
+  AwaitTunnel,      // in the pool's queue, or its tunnel is being made
+  ConnectUpstream,  // a plain connect is under way
   Open,
 };
 
@@ -51,21 +51,21 @@ struct Flow {
   std::uint64_t sent_bytes = 0;      // server to client
   std::uint64_t start_us = 0;
   std::uint64_t start_ms = 0;
-  std::uint64_t deadline_ms = 0;     // of the present state; 0: none
-  std::uint64_t timer_ms = 0;        // when the wheel will ask; 0: it will not
-  Endpoint source;                   // the client, as the server will see it
-  Endpoint destination;              // what the client dialled
+  std::uint64_t deadline_ms = 0;  // of the present state; 0: none
+  std::uint64_t timer_ms = 0;     // when the wheel will ask; 0: it will not
+  Endpoint source;                // the client, as the server will see it
+  Endpoint destination;           // what the client dialled
   std::uint32_t pod_slot = 0;
-  std::uint32_t peer_identity = 0;   // index in the identity table; 0: none
-  std::uint32_t pool_key = 0;        // Outbound, AwaitTunnel: which queue
-  std::uint16_t tunnel_port = 0;     // local port of the tunnel, for the log
+  std::uint32_t peer_identity = 0;  // index in the identity table; 0: none
+  std::uint32_t pool_key = 0;       // Outbound, AwaitTunnel: which queue
+  std::uint16_t tunnel_port = 0;    // local port of the tunnel, for the log
   FlowRole role = FlowRole::Outbound;
   FlowState state = FlowState::AwaitTunnel;
   bool used_tunnel = false;
-  bool is_end_sent = false;          // END towards the tunnel: the plain side is at its end
-  bool is_end_received = false;      // END from the tunnel
-  bool is_retried = false;           // moved once from a tunnel that had gone away
-  bool is_deferred = false;          // already on the worker's list of flows to go on with
+  bool is_end_sent = false;      // END towards the tunnel: the plain side is at its end
+  bool is_end_received = false;  // END from the tunnel
+  bool is_retried = false;       // moved once from a tunnel that had gone away
+  bool is_deferred = false;      // already on the worker's list of flows to go on with
   // For the log, once the tunnel is gone.
   std::uint8_t cipher = 0;
   std::uint8_t tx_engine = 0;

@@ -117,7 +117,8 @@ void Inbound::connect_application(Flow& flow, const WorkerPod& pod) {
   // The mark sends the application's replies back over lo; a pod that calls itself needs no foreign source address.
   int error = set_mark(fd.get(), state_.options.mark);
   if (error == 0) error = bind_to_loopback_device(fd.get());
-  if (error == 0 && flow.source.address != flow.destination.address) error = bind_transparent(fd.get(), flow.source.address);
+  if (error == 0 && flow.source.address != flow.destination.address)
+    error = bind_transparent(fd.get(), flow.source.address);
   if (error != 0) {
     refuse(flow, CloseReason::UpstreamFailed, RefuseReason::ConnectFailed, ::strerrordesc_np(error));
     return;
@@ -141,7 +142,8 @@ void Inbound::upstream_event(Flow& flow, std::uint32_t events) {
 }
 
 void Inbound::on_timer(Flow& flow) {
-  if (flow.state == FlowState::ConnectUpstream) refuse(flow, CloseReason::UpstreamTimeout, RefuseReason::ConnectTimeout);
+  if (flow.state == FlowState::ConnectUpstream)
+    refuse(flow, CloseReason::UpstreamTimeout, RefuseReason::ConnectTimeout);
 }
 
 void Inbound::refuse(Flow& flow, CloseReason reason, RefuseReason wire, std::string_view detail) {

@@ -25,7 +25,8 @@ class Inbound {
 
  private:
   void connect_application(Flow& flow, const WorkerPod& pod);
-  void refuse(Flow& flow, telemetry::CloseReason reason, direct::RefuseReason wire_reason, std::string_view detail = {});
+  void refuse(Flow& flow, telemetry::CloseReason reason, direct::RefuseReason wire_reason,
+              std::string_view detail = {});
 
   WorkerState& state_;
 };

@@ -14,19 +14,20 @@
 namespace culvert::proxy {
 
 struct Options {
-  std::uint32_t mark = 0x539;              // of the agent's sockets towards the local application
+  std::uint32_t mark = 0x539;  // of the agent's sockets towards the local application
   std::string cluster = "Kubernetes";
   std::vector<tls::Alpn> alpn = {tls::Alpn::Direct};  // offered, in order
   tls::EnginePlan engines;
   std::uint64_t connect_timeout_ms = 10'000;
   std::uint64_t handshake_timeout_ms = 10'000;
-  std::uint32_t client_handshakes_max = 64;       // under way at once, per worker; further connections wait their turn
-  std::uint32_t server_handshakes_max = 1024;     // under way at once, per worker; beyond it the oldest place is not taken: RST
+  std::uint32_t client_handshakes_max = 64;  // under way at once, per worker; further connections wait their turn
+  std::uint32_t server_handshakes_max =
+      1024;  // under way at once, per worker; beyond it the oldest place is not taken: RST
   std::uint32_t server_handshakes_per_peer_s = 2000;  // new tunnels per source address and second, and burst
   std::uint64_t pool_idle_timeout_ms = 60'000;
-  std::uint32_t pool_idle_max = 256;              // idle tunnels to one destination, per worker
+  std::uint32_t pool_idle_max = 256;  // idle tunnels to one destination, per worker
   std::size_t buffer_bytes_max = std::size_t{64} << 20U;
-  std::uint32_t connections_max = 65'536;         // flows of one worker
+  std::uint32_t connections_max = 65'536;  // flows of one worker
   // Shared by the workers; null: full handshakes only. They outlive the workers.
   tls::ResumptionStore* resumption_store = nullptr;
   tls::ResumptionIssuer* resumption_issuer = nullptr;

@@ -55,15 +55,11 @@ void Outbound::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
     return;
   }
   switch (decision.kind) {
-    case OutboundDecision::Kind::SelfCall:
-      state_.finisher->abort(*flow, CloseReason::SelfCall);
-      return;
+    case OutboundDecision::Kind::SelfCall: state_.finisher->abort(*flow, CloseReason::SelfCall); return;
     case OutboundDecision::Kind::Unready:
       state_.finisher->abort(*flow, CloseReason::Internal, "the mesh is not known yet");
       return;
-    case OutboundDecision::Kind::Passthrough:
-      connect_plain(*flow, pod, *destination);
-      return;
+    case OutboundDecision::Kind::Passthrough: connect_plain(*flow, pod, *destination); return;
     case OutboundDecision::Kind::Tunnel:
       state_.tunnel_engine->want(
           *flow, PoolKey{pod.setup.slot, state_.identities.intern(decision.workload->identity), decision.next_hop});

@@ -31,8 +31,7 @@ void Relay::note_events(Side& side, std::uint32_t events) noexcept {
 }
 
 ByteView Relay::read_some(Side& side) {
-  const std::size_t wanted =
-      state_.buffers.is_exhausted() ? kReadWhenExhausted : std::size_t{1} << side.read_shift;
+  const std::size_t wanted = state_.buffers.is_exhausted() ? kReadWhenExhausted : std::size_t{1} << side.read_shift;
   const MutableBytes space = state_.io.plain_scratch().first(wanted);
   const ssize_t got = ::recv(side.fd.get(), space.data(), space.size(), 0);
   if (got < 0) {

@@ -10,9 +10,9 @@ namespace culvert::proxy {
 
 enum class TokenKind : std::uint8_t {
   Mailbox = 1,
-  Listener,      // index: into the pod table's listeners
-  Client,        // the accepted socket of a flow
-  Upstream,      // the plain socket that a flow connected
+  Listener,  // index: into the pod table's listeners
+  Client,    // the accepted socket of a flow
+  Upstream,  // the plain socket that a flow connected
   Tunnel,
   FlowTimer,
   TunnelTimer,

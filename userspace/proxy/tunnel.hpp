@@ -16,9 +16,9 @@
 namespace culvert::proxy {
 
 enum class TunnelState : std::uint8_t {
-  Connecting,   // client: TCP connect under way
+  Connecting,  // client: TCP connect under way
   Handshaking,
-  Ready,        // records flow; `flow` says whether somebody uses it
+  Ready,  // records flow; `flow` says whether somebody uses it
 };
 
 struct Tunnel {
@@ -28,23 +28,23 @@ struct Tunnel {
   SlabHandle self;
   SlabHandle flow;
   Endpoint remote;
-  std::uint64_t deadline_ms = 0;   // connect, handshake or idle limit; 0: none
-  std::uint64_t timer_ms = 0;        // when the wheel will ask; 0: it will not
+  std::uint64_t deadline_ms = 0;  // connect, handshake or idle limit; 0: none
+  std::uint64_t timer_ms = 0;     // when the wheel will ask; 0: it will not
   std::uint32_t pod_slot = 0;
   std::uint32_t peer_identity = 0;
-  std::uint32_t pool_key = 0;      // client: index in the pool
-  direct::ClientSession client;    // one of the two is in use
+  std::uint32_t pool_key = 0;    // client: index in the pool
+  direct::ClientSession client;  // one of the two is in use
   direct::ServerSession server;
   TunnelState state = TunnelState::Connecting;
   bool is_client = false;
   bool is_readable = false;
-  bool is_pooled = false;          // client: on the pool's idle list
-  bool is_going_away = false;      // not used for a further flow
-  bool is_in_receive = false;      // segments of this tunnel are being handled: close later
+  bool is_pooled = false;      // client: on the pool's idle list
+  bool is_going_away = false;  // not used for a further flow
+  bool is_in_receive = false;  // segments of this tunnel are being handled: close later
   bool must_close = false;
-  bool owes_accept = false;        // server: ACCEPT leaves with the first data, or after a moment
-  bool is_untried = false;         // client: the peer closed without looking at our OPEN
-  bool has_flow_end = false;       // the peer ended the flow out of order: flow_end, flow_end_detail
+  bool owes_accept = false;   // server: ACCEPT leaves with the first data, or after a moment
+  bool is_untried = false;    // client: the peer closed without looking at our OPEN
+  bool has_flow_end = false;  // the peer ended the flow out of order: flow_end, flow_end_detail
   telemetry::CloseReason flow_end = telemetry::CloseReason::Completed;
   std::string_view flow_end_detail;  // static text
 };

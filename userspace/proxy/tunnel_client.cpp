@@ -66,9 +66,11 @@ bool Tunnels::start_tunnel(std::uint32_t key) {
   tunnel.connecting = std::move(fd);
   state_.pool.hold(key);
   state_.pool.making(key, +1);
-  if ((error == 0 || error == EINPROGRESS) && !state_.watch(tunnel.connecting.get(), TokenKind::Tunnel, handle)) error = ENOMEM;
+  if ((error == 0 || error == EINPROGRESS) && !state_.watch(tunnel.connecting.get(), TokenKind::Tunnel, handle))
+    error = ENOMEM;
   if (error != 0 && error != EINPROGRESS) {
-    making_failed(tunnel, tunnel.connecting ? CloseReason::TunnelFailed : CloseReason::Overloaded, ::strerrordesc_np(error));
+    making_failed(tunnel, tunnel.connecting ? CloseReason::TunnelFailed : CloseReason::Overloaded,
+                  ::strerrordesc_np(error));
     return false;
   }
   state_.set_deadline(tunnel, state_.options.connect_timeout_ms);
@@ -77,7 +79,8 @@ bool Tunnels::start_tunnel(std::uint32_t key) {
 
 void Tunnels::connected(Tunnel& tunnel) {
   if (const int error = connect_error(tunnel.connecting.get()); error != 0) {
-    making_failed(tunnel, error == ETIMEDOUT ? CloseReason::TunnelTimeout : CloseReason::TunnelFailed, ::strerrordesc_np(error));
+    making_failed(tunnel, error == ETIMEDOUT ? CloseReason::TunnelTimeout : CloseReason::TunnelFailed,
+                  ::strerrordesc_np(error));
     return;
   }
   const WorkerPod* pod = state_.pods.find(tunnel.pod_slot);
@@ -116,14 +119,15 @@ void Tunnels::making_failed(Tunnel& tunnel, CloseReason reason, std::string_view
     if (Flow* flow = state_.flows.find(*waiting)) state_.finisher->abort(*flow, reason, text);
   }
   state_.pool.drop(key);
-  if (const std::optional<std::uint32_t> next = state_.pool.next_wanting(state_.options.client_handshakes_max)) make_tunnels(*next);
+  if (const std::optional<std::uint32_t> next = state_.pool.next_wanting(state_.options.client_handshakes_max))
+    make_tunnels(*next);
 }
 
 void Tunnels::serve_next(Tunnel& tunnel) {
   const std::uint32_t key = tunnel.pool_key;
   // A key that cannot be replaced is not begun upon again once half of its records are used.
-  const bool is_spent = tunnel.is_going_away || (!tunnel.socket.can_rekey() &&
-                                                 tunnel.socket.tx_records() >= tls::TunnelSocket::kRecordsRekey);
+  const bool is_spent = tunnel.is_going_away ||
+                        (!tunnel.socket.can_rekey() && tunnel.socket.tx_records() >= tls::TunnelSocket::kRecordsRekey);
   if (is_spent || !tunnel.client.can_reuse()) {
     close(tunnel, true);
     return;
@@ -193,7 +197,8 @@ void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   const ByteView first = state_.relay->read_first(flow);
   const tls::IoResult result =
       first.empty() ? tunnel.socket.send(state_.io, {{tls::RecordType::Control, message}})
-                    : tunnel.socket.send(state_.io, {{tls::RecordType::Control, message}, {tls::RecordType::ApplicationData, first}});
+                    : tunnel.socket.send(
+                          state_.io, {{tls::RecordType::Control, message}, {tls::RecordType::ApplicationData, first}});
   if (result.status == tls::IoStatus::Error) {
     tunnel.must_close = true;
   } else if (result.bytes < first.size()) {

@@ -118,7 +118,8 @@ std::size_t Tunnels::send_data(Tunnel& tunnel, ByteView data) {
   if (std::exchange(tunnel.owes_accept, false)) {
     std::array<std::uint8_t, 16> buffer;
     const ByteView accept = direct::encode(direct::Accept{}, buffer);
-    result = tunnel.socket.send(state_.io, {{tls::RecordType::Control, accept}, {tls::RecordType::ApplicationData, data}});
+    result =
+        tunnel.socket.send(state_.io, {{tls::RecordType::Control, accept}, {tls::RecordType::ApplicationData, data}});
   } else {
     result = tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, data}});
   }

@@ -15,15 +15,16 @@
 namespace culvert::proxy {
 
 struct PoolKey {
-  std::uint32_t pod_slot = 0;   // the source workload
-  std::uint32_t identity = 0;   // the identity that the far side must have
-  Endpoint next_hop;            // its port 15008
+  std::uint32_t pod_slot = 0;  // the source workload
+  std::uint32_t identity = 0;  // the identity that the far side must have
+  Endpoint next_hop;           // its port 15008
   bool operator==(const PoolKey&) const noexcept = default;
 };
 
 struct PoolKeyHash {
   std::size_t operator()(const PoolKey& key) const noexcept {
-    return std::hash<Endpoint>{}(key.next_hop) ^ (std::size_t{key.pod_slot} << 32U) ^ (std::size_t{key.identity} << 17U);
+    return std::hash<Endpoint>{}(key.next_hop) ^ (std::size_t{key.pod_slot} << 32U) ^
+           (std::size_t{key.identity} << 17U);
   }
 };
 

@@ -10,7 +10,8 @@ namespace culvert::proxy {
 
 void Tunnels::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
   const auto credentials = state_.credentials_of(pod);
-  if (credentials == nullptr || state_.is_draining || state_.server_handshakes >= state_.options.server_handshakes_max ||
+  if (credentials == nullptr || state_.is_draining ||
+      state_.server_handshakes >= state_.options.server_handshakes_max ||
       !limiter_.admit(remote.address, state_.now_ms)) {
     state_.counters.handshakes_refused.add();
     set_reset_on_close(fd.get(), true);
@@ -72,7 +73,8 @@ void Tunnels::handshake_done(Tunnel& tunnel) {
     if (state_.options.resumption_store == nullptr || outcome.is_resumed) state_.pool.warm_up(tunnel.pool_key);
     state_.set_deadline(tunnel, 0);
     serve_next(tunnel);
-    if (const std::optional<std::uint32_t> next = state_.pool.next_wanting(state_.options.client_handshakes_max)) make_tunnels(*next);
+    if (const std::optional<std::uint32_t> next = state_.pool.next_wanting(state_.options.client_handshakes_max))
+      make_tunnels(*next);
   } else {
     state_.counters.handshakes_server.add();
     if (!outcome.ticket.empty()) send_message(tunnel, direct::Ticket{outcome.ticket_lifetime_s, outcome.ticket});

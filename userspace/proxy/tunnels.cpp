@@ -38,9 +38,7 @@ void Tunnels::on_event(SlabHandle handle, std::uint32_t events) {
     case TunnelState::Connecting:
       if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) connected(*tunnel);
       return;
-    case TunnelState::Handshaking:
-      advance_handshake(*tunnel);
-      return;
+    case TunnelState::Handshaking: advance_handshake(*tunnel); return;
     case TunnelState::Ready: break;
   }
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) tunnel->is_readable = true;
@@ -80,7 +78,8 @@ void Tunnels::pump(SlabHandle handle) {
   unsigned receives = 0;
   for (;;) {
     Tunnel* tunnel = state_.tunnels.find(handle);
-    if (tunnel == nullptr || tunnel->state != TunnelState::Ready || !tunnel->is_readable || !may_receive(*tunnel)) return;
+    if (tunnel == nullptr || tunnel->state != TunnelState::Ready || !tunnel->is_readable || !may_receive(*tunnel))
+      return;
     if (++receives > kReceivesPerTurn) {
       if (Flow* flow = state_.flows.find(tunnel->flow)) {
         state_.defer(*flow);
@@ -114,7 +113,8 @@ void Tunnels::pump(SlabHandle handle) {
       end_flow(*tunnel);
       return;
     }
-    if (Flow* flow = state_.flows.find(flow_after); flow != nullptr && flow->plain().has_failed) return;  // the relay ends it
+    if (Flow* flow = state_.flows.find(flow_after); flow != nullptr && flow->plain().has_failed)
+      return;  // the relay ends it
   }
 }
 
@@ -235,9 +235,7 @@ void Tunnels::on_timer(SlabHandle handle) {
   Tunnel* tunnel = state_.tunnels.find(handle);
   if (tunnel == nullptr) return;
   switch (tunnel->state) {
-    case TunnelState::Connecting:
-      making_failed(*tunnel, CloseReason::TunnelTimeout, {});
-      return;
+    case TunnelState::Connecting: making_failed(*tunnel, CloseReason::TunnelTimeout, {}); return;
     case TunnelState::Handshaking:
       state_.counters.handshakes_failed.add();
       if (tunnel->is_client) {

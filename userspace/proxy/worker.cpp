@@ -64,9 +64,7 @@ class Worker::Loop {
   void dispatch(std::uint64_t token, std::uint32_t events) {
     const SlabHandle handle = token_handle(token);
     switch (token_kind(token)) {
-      case TokenKind::Mailbox:
-        mailbox_.drain([this](ToWorker message) { handle_message(std::move(message)); });
-        break;
+      case TokenKind::Mailbox: mailbox_.drain([this](ToWorker message) { handle_message(std::move(message)); }); break;
       case TokenKind::Listener: acceptor_.on_event(handle); break;
       case TokenKind::Client: client_event(handle, events); break;
       case TokenKind::Upstream: upstream_event(handle, events); break;

@@ -84,7 +84,8 @@ Flow* WorkerState::new_flow(FlowRole role, std::uint32_t pod_slot) {
   flow.id = static_cast<std::uint64_t>(worker_index) << 48U | next_flow_id++;
   flow.start_us = wall_us();
   flow.start_ms = now_ms;
-  const auto direction = static_cast<std::size_t>(flow.is_inbound() ? telemetry::Direction::Inbound : telemetry::Direction::Outbound);
+  const auto direction =
+      static_cast<std::size_t>(flow.is_inbound() ? telemetry::Direction::Inbound : telemetry::Direction::Outbound);
   if (WorkerPod* pod = pods.find(pod_slot)) ++pod->live_flows;
   counters.opened[direction].add();
   counters.live[direction].add();

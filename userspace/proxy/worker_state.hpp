@@ -37,7 +37,8 @@ class Tunnels;
 
 struct WorkerState {
   WorkerState(const Options& worker_options, Poller worker_poller, datapath::SocketMarker socket_marker,
-              telemetry::WorkerCounters& worker_counters, telemetry::Log& worker_log, UniqueFd home, std::uint64_t start_ms);
+              telemetry::WorkerCounters& worker_counters, telemetry::Log& worker_log, UniqueFd home,
+              std::uint64_t start_ms);
 
   const Options& options;
   Poller poller;
@@ -55,12 +56,12 @@ struct WorkerState {
   telemetry::WorkerCounters& counters;
   telemetry::Log& log;
   UniqueFd home_netns;
-  UniqueFd spare_fd;                     // given up for a moment when descriptors run out, to refuse aloud
-  std::vector<SlabHandle> deferred;      // flows that used up their turn and can go on
+  UniqueFd spare_fd;                 // given up for a moment when descriptors run out, to refuse aloud
+  std::vector<SlabHandle> deferred;  // flows that used up their turn and can go on
   std::uint64_t now_ms;
   std::uint64_t next_flow_id = 1;
   std::uint32_t worker_index = 0;
-  std::uint32_t server_handshakes = 0;   // under way
+  std::uint32_t server_handshakes = 0;  // under way
   bool is_draining = false;
 
   // The parts; set once by Worker.

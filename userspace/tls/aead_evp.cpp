@@ -33,10 +33,12 @@ class EvpAead final : public Aead {
   bool seal(const std::uint8_t* nonce, const std::uint8_t* header, ByteView content, std::uint8_t type,
             std::uint8_t* out) noexcept override {
     int written = 0;
-    if (!begin(1, nonce) || ::EVP_EncryptUpdate(context_, nullptr, &written, header, kRecordHeaderBytes) != 1) return false;
+    if (!begin(1, nonce) || ::EVP_EncryptUpdate(context_, nullptr, &written, header, kRecordHeaderBytes) != 1)
+      return false;
     std::size_t done = 0;
     if (!content.empty()) {
-      if (::EVP_EncryptUpdate(context_, out, &written, content.data(), static_cast<int>(content.size())) != 1) return false;
+      if (::EVP_EncryptUpdate(context_, out, &written, content.data(), static_cast<int>(content.size())) != 1)
+        return false;
       done = static_cast<std::size_t>(written);
     }
     if (::EVP_EncryptUpdate(context_, out + done, &written, &type, 1) != 1) return false;
@@ -45,10 +47,12 @@ class EvpAead final : public Aead {
     return ::EVP_CIPHER_CTX_ctrl(context_, EVP_CTRL_AEAD_GET_TAG, kTagBytes, out + content.size() + 1) == 1;
   }
 
-  bool open(const std::uint8_t* nonce, const std::uint8_t* header, ByteView sealed, std::uint8_t* out) noexcept override {
+  bool open(const std::uint8_t* nonce, const std::uint8_t* header, ByteView sealed,
+            std::uint8_t* out) noexcept override {
     const std::size_t size = sealed.size() - kTagBytes;
     int written = 0;
-    if (!begin(0, nonce) || ::EVP_DecryptUpdate(context_, nullptr, &written, header, kRecordHeaderBytes) != 1) return false;
+    if (!begin(0, nonce) || ::EVP_DecryptUpdate(context_, nullptr, &written, header, kRecordHeaderBytes) != 1)
+      return false;
     if (::EVP_DecryptUpdate(context_, out, &written, sealed.data(), static_cast<int>(size)) != 1) return false;
     std::array<std::uint8_t, kTagBytes> tag;  // the control call wants it mutable
     std::memcpy(tag.data(), sealed.data() + size, tag.size());

@@ -41,7 +41,8 @@ std::optional<Library> load() noexcept {
   ::init_mb_mgr_auto(manager, &arch);
   std::optional<Library> library;
   // IMB_ARCH_NOAESNI is an emulation for tests: slow, and not constant in time.
-  const bool has_passed = (manager->features & IMB_FEATURE_SELF_TEST) == 0 || (manager->features & IMB_FEATURE_SELF_TEST_PASS) != 0;
+  const bool has_passed =
+      (manager->features & IMB_FEATURE_SELF_TEST) == 0 || (manager->features & IMB_FEATURE_SELF_TEST_PASS) != 0;
   if (::imb_get_errno(manager) == 0 && arch != IMB_ARCH_NONE && arch != IMB_ARCH_NOAESNI && has_passed) {
     library = Library{{manager->gcm128_pre, manager->gcm128_enc, manager->gcm128_dec, manager->gcm128_init,
                        manager->gcm128_enc_update, manager->gcm128_enc_finalize},
@@ -75,7 +76,8 @@ class IpsecMbAead final : public Aead {
       std::array<std::uint8_t, kOneCallBytesMax + 1> inner;
       if (!content.empty()) std::memcpy(inner.data(), content.data(), content.size());
       inner[content.size()] = type;
-      functions_.seal(&key_, &context, out, inner.data(), size, nonce, header, kRecordHeaderBytes, out + size, kTagBytes);
+      functions_.seal(&key_, &context, out, inner.data(), size, nonce, header, kRecordHeaderBytes, out + size,
+                      kTagBytes);
       return true;
     }
     functions_.init(&key_, &context, nonce, header, kRecordHeaderBytes);
@@ -85,13 +87,16 @@ class IpsecMbAead final : public Aead {
     return true;
   }
 
-  bool open(const std::uint8_t* nonce, const std::uint8_t* header, ByteView sealed, std::uint8_t* out) noexcept override {
+  bool open(const std::uint8_t* nonce, const std::uint8_t* header, ByteView sealed,
+            std::uint8_t* out) noexcept override {
     gcm_context_data context;
     std::array<std::uint8_t, kTagBytes> tag;
     const std::size_t size = sealed.size() - kTagBytes;
-    functions_.open(&key_, &context, out, sealed.data(), size, nonce, header, kRecordHeaderBytes, tag.data(), tag.size());
+    functions_.open(&key_, &context, out, sealed.data(), size, nonce, header, kRecordHeaderBytes, tag.data(),
+                    tag.size());
     std::uint8_t difference = 0;  // constant in time
-    for (std::size_t i = 0; i < kTagBytes; ++i) difference = static_cast<std::uint8_t>(difference | (tag[i] ^ sealed[size + i]));
+    for (std::size_t i = 0; i < kTagBytes; ++i)
+      difference = static_cast<std::uint8_t>(difference | (tag[i] ^ sealed[size + i]));
     return difference == 0;
   }
 

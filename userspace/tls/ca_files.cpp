@@ -55,8 +55,8 @@ Result<void> ensure_directory(const std::string& directory) {
   if (::stat(directory.c_str(), &status) != 0) return file_error(errno, "look at", directory);
   if (!S_ISDIR(status.st_mode)) return fail(ErrorCode::InvalidArgument, "{} is not a directory", directory);
   if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    return fail(ErrorCode::PermissionDenied, "others may write in {}, where the CA's key lives: chmod go-w {}", directory,
-                directory);
+    return fail(ErrorCode::PermissionDenied, "others may write in {}, where the CA's key lives: chmod go-w {}",
+                directory, directory);
   }
   return {};
 }
@@ -71,14 +71,18 @@ Result<std::string> read_file(const std::string& path, bool is_secret) {
   if (::fstat(fd.get(), &status) != 0) return file_error(errno, "look at", path);
   if (!S_ISREG(status.st_mode)) return fail(ErrorCode::InvalidArgument, "{} is not a file", path);
   if (is_secret && (status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-    return fail(ErrorCode::PermissionDenied, "others may use {} (mode {:04o}): chmod 600 {}, and if they may have read it, "
-                "remove it and its certificate so that a new CA is made", path, status.st_mode & 07777U, path);
+    return fail(ErrorCode::PermissionDenied,
+                "others may use {} (mode {:04o}): chmod 600 {}, and if they may have read it, "
+                "remove it and its certificate so that a new CA is made",
+                path, status.st_mode & 07777U, path);
   }
   if (is_secret && status.st_uid != ::geteuid() && status.st_uid != 0) {
-    return fail(ErrorCode::PermissionDenied, "{} belongs to user {}: chown it to user {}", path, status.st_uid, ::geteuid());
+    return fail(ErrorCode::PermissionDenied, "{} belongs to user {}: chown it to user {}", path, status.st_uid,
+                ::geteuid());
   }
   if (static_cast<std::size_t>(status.st_size) > kCaFileBytesMax) {
-    return fail(ErrorCode::InvalidArgument, "{} has {} bytes, {} at most are expected", path, status.st_size, kCaFileBytesMax);
+    return fail(ErrorCode::InvalidArgument, "{} has {} bytes, {} at most are expected", path, status.st_size,
+                kCaFileBytesMax);
   }
   std::string content(static_cast<std::size_t>(status.st_size), '\0');
   std::size_t used = 0;

@@ -83,8 +83,9 @@ Result<SpiffeId> spiffe_id_of(X509* certificate) {
   const NamesPtr names(
       static_cast<GENERAL_NAMES*>(::X509_get_ext_d2i(certificate, NID_subject_alt_name, &critical, nullptr)));
   if (!names) {
-    return critical == -1 ? fail(ErrorCode::Protocol, "the certificate has no subject alternative name, a SPIFFE ID is required")
-                          : fail(ErrorCode::Protocol, "the certificate's subject alternative name cannot be read");
+    return critical == -1
+               ? fail(ErrorCode::Protocol, "the certificate has no subject alternative name, a SPIFFE ID is required")
+               : fail(ErrorCode::Protocol, "the certificate's subject alternative name cannot be read");
   }
   std::string_view uri;
   int uris = 0;

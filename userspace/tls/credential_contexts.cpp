@@ -15,7 +15,8 @@ constexpr const char* kSignatures =
     "ECDSA+SHA256:RSA-PSS+SHA256:ECDSA+SHA384:ed25519:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512";
 constexpr int kChainDepthMax = 8;
 
-Result<ContextPtr> make_context(bool is_server, const std::vector<CertificatePtr>& chain, EVP_PKEY* key, X509_STORE* roots) {
+Result<ContextPtr> make_context(bool is_server, const std::vector<CertificatePtr>& chain, EVP_PKEY* key,
+                                X509_STORE* roots) {
   ContextPtr context(::SSL_CTX_new(is_server ? ::TLS_server_method() : ::TLS_client_method()));
   if (!context) return fail(ErrorCode::ResourceExhausted, "cannot make a TLS context: {}", take_openssl_error());
   SSL_CTX* ctx = context.get();
@@ -37,10 +38,12 @@ Result<ContextPtr> make_context(bool is_server, const std::vector<CertificatePtr
   ::SSL_CTX_set_quiet_shutdown(ctx, 1);
   // OpenSSL resumes nothing on a server that names no context; what a ticket is good for is resumption.hpp's to say.
   static constexpr unsigned char kSessionContext[] = "culvert";
-  is_ok = is_ok && (!is_server || ::SSL_CTX_set_session_id_context(ctx, kSessionContext, sizeof(kSessionContext) - 1) == 1);
+  is_ok =
+      is_ok && (!is_server || ::SSL_CTX_set_session_id_context(ctx, kSessionContext, sizeof(kSessionContext) - 1) == 1);
   install_handshake_callbacks(ctx, is_server);
   if (!is_ok) {
-    return fail(ErrorCode::InvalidArgument, "the certificate, its key and OpenSSL do not agree: {}", take_openssl_error());
+    return fail(ErrorCode::InvalidArgument, "the certificate, its key and OpenSSL do not agree: {}",
+                take_openssl_error());
   }
   return context;
 }

@@ -69,7 +69,8 @@ Result<std::unique_ptr<EmbeddedCa>> EmbeddedCa::open_or_create(const std::string
   state->key = CV_TRY(std::move(key));
   state->certificate_pem =
       CV_TRY(read_or_create(certificate_path, false, [&] { return make_root_pem(state->key.get()); }));
-  auto certificates = CV_TRY(with_context(certificates_from_pem(state->certificate_pem, "CA certificate"), certificate_path));
+  auto certificates =
+      CV_TRY(with_context(certificates_from_pem(state->certificate_pem, "CA certificate"), certificate_path));
   state->certificate = std::move(certificates.front());
   if (::X509_check_private_key(state->certificate.get(), state->key.get()) != 1) {
     static_cast<void>(take_openssl_error());
@@ -77,8 +78,8 @@ Result<std::unique_ptr<EmbeddedCa>> EmbeddedCa::open_or_create(const std::string
                 certificate_path, key_path);
   }
   if (const std::int64_t end_s = unix_seconds(::X509_get0_notAfter(state->certificate.get())); end_s <= now_s()) {
-    return fail(ErrorCode::InvalidArgument, "{} ended at {}: remove it and {} for a new CA", certificate_path, utc_text(end_s),
-                key_path);
+    return fail(ErrorCode::InvalidArgument, "{} ended at {}: remove it and {} for a new CA", certificate_path,
+                utc_text(end_s), key_path);
   }
   return std::unique_ptr<EmbeddedCa>(new EmbeddedCa(std::move(state)));
 }

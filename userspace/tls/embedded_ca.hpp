@@ -23,7 +23,8 @@ class EmbeddedCa {
 
   // A fresh P-256 key and a leaf for `identity` (one critical URI SAN, digitalSignature, serverAuth and clientAuth), valid
   // from two minutes ago for `lifetime_s` seconds, never past the CA's own end.
-  [[nodiscard]] Result<std::shared_ptr<const Credentials>> issue(const SpiffeId& identity, std::int64_t lifetime_s) const;
+  [[nodiscard]] Result<std::shared_ptr<const Credentials>> issue(const SpiffeId& identity,
+                                                                 std::int64_t lifetime_s) const;
   [[nodiscard]] const std::string& certificate_pem() const noexcept;
 
  private:

@@ -11,7 +11,13 @@
 
 namespace culvert::tls {
 
-enum class EngineChoice : std::uint8_t { Auto, User, UserEvp, UserIpsecMb, Kernel };  // the config's words: auto, user, ...
+enum class EngineChoice : std::uint8_t {
+  Auto,
+  User,
+  UserEvp,
+  UserIpsecMb,
+  Kernel
+};  // the config's words: auto, user, ...
 
 // What this machine's kernel does with one cipher.
 struct KernelCipherSupport {
@@ -23,10 +29,10 @@ struct KernelCipherSupport {
 };
 
 struct EngineSupport {
-  bool has_ulp = false;       // TCP_ULP "tls" attaches
-  bool has_ipsec_mb = false;  // library usable on this processor
+  bool has_ulp = false;                       // TCP_ULP "tls" attaches
+  bool has_ipsec_mb = false;                  // library usable on this processor
   std::array<KernelCipherSupport, 3> kernel;  // by Cipher
-  std::string ulp_detail;     // "kernel module tls is not loaded: modprobe tls", ...
+  std::string ulp_detail;                     // "kernel module tls is not loaded: modprobe tls", ...
 };
 
 // Records under one key: our own KeyUpdate comes at `rekey`; at `hard` a direction that cannot rekey stops (RFC 8446 section
@@ -41,8 +47,8 @@ struct EnginePlan {
   std::array<Engine, 3> tx{};  // by Cipher
   std::array<Engine, 3> rx{};
   Engine user = Engine::UserEvp;
-  bool kernel_rekey = false;   // second setsockopt works
-  bool attach_ulp = false;     // any direction of any cipher is Kernel
+  bool kernel_rekey = false;  // second setsockopt works
+  bool attach_ulp = false;    // any direction of any cipher is Kernel
   KeyLimits limits;
 };
 

@@ -122,11 +122,13 @@ void probe_tx(Cipher cipher, KernelCipherSupport& support) {
   TrafficKeys sender = test_keys(cipher);
   TrafficKeys receiver = test_keys(cipher);
   if (!pair) return note(support.detail, "no loopback connection for the test", errno);
-  if (const int error = kernel::attach_ulp(pair->kernel.get()); error != 0) return note(support.detail, "attach", error);
+  if (const int error = kernel::attach_ulp(pair->kernel.get()); error != 0)
+    return note(support.detail, "attach", error);
   int error = kernel::install(pair->kernel.get(), kernel::Direction::Tx, cipher, sender);
   if (error != 0) return note(support.detail, "sending key", error);
   const ByteView text = as_bytes("sent by the kernel");
-  if (::send(pair->kernel.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT) != static_cast<ssize_t>(text.size()) ||
+  if (::send(pair->kernel.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT) !=
+          static_cast<ssize_t>(text.size()) ||
       !receive_sealed(pair->plain.get(), cipher, receiver, kData, text) ||
       kernel::send_record(pair->kernel.get(), kControl, text) != static_cast<ssize_t>(text.size()) ||
       !receive_sealed(pair->plain.get(), cipher, receiver, kControl, text)) {
@@ -152,11 +154,13 @@ void probe_rx(Cipher cipher, KernelCipherSupport& support) {
   TrafficKeys sender = test_keys(cipher);
   TrafficKeys receiver = test_keys(cipher);
   if (!pair) return note(support.detail, "no loopback connection for the test", errno);
-  if (const int error = kernel::attach_ulp(pair->kernel.get()); error != 0) return note(support.detail, "attach", error);
+  if (const int error = kernel::attach_ulp(pair->kernel.get()); error != 0)
+    return note(support.detail, "attach", error);
   int error = kernel::install(pair->kernel.get(), kernel::Direction::Rx, cipher, receiver);
   if (error != 0) return note(support.detail, "receiving key", error);
   const ByteView text = as_bytes("received by the kernel");
-  if (!send_sealed(pair->plain.get(), cipher, sender, kData, text) || !receive_kernel(pair->kernel.get(), kData, text) ||
+  if (!send_sealed(pair->plain.get(), cipher, sender, kData, text) ||
+      !receive_kernel(pair->kernel.get(), kData, text) ||
       !send_sealed(pair->plain.get(), cipher, sender, kControl, text) ||
       !receive_kernel(pair->kernel.get(), kControl, text)) {
     return note(support.detail, "what the kernel received is not what was sent", 0);

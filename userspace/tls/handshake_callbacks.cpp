@@ -65,7 +65,8 @@ int on_certificate(X509_STORE_CTX* context, void*) {
                               state.context->verified_peers(), now_s);
   if (!verified) {
     const Refusal& refusal = verified.error();
-    state.fail(refusal.is_identity ? HandshakeFailure::PeerIdentity : HandshakeFailure::PeerCertificate, refusal.detail);
+    state.fail(refusal.is_identity ? HandshakeFailure::PeerIdentity : HandshakeFailure::PeerCertificate,
+               refusal.detail);
     ::X509_STORE_CTX_set_error(context, refusal.x509_error);
     return 0;
   }
@@ -92,7 +93,8 @@ int on_certificate(X509_STORE_CTX* context, void*) {
 std::string_view wire_name(Alpn alpn) noexcept { return alpn == Alpn::Direct ? "culvert/1" : "h2"; }
 
 // The first of the client's list that we have.
-int on_alpn(SSL* ssl, const unsigned char** out, unsigned char* out_size, const unsigned char* in, unsigned in_size, void*) {
+int on_alpn(SSL* ssl, const unsigned char** out, unsigned char* out_size, const unsigned char* in, unsigned in_size,
+            void*) {
   State& state = state_of(ssl);
   ByteReader reader({in, in_size});
   while (reader.remaining() > 0) {
@@ -110,7 +112,8 @@ int on_alpn(SSL* ssl, const unsigned char** out, unsigned char* out_size, const 
   return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-int on_psk_offer(SSL* ssl, const EVP_MD* digest, const unsigned char** id, std::size_t* id_size, SSL_SESSION** session) {
+int on_psk_offer(SSL* ssl, const EVP_MD* digest, const unsigned char** id, std::size_t* id_size,
+                 SSL_SESSION** session) {
   State& state = state_of(ssl);
   *session = nullptr;
   // Tickets are for the SHA-256 suites; after a HelloRetryRequest the suite is known and may be another.

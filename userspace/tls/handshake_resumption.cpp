@@ -22,7 +22,8 @@ SSL_SESSION* make_session(SSL* ssl, const Secret<32>& secret) noexcept {
   const SSL_CIPHER* suite = ::SSL_CIPHER_find(ssl, kSuite);
   if (session != nullptr && suite != nullptr &&
       ::SSL_SESSION_set1_master_key(session, secret.view().data(), secret.size()) == 1 &&
-      ::SSL_SESSION_set_cipher(session, suite) == 1 && ::SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1) {
+      ::SSL_SESSION_set_cipher(session, suite) == 1 &&
+      ::SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1) {
     return session;
   }
   ::SSL_SESSION_free(session);
@@ -34,7 +35,8 @@ SSL_SESSION* make_session(SSL* ssl, const Secret<32>& secret) noexcept {
 
 SSL_SESSION* State::offered_session() {
   if (store == nullptr) return nullptr;
-  if (!offer) offer = store->offer(credentials->identity(), expected_peers, credentials->contexts().roots_digest, now_s());
+  if (!offer)
+    offer = store->offer(credentials->identity(), expected_peers, credentials->contexts().roots_digest, now_s());
   return offer ? make_session(ssl.get(), offer->secret) : nullptr;
 }
 
@@ -64,8 +66,8 @@ void State::conclude_resumption() {
 
   // RFC 8446 section 7.5: 32 bytes of secret, and a tag by which the client finds it again when the ticket comes.
   std::array<std::uint8_t, 32 + kTicketTagBytes> exported;
-  if (::SSL_export_keying_material(ssl.get(), exported.data(), exported.size(), kExporterLabel.data(), kExporterLabel.size(),
-                                   nullptr, 0, 0) != 1) {
+  if (::SSL_export_keying_material(ssl.get(), exported.data(), exported.size(), kExporterLabel.data(),
+                                   kExporterLabel.size(), nullptr, 0, 0) != 1) {
     static_cast<void>(take_openssl_error());
     return;
   }

@@ -19,8 +19,12 @@ namespace {
 constexpr std::size_t kDetailBytesMax = 512;
 
 // Length-prefixed names, RFC 7301 section 3.1.
-constexpr std::string_view kWireDirect = "\x09" "culvert/1";
-constexpr std::string_view kWireHbone = "\x02" "h2";
+constexpr std::string_view kWireDirect =
+    "\x09"
+    "culvert/1";
+constexpr std::string_view kWireHbone =
+    "\x02"
+    "h2";
 
 bool names_alert(unsigned long code) noexcept {
   return ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) >= SSL_AD_REASON_OFFSET;
@@ -231,7 +235,8 @@ std::optional<TunnelSocket> HandshakeSocket::into_tunnel(IoContext& context) {
   tunnel.has_kernel_rekey_ = state.plan.kernel_rekey;
   const Secret<48>& tx_secret = state.is_client ? state.client_secret : state.server_secret;
   const Secret<48>& rx_secret = state.is_client ? state.server_secret : state.client_secret;
-  if (!install_secret(state.cipher, tx_secret.view(), tunnel.tx_) || !install_secret(state.cipher, rx_secret.view(), tunnel.rx_)) {
+  if (!install_secret(state.cipher, tx_secret.view(), tunnel.tx_) ||
+      !install_secret(state.cipher, rx_secret.view(), tunnel.rx_)) {
     state.fail(HandshakeFailure::RecordLayer, "cannot derive the record keys");
     return std::nullopt;
   }
@@ -243,7 +248,8 @@ std::optional<TunnelSocket> HandshakeSocket::into_tunnel(IoContext& context) {
   if (state.has_ulp && state.plan.tx[index] == Engine::Kernel) {
     // With the ULP there and TLS_TX refused the kernel would send clear text: no second way is tried on this socket.
     CV_ASSERT(state.out.empty());
-    if (const int error = kernel::install(state.fd.get(), kernel::Direction::Tx, state.cipher, tunnel.tx_); error != 0) {
+    if (const int error = kernel::install(state.fd.get(), kernel::Direction::Tx, state.cipher, tunnel.tx_);
+        error != 0) {
       state.fail(HandshakeFailure::RecordLayer, fmt::format("the kernel refused the sending key of {}: {}",
                                                             to_string(state.cipher), ::strerrordesc_np(error)));
       return std::nullopt;
@@ -260,7 +266,8 @@ std::optional<TunnelSocket> HandshakeSocket::into_tunnel(IoContext& context) {
     context.pool().append(tunnel.pending_out_, ByteView(state.out).subspan(state.out_sent));
     tunnel.holds_flight_ = true;
   }
-  if (state.in_read < state.in.size()) context.pool().append(tunnel.pending_in_, ByteView(state.in).subspan(state.in_read));
+  if (state.in_read < state.in.size())
+    context.pool().append(tunnel.pending_in_, ByteView(state.in).subspan(state.in_read));
   tunnel.fd_ = std::move(state.fd);
   state_.reset();
   return tunnel;

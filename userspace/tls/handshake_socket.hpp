@@ -27,13 +27,13 @@ enum class Alpn : std::uint8_t { Direct, Hbone };  // "culvert/1", "h2"
 
 enum class HandshakeFailure : std::uint8_t {
   None,
-  Protocol,          // not TLS 1.3, garbage, no common cipher or ALPN
-  PeerCertificate,   // chain, time, key usage: detail says which
-  PeerIdentity,      // no SPIFFE ID, several, other trust domain, or not the expected one
-  PeerAlert,         // the peer refused us
-  Closed,            // FIN or RST before the end
-  TooLarge,          // more handshake bytes than kHandshakeBytesMax
-  RecordLayer,       // keys could not be installed
+  Protocol,         // not TLS 1.3, garbage, no common cipher or ALPN
+  PeerCertificate,  // chain, time, key usage: detail says which
+  PeerIdentity,     // no SPIFFE ID, several, other trust domain, or not the expected one
+  PeerAlert,        // the peer refused us
+  Closed,           // FIN or RST before the end
+  TooLarge,         // more handshake bytes than kHandshakeBytesMax
+  RecordLayer,      // keys could not be installed
 };
 
 struct ClientHandshakeOptions {

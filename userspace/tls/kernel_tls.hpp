@@ -27,7 +27,7 @@ enum class Direction : std::uint8_t { Tx, Rx };
 [[nodiscard]] ssize_t send_record(int fd, std::uint8_t type, ByteView data) noexcept;
 
 struct Received {
-  ssize_t bytes = 0;     // or -errno
+  ssize_t bytes = 0;      // or -errno
   std::uint8_t type = 0;  // 0: the kernel told none, which with 0 bytes is the end of the TCP stream
 };
 // Application data of several records at once, or one record of another type.

@@ -74,8 +74,8 @@ bool install_secret(Cipher cipher, ByteView secret, TrafficKeys& keys) noexcept 
 bool next_generation(Cipher cipher, TrafficKeys& keys) noexcept {
   std::array<std::uint8_t, kHashBytesMax> next;
   const MutableBytes secret{next.data(), hash_bytes(cipher)};
-  const bool is_ok = hkdf_expand_label(cipher, keys.secret.view(), "traffic upd", {}, secret) &&
-                     install_secret(cipher, secret, keys);
+  const bool is_ok =
+      hkdf_expand_label(cipher, keys.secret.view(), "traffic upd", {}, secret) && install_secret(cipher, secret, keys);
   secure_wipe(next.data(), next.size());
   return is_ok;
 }

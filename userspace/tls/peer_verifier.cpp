@@ -49,11 +49,13 @@ Refusal chain_refusal(X509_STORE_CTX* context, X509* leaf, std::int64_t now_s) {
   std::string times;
   if (certificate != nullptr &&
       (refusal.x509_error == X509_V_ERR_CERT_NOT_YET_VALID || refusal.x509_error == X509_V_ERR_CERT_HAS_EXPIRED)) {
-    times = fmt::format("; it is valid from {} to {}, now is {}", utc_text(unix_seconds(::X509_get0_notBefore(certificate))),
+    times = fmt::format("; it is valid from {} to {}, now is {}",
+                        utc_text(unix_seconds(::X509_get0_notBefore(certificate))),
                         utc_text(unix_seconds(::X509_get0_notAfter(certificate))), utc_text(now_s));
   }
-  refusal.detail = fmt::format("certificate of {}: {}{}{}", claimed(leaf), ::X509_verify_cert_error_string(refusal.x509_error),
-                               depth > 0 ? fmt::format(" (issuer at depth {})", depth) : "", times);
+  refusal.detail =
+      fmt::format("certificate of {}: {}{}{}", claimed(leaf), ::X509_verify_cert_error_string(refusal.x509_error),
+                  depth > 0 ? fmt::format(" (issuer at depth {})", depth) : "", times);
   static_cast<void>(take_openssl_error());
   return refusal;
 }
@@ -69,7 +71,8 @@ std::string usage_fault(X509* leaf, bool is_server_certificate) {
   if ((::X509_get_key_usage(leaf) & (KU_KEY_CERT_SIGN | KU_CRL_SIGN)) != 0) return "its key usage is that of a CA";
   const std::uint32_t wanted = is_server_certificate ? XKU_SSL_SERVER : XKU_SSL_CLIENT;
   if ((flags & EXFLAG_XKUSAGE) != 0 && (::X509_get_extended_key_usage(leaf) & (wanted | XKU_ANYEKU)) == 0) {
-    return is_server_certificate ? "its extended key usage lacks serverAuth" : "its extended key usage lacks clientAuth";
+    return is_server_certificate ? "its extended key usage lacks serverAuth"
+                                 : "its extended key usage lacks clientAuth";
   }
   return {};
 }

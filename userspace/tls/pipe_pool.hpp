@@ -28,8 +28,8 @@ using PipeLease = std::unique_ptr<Pipe, PipeReturner>;
 
 class PipePool {
  public:
-  static constexpr std::size_t kPipeBytes = std::size_t{1} << 20U;   // 1 MiB saves a fifth of the cost over 64 KiB
-  static constexpr std::size_t kLentMax = 64;                        // beyond it the caller copies
+  static constexpr std::size_t kPipeBytes = std::size_t{1} << 20U;  // 1 MiB saves a fifth of the cost over 64 KiB
+  static constexpr std::size_t kLentMax = 64;                       // beyond it the caller copies
   static constexpr std::size_t kKeptMax = 16;
 
   PipePool() = default;

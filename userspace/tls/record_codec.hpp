@@ -32,7 +32,8 @@ inline constexpr std::uint8_t kOuterApplicationData = 23;
 
 // Seals `data` as records of inner type `type` at `out`, which has sealed_bytes(data.size()) bytes and does not overlap, and
 // moves keys.sequence on. False when the library fails: then nothing at `out` may be sent.
-[[nodiscard]] bool seal_records(Aead& aead, TrafficKeys& keys, std::uint8_t type, ByteView data, std::uint8_t* out) noexcept;
+[[nodiscard]] bool seal_records(Aead& aead, TrafficKeys& keys, std::uint8_t type, ByteView data,
+                                std::uint8_t* out) noexcept;
 
 enum class OpenStatus : std::uint8_t {
   Record,      // one record was opened
@@ -46,8 +47,8 @@ enum class OpenStatus : std::uint8_t {
 
 struct OpenedRecord {
   OpenStatus status = OpenStatus::Incomplete;
-  std::uint8_t type = 0;        // inner content type
-  std::size_t content_bytes = 0;  // at `out`, padding and type not counted
+  std::uint8_t type = 0;           // inner content type
+  std::size_t content_bytes = 0;   // at `out`, padding and type not counted
   std::size_t consumed_bytes = 0;  // of the input
 };
 

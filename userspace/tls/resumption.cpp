@@ -29,7 +29,8 @@ bool crypt(bool is_seal, const Secret<32>& key, ByteView nonce, ByteView head, B
   const CipherContext context(::EVP_CIPHER_CTX_new());
   int size = 0;
   return context &&
-         ::EVP_CipherInit_ex(context.get(), ::EVP_aes_256_gcm(), nullptr, key.view().data(), nonce.data(), is_seal ? 1 : 0) == 1 &&
+         ::EVP_CipherInit_ex(context.get(), ::EVP_aes_256_gcm(), nullptr, key.view().data(), nonce.data(),
+                             is_seal ? 1 : 0) == 1 &&
          ::EVP_CipherUpdate(context.get(), nullptr, &size, head.data(), static_cast<int>(head.size())) == 1 &&
          ::EVP_CipherUpdate(context.get(), out, &size, in.data(), static_cast<int>(in.size())) == 1 &&
          (is_seal || ::EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_SET_TAG, kSealBytes, tag) == 1) &&
@@ -68,8 +69,8 @@ const ResumptionIssuer::Key* ResumptionIssuer::current(std::int64_t now_s) {
   return &keys_[0];
 }
 
-ResumptionIssuer::Ticket ResumptionIssuer::issue(const Secret<32>& secret, const TicketTag& tag, const ResumptionFacts& facts,
-                                                 std::int64_t now_s) {
+ResumptionIssuer::Ticket ResumptionIssuer::issue(const Secret<32>& secret, const TicketTag& tag,
+                                                 const ResumptionFacts& facts, std::int64_t now_s) {
   const std::int64_t end_s = std::min(now_s + kResumptionLifetimeS, facts.not_after_s);
   if (end_s <= now_s || secret.size() != kSecretBytes) return {};
   std::array<std::uint8_t, kTicketBytesMax> plain;

@@ -35,7 +35,7 @@ using TicketTag = std::array<std::uint8_t, kTicketTagBytes>;
 struct ResumptionFacts {
   SpiffeId client;
   SpiffeId server;
-  RootsDigest roots{};          // of the end that asks
+  RootsDigest roots{};           // of the end that asks
   std::int64_t not_after_s = 0;  // the earlier end of the two chains, as far as this end knows
 };
 
@@ -51,7 +51,8 @@ class ResumptionIssuer {
     std::vector<std::uint8_t> bytes;  // empty: none (identities too long, time over, no randomness)
     std::uint32_t lifetime_s = 0;
   };
-  [[nodiscard]] Ticket issue(const Secret<32>& secret, const TicketTag& tag, const ResumptionFacts& facts, std::int64_t now_s);
+  [[nodiscard]] Ticket issue(const Secret<32>& secret, const TicketTag& tag, const ResumptionFacts& facts,
+                             std::int64_t now_s);
   // The secret and the client's identity, when `ticket` is ours, not over, for `server` and made under `roots`.
   struct Opened {
     Secret<32> secret;
@@ -95,8 +96,8 @@ class ResumptionStore {
     Secret<32> secret;
     SpiffeId peer;
   };
-  [[nodiscard]] std::optional<Offer> offer(const SpiffeId& own, const std::vector<SpiffeId>& peers, const RootsDigest& roots,
-                                           std::int64_t now_s);
+  [[nodiscard]] std::optional<Offer> offer(const SpiffeId& own, const std::vector<SpiffeId>& peers,
+                                           const RootsDigest& roots, std::int64_t now_s);
   void expect(const TicketTag& tag, Secret<32> secret, ResumptionFacts facts);
   // The server did not take it: the next handshake shall not offer it again.
   void drop(const SpiffeId& own, const SpiffeId& peer, const RootsDigest& roots, ByteView ticket);

@@ -83,7 +83,8 @@ int TunnelSocket::send_queue() noexcept {
       queue_front_left_ = static_cast<std::uint16_t>(header[1] << 8U | header[2]);
       pending_out_.consume(kQueueHeaderBytes);
     }
-    const ssize_t sent = kernel::send_record(fd_.get(), queue_front_type_, pending_out_.filled().first(queue_front_left_));
+    const ssize_t sent =
+        kernel::send_record(fd_.get(), queue_front_type_, pending_out_.filled().first(queue_front_left_));
     if (sent < 0) return sent == -EINTR ? EAGAIN : static_cast<int>(-sent);
     pending_out_.consume(static_cast<std::size_t>(sent));
     queue_front_left_ = static_cast<std::uint16_t>(queue_front_left_ - sent);
@@ -100,8 +101,8 @@ int TunnelSocket::send_queue() noexcept {
 
 int TunnelSocket::drain_pipe() noexcept {
   while (pipe_ && pipe_->bytes != 0) {
-    const ssize_t moved = ::splice(pipe_->read_end.get(), nullptr, fd_.get(), nullptr, pipe_->bytes,
-                                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    const ssize_t moved =
+        ::splice(pipe_->read_end.get(), nullptr, fd_.get(), nullptr, pipe_->bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (moved < 0) return errno == EINTR ? EAGAIN : errno;
     if (moved == 0) return EPIPE;
     pipe_->bytes -= static_cast<std::size_t>(moved);
@@ -132,8 +133,9 @@ IoResult TunnelSocket::splice_from(IoContext& context, int plain_fd, std::size_t
 
   IoResult result;
   while (result.bytes < bytes_max) {
-    const ssize_t moved = ::splice(plain_fd, nullptr, pipe_->write_end.get(), nullptr,
-                                   std::min(bytes_max - result.bytes, pipe_->capacity), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    const ssize_t moved =
+        ::splice(plain_fd, nullptr, pipe_->write_end.get(), nullptr,
+                 std::min(bytes_max - result.bytes, pipe_->capacity), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (moved <= 0) {
       const int error = moved == 0 ? 0 : errno;
       const bool is_block = error == EAGAIN || error == EINTR;

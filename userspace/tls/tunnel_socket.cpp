@@ -122,10 +122,8 @@ bool TunnelSocket::take_handshake(IoContext& context, ByteView content) {
         if (!next_rx_key(context)) return end_receiving(context, IoFailure::KeyLimit, 0);
         if (event == PostHandshakeEvent::KeyUpdateRequested) owes_key_update_ = true;
         break;
-      case PostHandshakeEvent::Unexpected:
-        return end_receiving(context, IoFailure::UnexpectedType, kUnexpectedMessage);
-      case PostHandshakeEvent::Malformed:
-        return end_receiving(context, IoFailure::UnexpectedType, kIllegalParameter);
+      case PostHandshakeEvent::Unexpected: return end_receiving(context, IoFailure::UnexpectedType, kUnexpectedMessage);
+      case PostHandshakeEvent::Malformed: return end_receiving(context, IoFailure::UnexpectedType, kIllegalParameter);
     }
     if (++messages_since_data_ > kMessagesWithoutDataMax) {
       return end_receiving(context, IoFailure::UnexpectedType, kUnexpectedMessage);
@@ -138,7 +136,8 @@ bool TunnelSocket::next_rx_key(IoContext& context) noexcept {
   if (rx_engine_ == Engine::Kernel && !has_kernel_rekey_) return false;
   if (rx_engine_ != Engine::Kernel) context.aead_->drop(place(false), rx_.key.view());
   if (!next_generation(cipher_, rx_)) return false;
-  if (rx_engine_ == Engine::Kernel && kernel::install(fd_.get(), kernel::Direction::Rx, cipher_, rx_) != 0) return false;
+  if (rx_engine_ == Engine::Kernel && kernel::install(fd_.get(), kernel::Direction::Rx, cipher_, rx_) != 0)
+    return false;
   asked_key_update_ = false;
   ++rekeys_;
   return true;

@@ -147,7 +147,7 @@ class TunnelSocket {
   Engine tx_engine_ = Engine::UserEvp;
   Engine rx_engine_ = Engine::UserEvp;
   std::uint32_t rekeys_ = 0;  // both directions together
-  TrafficKeys tx_;  // with kernel records the sequence number is an upper bound, made exact at the limits
+  TrafficKeys tx_;            // with kernel records the sequence number is an upper bound, made exact at the limits
   TrafficKeys rx_;
   Lent pending_out_;  // user space: sealed records; kernel: {type, length, content} of records not sent yet
   Lent pending_in_;   // the beginning of a record, or what the handshake read ahead
@@ -167,7 +167,7 @@ class TunnelSocket {
   bool holds_flight_ : 1 = false;     // pending_out_ is the handshake's last flight, not yet sent
   bool owes_key_update_ : 1 = false;  // the peer asked for one
   bool asked_key_update_ : 1 = false;
-  bool is_tx_ended_ : 1 = false;      // close_notify was queued, or sending failed
+  bool is_tx_ended_ : 1 = false;  // close_notify was queued, or sending failed
 };
 
 static_assert(sizeof(TunnelSocket) <= 320, "an idle connection is mostly this");

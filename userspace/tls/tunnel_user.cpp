@@ -181,8 +181,8 @@ IoResult TunnelSocket::receive_user(IoContext& context, std::size_t bytes_max) {
       rx_errno_ = error;
     } else if (rx_.sequence >= limits_.hard) {
       static_cast<void>(end_receiving(context, IoFailure::KeyLimit, 0));
-    } else if (!asked_key_update_ && rx_.sequence >= limits_.rekey + (limits_.hard - limits_.rekey) / 2 && !wants_write() &&
-               tx_engine_ != Engine::Kernel && !is_tx_ended_) {
+    } else if (!asked_key_update_ && rx_.sequence >= limits_.rekey + (limits_.hard - limits_.rekey) / 2 &&
+               !wants_write() && tx_engine_ != Engine::Kernel && !is_tx_ended_) {
       // The peer should have changed its key long ago: ask.
       asked_key_update_ = true;
       Sealing sealing(context);
@@ -209,9 +209,15 @@ std::size_t TunnelSocket::open_all(IoContext& context, ByteView& input) {
     switch (record.status) {
       case OpenStatus::Record: break;
       case OpenStatus::Incomplete: return bytes;
-      case OpenStatus::TooLong: static_cast<void>(end_receiving(context, IoFailure::BadRecord, kRecordOverflow)); return bytes;
-      case OpenStatus::TooShort: static_cast<void>(end_receiving(context, IoFailure::BadRecord, kDecodeError)); return bytes;
-      case OpenStatus::BadMac: static_cast<void>(end_receiving(context, IoFailure::BadRecord, kBadRecordMac)); return bytes;
+      case OpenStatus::TooLong:
+        static_cast<void>(end_receiving(context, IoFailure::BadRecord, kRecordOverflow));
+        return bytes;
+      case OpenStatus::TooShort:
+        static_cast<void>(end_receiving(context, IoFailure::BadRecord, kDecodeError));
+        return bytes;
+      case OpenStatus::BadMac:
+        static_cast<void>(end_receiving(context, IoFailure::BadRecord, kBadRecordMac));
+        return bytes;
       case OpenStatus::NotSealed:
       case OpenStatus::NoType:
         static_cast<void>(end_receiving(context, IoFailure::UnexpectedType, kUnexpectedMessage));

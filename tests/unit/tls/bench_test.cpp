@@ -45,13 +45,15 @@ TEST_CASE("cost of full handshakes", "[.bench]") {
   const auto client_credentials = authority.credentials(kClientId);
   const auto server_credentials = authority.credentials(kServerId);
   for (const char* groups : {"X25519", "P-256"}) {
-    for (SSL_CTX* context : {client_credentials->contexts().client.get(), server_credentials->contexts().server.get()}) {
+    for (SSL_CTX* context :
+         {client_credentials->contexts().client.get(), server_credentials->contexts().server.get()}) {
       REQUIRE(SSL_CTX_set1_groups_list(context, groups) == 1);
     }
     End client_end;
     End server_end;
     const auto once = [&] {
-      const auto both = handshake(client_end, client_options(client_credentials), server_end, server_options(server_credentials));
+      const auto both =
+          handshake(client_end, client_options(client_credentials), server_end, server_options(server_credentials));
       if (!both.server.is_open()) std::abort();
     };
     once();
@@ -80,7 +82,8 @@ TEST_CASE("cost of resumed handshakes", "[.bench]") {
   const auto first = handshake(client_end, client, server_end, server);
   REQUIRE(store.keep(first.server_outcome.ticket, 600, static_cast<std::int64_t>(wall_us() / 1'000'000)));
   for (const char* groups : {"X25519", "P-256"}) {
-    for (SSL_CTX* context : {client_credentials->contexts().client.get(), server_credentials->contexts().server.get()}) {
+    for (SSL_CTX* context :
+         {client_credentials->contexts().client.get(), server_credentials->contexts().server.get()}) {
       REQUIRE(SSL_CTX_set1_groups_list(context, groups) == 1);
     }
     const auto once = [&] {
@@ -95,13 +98,15 @@ TEST_CASE("cost of parts of a handshake", "[.bench]") {
   const auto credentials = authority.credentials(kClientId);
   End end;
   std::printf("tcp_pair: %.1f us\n", us_each(500, [] { static_cast<void>(tcp_pair()); }));
-  std::printf("SSL_new + free: %.1f us\n", us_each(2000, [&] { SslPtr(::SSL_new(credentials->contexts().client.get())); }));
+  std::printf("SSL_new + free: %.1f us\n",
+              us_each(2000, [&] { SslPtr(::SSL_new(credentials->contexts().client.get())); }));
   std::printf("secret to keys: %.1f us\n", us_each(2000, [] {
-    TrafficKeys keys;
-    const std::string secret(32, 'x');
-    static_cast<void>(install_secret(Cipher::Aes128Gcm, as_bytes(secret), keys));
-  }));
-  std::printf("credentials from PEM: %.0f us\n", us_each(100, [&] { static_cast<void>(authority.credentials(kClientId)); }));
+                TrafficKeys keys;
+                const std::string secret(32, 'x');
+                static_cast<void>(install_secret(Cipher::Aes128Gcm, as_bytes(secret), keys));
+              }));
+  std::printf("credentials from PEM: %.0f us\n",
+              us_each(100, [&] { static_cast<void>(authority.credentials(kClientId)); }));
 }
 
 TEST_CASE("memory", "[.bench]") {
@@ -113,7 +118,8 @@ TEST_CASE("memory", "[.bench]") {
   std::printf("credentials: %zu bytes each\n", (heap_bytes() - before) / 100);
   End client_end;
   End server_end;
-  static_cast<void>(handshake(client_end, client_options(many[0]), server_end, server_options(authority.credentials(kServerId))));
+  static_cast<void>(
+      handshake(client_end, client_options(many[0]), server_end, server_options(authority.credentials(kServerId))));
   std::vector<HandshakeSocket> waiting;
   std::vector<UniqueFd> peers;
   for (int i = 0; i < 100; ++i) {
@@ -143,12 +149,13 @@ TEST_CASE("throughput of records over loopback", "[.bench]") {
           ++stuck;
           static_cast<void>(tunnels.client.flush(tunnels.client_end.context));
         }
-        if (!tunnels.client.wants_write() && sent < total) sent += send_data(tunnels.client_end, tunnels.client, data).bytes;
+        if (!tunnels.client.wants_write() && sent < total)
+          sent += send_data(tunnels.client_end, tunnels.client, data).bytes;
         arrived += tunnels.server.receive(tunnels.server_end.context, IoContext::kBatchBytesMax).bytes;
       }
       const double us = cpu_us() - start;
-      std::printf("%s, %zu KiB: %.2f GB/s of one CPU (seal, send, receive, open), %zu flushes\n", to_string(engine).data(), batch / 1024,
-                  static_cast<double>(total) / us / 1000, stuck);
+      std::printf("%s, %zu KiB: %.2f GB/s of one CPU (seal, send, receive, open), %zu flushes\n",
+                  to_string(engine).data(), batch / 1024, static_cast<double>(total) / us / 1000, stuck);
     }
   }
 }

@@ -29,7 +29,8 @@ TEST_CASE("credentials that do not fit together are refused with the reason") {
     return made.error().message();
   };
   CHECK_THAT(refusal(one.chain_pem, two.key_pem, authority.root_pem()), Catch::Contains("does not belong"));
-  CHECK_THAT(refusal("", one.key_pem, authority.root_pem()), Catch::Contains("certificate chain holds no PEM certificate"));
+  CHECK_THAT(refusal("", one.key_pem, authority.root_pem()),
+             Catch::Contains("certificate chain holds no PEM certificate"));
   CHECK_THAT(refusal(one.chain_pem, "", authority.root_pem()), Catch::Contains("private key"));
   CHECK_THAT(refusal(one.chain_pem, one.key_pem, "nonsense"), Catch::Contains("trust roots"));
   CHECK_THAT(refusal(one.chain_pem.substr(0, one.chain_pem.size() / 2), one.key_pem, authority.root_pem()),

@@ -110,15 +110,30 @@ std::vector<Case> bad_leaves(std::string_view good_id) {
     return options;
   };
   return {
-      {"expired", leaf([](auto& o) { o.from_s = -7000; o.until_s = -10; }), HandshakeFailure::PeerCertificate, "expired; it is valid from"},
-      {"not yet valid", leaf([](auto& o) { o.from_s = 600; }), HandshakeFailure::PeerCertificate, "not yet valid; it is valid from"},
-      {"no name", leaf([](auto& o) { o.alternative_names = ""; }), HandshakeFailure::PeerIdentity, "no subject alternative name"},
-      {"a DNS name only", leaf([](auto& o) { o.alternative_names = "DNS:example.org"; }), HandshakeFailure::PeerIdentity, "no URI name"},
-      {"two URI names", leaf([&](auto& o) { o.alternative_names = uri + "," + uri + "2"; }), HandshakeFailure::PeerIdentity, "more than one URI name"},
-      {"not a SPIFFE ID", leaf([](auto& o) { o.alternative_names = "URI:https://example.org/x"; }), HandshakeFailure::PeerIdentity, "'https://example.org/x' is not a SPIFFE ID"},
-      {"a CA certificate", leaf([](auto& o) { o.basic_constraints = "critical,CA:TRUE"; o.key_usage = "critical,digitalSignature,keyCertSign"; }), HandshakeFailure::PeerCertificate, "CA certificate"},
-      {"no digitalSignature", leaf([](auto& o) { o.key_usage = "critical,keyAgreement"; }), HandshakeFailure::PeerCertificate, "digitalSignature"},
-      {"key usage absent", leaf([](auto& o) { o.key_usage = ""; }), HandshakeFailure::PeerCertificate, "digitalSignature"},
+      {"expired", leaf([](auto& o) {
+         o.from_s = -7000;
+         o.until_s = -10;
+       }),
+       HandshakeFailure::PeerCertificate, "expired; it is valid from"},
+      {"not yet valid", leaf([](auto& o) { o.from_s = 600; }), HandshakeFailure::PeerCertificate,
+       "not yet valid; it is valid from"},
+      {"no name", leaf([](auto& o) { o.alternative_names = ""; }), HandshakeFailure::PeerIdentity,
+       "no subject alternative name"},
+      {"a DNS name only", leaf([](auto& o) { o.alternative_names = "DNS:example.org"; }),
+       HandshakeFailure::PeerIdentity, "no URI name"},
+      {"two URI names", leaf([&](auto& o) { o.alternative_names = uri + "," + uri + "2"; }),
+       HandshakeFailure::PeerIdentity, "more than one URI name"},
+      {"not a SPIFFE ID", leaf([](auto& o) { o.alternative_names = "URI:https://example.org/x"; }),
+       HandshakeFailure::PeerIdentity, "'https://example.org/x' is not a SPIFFE ID"},
+      {"a CA certificate", leaf([](auto& o) {
+         o.basic_constraints = "critical,CA:TRUE";
+         o.key_usage = "critical,digitalSignature,keyCertSign";
+       }),
+       HandshakeFailure::PeerCertificate, "CA certificate"},
+      {"no digitalSignature", leaf([](auto& o) { o.key_usage = "critical,keyAgreement"; }),
+       HandshakeFailure::PeerCertificate, "digitalSignature"},
+      {"key usage absent", leaf([](auto& o) { o.key_usage = ""; }), HandshakeFailure::PeerCertificate,
+       "digitalSignature"},
   };
 }
 
@@ -231,7 +246,8 @@ TEST_CASE("the client takes nobody but whom it expects") {
   CHECK_THAT(both.client_detail, Catch::Contains(std::string(kServerId)) && Catch::Contains("sa/other"));
   // The memory of verified chains does not soften it, nor does a refusal spoil it for the right client.
   client.expected_peers.push_back(*SpiffeId::parse(kServerId));
-  CHECK(handshake(client_end, client, server_end, server_options(authority.credentials(kServerId))).client_step == Step::Done);
+  CHECK(handshake(client_end, client, server_end, server_options(authority.credentials(kServerId))).client_step ==
+        Step::Done);
 }
 
 TEST_CASE("a client of another trust domain is refused") {
@@ -315,8 +331,10 @@ TEST_CASE("a handshake delivered byte by byte succeeds") {
   End server_end;
   auto [client_fd, client_wire] = tcp_pair();
   auto [server_fd, server_wire] = tcp_pair();
-  auto client = std::move(*HandshakeSocket::client(std::move(client_fd), client_options(authority.credentials(kClientId))));
-  auto server = std::move(*HandshakeSocket::server(std::move(server_fd), server_options(authority.credentials(kServerId))));
+  auto client =
+      std::move(*HandshakeSocket::client(std::move(client_fd), client_options(authority.credentials(kClientId))));
+  auto server =
+      std::move(*HandshakeSocket::server(std::move(server_fd), server_options(authority.credentials(kServerId))));
   const auto trickle = [](int from, int to, auto&& each) {
     char byte = 0;
     wait_for(from, POLLIN, 50);

@@ -136,7 +136,8 @@ TEST_CASE("kernel and user-space records understand each other with every cipher
   for (const Cipher cipher : kCiphers) {
     if (!has(cipher)) continue;
     CAPTURE(to_string(cipher));
-    const EnginePlan plans[] = {kernel_plan(), user_plan(Engine::UserIpsecMb), kernel_plan(EngineChoice::Kernel, EngineChoice::User),
+    const EnginePlan plans[] = {kernel_plan(), user_plan(Engine::UserIpsecMb),
+                                kernel_plan(EngineChoice::Kernel, EngineChoice::User),
                                 kernel_plan(EngineChoice::User, EngineChoice::Kernel)};
     for (const EnginePlan& client : plans) {
       for (const EnginePlan& server : plans) {
@@ -167,8 +168,10 @@ TEST_CASE("the client's first record right behind its Finished is found by the k
     End client_end;
     End server_end;
     auto [near, far] = tcp_pair();
-    auto client = std::move(*HandshakeSocket::client(std::move(near), client_options(authority.credentials(kClientId))));
-    auto server = std::move(*HandshakeSocket::server(std::move(far), server_options(authority.credentials(kServerId), kernel_plan())));
+    auto client =
+        std::move(*HandshakeSocket::client(std::move(near), client_options(authority.credentials(kClientId))));
+    auto server = std::move(
+        *HandshakeSocket::server(std::move(far), server_options(authority.credentials(kServerId), kernel_plan())));
     REQUIRE(client.advance(client_end.context) == HandshakeSocket::Step::WantRead);
     wait_for(server.fd(), POLLIN);
     REQUIRE(server.advance(server_end.context) == HandshakeSocket::Step::WantRead);
@@ -177,7 +180,10 @@ TEST_CASE("the client's first record right behind its Finished is found by the k
     auto tunnel = client.into_tunnel(client_end.context);
     REQUIRE(tunnel);
     const std::string data = pattern(50'000);
-    REQUIRE(tunnel->send(client_end.context, {{RecordType::Control, as_bytes("open")}, {RecordType::ApplicationData, as_bytes(data)}}).bytes == data.size());
+    REQUIRE(tunnel
+                ->send(client_end.context,
+                       {{RecordType::Control, as_bytes("open")}, {RecordType::ApplicationData, as_bytes(data)}})
+                .bytes == data.size());
     wait_for(server.fd(), POLLIN);
     REQUIRE(server.advance(server_end.context) == HandshakeSocket::Step::Done);
     auto far_tunnel = server.into_tunnel(server_end.context);
@@ -195,8 +201,10 @@ TEST_CASE("a handshake with kernel records works when it comes in single bytes",
   End server_end;
   auto [client_fd, client_wire] = tcp_pair();
   auto [server_fd, server_wire] = tcp_pair();
-  auto client = std::move(*HandshakeSocket::client(std::move(client_fd), client_options(authority.credentials(kClientId), kernel_plan())));
-  auto server = std::move(*HandshakeSocket::server(std::move(server_fd), server_options(authority.credentials(kServerId), kernel_plan())));
+  auto client = std::move(
+      *HandshakeSocket::client(std::move(client_fd), client_options(authority.credentials(kClientId), kernel_plan())));
+  auto server = std::move(
+      *HandshakeSocket::server(std::move(server_fd), server_options(authority.credentials(kServerId), kernel_plan())));
   using Step = HandshakeSocket::Step;
   Step client_step = client.advance(client_end.context);
   Step server_step = Step::WantRead;
@@ -258,7 +266,8 @@ TEST_CASE("a full socket keeps control records in order and takes data again whe
     REQUIRE(sent.status != IoStatus::Error);
     expected += block.substr(0, sent.bytes);
   } while (sent.bytes != 0);
-  for (; controls < 50; ++controls) CHECK(send_control(pair.client_end, pair.client, "c" + std::to_string(controls)).status == IoStatus::Ok);
+  for (; controls < 50; ++controls)
+    CHECK(send_control(pair.client_end, pair.client, "c" + std::to_string(controls)).status == IoStatus::Ok);
   CHECK(pair.client.wants_write());
   CHECK(send_data(pair.client_end, pair.client, "refused").bytes == 0);
   Got all;
@@ -288,7 +297,8 @@ TEST_CASE("splice moves a plain socket's bytes into records", "[kernel]") {
     const std::uint64_t limit = monotonic_ms() + 60'000;
     while ((!is_ended || arrived.size() < data.size()) && monotonic_ms() < limit) {
       if (!left.empty()) {
-        const ssize_t put = ::send(app.get(), left.data(), std::min<std::size_t>(left.size(), 70'001), MSG_DONTWAIT | MSG_NOSIGNAL);
+        const ssize_t put =
+            ::send(app.get(), left.data(), std::min<std::size_t>(left.size(), 70'001), MSG_DONTWAIT | MSG_NOSIGNAL);
         if (put > 0) left.remove_prefix(static_cast<std::size_t>(put));
         if (left.empty()) REQUIRE(::shutdown(app.get(), SHUT_WR) == 0);
       }
@@ -351,7 +361,13 @@ TEST_CASE("bad records end a connection with kernel records", "[kernel]") {
     IoFailure failure;
   };
   const std::vector<Row> rows = {
-      {"changed bit", [](RawPeer& p) { std::string r = p.seal(23, "data"); r[9] = static_cast<char>(r[9] ^ 1); return r; }, IoFailure::BadRecord},
+      {"changed bit",
+       [](RawPeer& p) {
+         std::string r = p.seal(23, "data");
+         r[9] = static_cast<char>(r[9] ^ 1);
+         return r;
+       },
+       IoFailure::BadRecord},
       {"clear text", [](RawPeer&) { return "GET / HTTP/1.1\r\n"s; }, IoFailure::BadRecord},
       {"unknown inner type", [](RawPeer& p) { return p.seal(99, "?"); }, IoFailure::UnexpectedType},
       {"alert", [](RawPeer& p) { return p.seal(21, "\2\x28"s); }, IoFailure::PeerAlert},
@@ -450,9 +466,12 @@ TEST_CASE("a socket on which the ULP cannot be attached goes on in user space", 
   End server_end(Engine::UserIpsecMb);
   auto [near, far] = tcp_pair();
   REQUIRE(kernel::attach_ulp(far.get()) == 0);  // a second time: EEXIST
-  Handshaken both = handshake(
-      client_end, std::move(*HandshakeSocket::client(std::move(near), client_options(authority.credentials(kClientId)))), server_end,
-      std::move(*HandshakeSocket::server(std::move(far), server_options(authority.credentials(kServerId), kernel_plan()))));
+  Handshaken both =
+      handshake(client_end,
+                std::move(*HandshakeSocket::client(std::move(near), client_options(authority.credentials(kClientId)))),
+                server_end,
+                std::move(*HandshakeSocket::server(std::move(far),
+                                                   server_options(authority.credentials(kServerId), kernel_plan()))));
   REQUIRE(both.server.is_open());
   CHECK(both.server.tx_engine() != Engine::Kernel);
   CHECK(both.server.rx_engine() != Engine::Kernel);
@@ -469,7 +488,8 @@ TEST_CASE("a refused sending key closes the connection: no clear text, no second
   End client_end;
   auto [near, far] = tcp_pair();
   End server_end;
-  auto client = std::move(*HandshakeSocket::client(std::move(near), client_options(authority.credentials(kClientId), kernel_plan())));
+  auto client = std::move(
+      *HandshakeSocket::client(std::move(near), client_options(authority.credentials(kClientId), kernel_plan())));
   auto server = std::move(*HandshakeSocket::server(std::move(far), server_options(authority.credentials(kServerId))));
   REQUIRE(client.advance(client_end.context) == HandshakeSocket::Step::WantRead);
   wait_for(server.fd(), POLLIN);
@@ -494,9 +514,14 @@ TEST_CASE("kernel records against the openssl program, both roles, every cipher"
       Authority authority;
       End end(Engine::UserIpsecMb);
       OpensslProgram program(authority, role, cipher);
-      auto tunnel = role == OpensslProgram::Role::Server
-                        ? finish_alone(end, std::move(*HandshakeSocket::client(program.connect(), client_options(authority.credentials(kClientId), kernel_plan()))))
-                        : finish_alone(end, std::move(*HandshakeSocket::server(program.accept(), server_options(authority.credentials(kServerId), kernel_plan()))));
+      auto tunnel =
+          role == OpensslProgram::Role::Server
+              ? finish_alone(end,
+                             std::move(*HandshakeSocket::client(
+                                 program.connect(), client_options(authority.credentials(kClientId), kernel_plan()))))
+              : finish_alone(end,
+                             std::move(*HandshakeSocket::server(
+                                 program.accept(), server_options(authority.credentials(kServerId), kernel_plan()))));
       REQUIRE(tunnel);
       CHECK(tunnel->tx_engine() == Engine::Kernel);
       CHECK(tunnel->rx_engine() == Engine::Kernel);

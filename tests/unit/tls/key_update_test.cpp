@@ -41,7 +41,8 @@ TEST_CASE("small records count as well as large ones") {
     CHECK(send_control(tunnels.client_end, tunnels.client, "message").status == IoStatus::Ok);
     CHECK(tunnels.client.tx_records() <= 10);
   }
-  const Got got = receive_until(tunnels.server_end, tunnels.server, [](const Got& g) { return g.control.size() == 95; });
+  const Got got =
+      receive_until(tunnels.server_end, tunnels.server, [](const Got& g) { return g.control.size() == 95; });
   CHECK(got.control.size() == 95);
   CHECK(tunnels.server.rekeys() >= 9);
 }
@@ -56,7 +57,8 @@ TEST_CASE("the peer's KeyUpdate is followed at any place of a batch") {
     expected += data;
     peer.update_key(false);
   }
-  const Got got = receive_until(tunnels.server_end, tunnels.server, [&](const Got& g) { return g.data.size() >= expected.size(); });
+  const Got got =
+      receive_until(tunnels.server_end, tunnels.server, [&](const Got& g) { return g.data.size() >= expected.size(); });
   CHECK((got.data == expected));
   CHECK(tunnels.server.rekeys() == 50);
 }
@@ -92,7 +94,8 @@ TEST_CASE("answers do not pile up for a peer that asks and does not read") {
   Tunnels tunnels;
   RawPeer peer(std::move(tunnels.client));
   const std::string block = pattern(IoContext::kBatchBytesMax);
-  while (!tunnels.server.wants_write()) REQUIRE(send_data(tunnels.server_end, tunnels.server, block).status == IoStatus::Ok);
+  while (!tunnels.server.wants_write())
+    REQUIRE(send_data(tunnels.server_end, tunnels.server, block).status == IoStatus::Ok);
   const std::size_t lent = tunnels.server_end.pool.lent_bytes();
   for (int i = 0; i < 200; ++i) {
     peer.update_key(true);
@@ -123,8 +126,12 @@ TEST_CASE("both sides change keys at once without agreement") {
     at_server += receive(tunnels.server_end, tunnels.server).data;
     at_client += receive(tunnels.client_end, tunnels.client).data;
   }
-  at_server += receive_until(tunnels.server_end, tunnels.server, [&](const Got& g) { return at_server.size() + g.data.size() >= to_server.size(); }).data;
-  at_client += receive_until(tunnels.client_end, tunnels.client, [&](const Got& g) { return at_client.size() + g.data.size() >= to_client.size(); }).data;
+  at_server += receive_until(tunnels.server_end, tunnels.server, [&](const Got& g) {
+                 return at_server.size() + g.data.size() >= to_server.size();
+               }).data;
+  at_client += receive_until(tunnels.client_end, tunnels.client, [&](const Got& g) {
+                 return at_client.size() + g.data.size() >= to_client.size();
+               }).data;
   CHECK((at_server == to_server));
   CHECK((at_client == to_client));
   CHECK(tunnels.client.rekeys() > 50);
@@ -148,7 +155,9 @@ TEST_CASE("KeyUpdates with data between them are not a flood") {
     peer.send(23, "d");
     received += receive(tunnels.server_end, tunnels.server).data.size();
   }
-  received += receive_until(tunnels.server_end, tunnels.server, [&](const Got& g) { return received + g.data.size() == 1500; }).data.size();
+  received += receive_until(tunnels.server_end, tunnels.server, [&](const Got& g) {
+                return received + g.data.size() == 1500;
+              }).data.size();
   CHECK(received == 1500);
 }
 
@@ -156,7 +165,8 @@ TEST_CASE("a peer that never changes its key is asked to, and then cut off") {
   Tunnels tunnels(user_plan(Engine::UserEvp), limited(100, 300));
   RawPeer peer(std::move(tunnels.client));
   for (int i = 0; i < 200; ++i) peer.send(23, "d");
-  const Got first = receive_until(tunnels.server_end, tunnels.server, [](const Got& g) { return g.data.size() == 200; });
+  const Got first =
+      receive_until(tunnels.server_end, tunnels.server, [](const Got& g) { return g.data.size() == 200; });
   CHECK(first.data.size() == 200);
   const RawPeer::Record request = peer.receive();
   CHECK(request.type == 22);
@@ -164,7 +174,9 @@ TEST_CASE("a peer that never changes its key is asked to, and then cut off") {
   SECTION("it does") {
     peer.update_key(false);
     for (int i = 0; i < 150; ++i) peer.send(23, "e");
-    CHECK(receive_until(tunnels.server_end, tunnels.server, [](const Got& g) { return g.data.size() == 150; }).data.size() == 150);
+    CHECK(receive_until(tunnels.server_end, tunnels.server, [](const Got& g) {
+            return g.data.size() == 150;
+          }).data.size() == 150);
   }
   SECTION("it does not") {
     for (int i = 0; i < 150; ++i) peer.send(23, "e");

@@ -29,7 +29,8 @@ sockaddr_in loopback(std::uint16_t port) {
 
 }  // namespace
 
-OpensslProgram::OpensslProgram(const Authority& authority, Role role, Cipher cipher, const std::vector<std::string>& more) {
+OpensslProgram::OpensslProgram(const Authority& authority, Role role, Cipher cipher,
+                               const std::vector<std::string>& more) {
   char path[] = "/tmp/culvert-openssl.XXXXXX";
   REQUIRE(::mkdtemp(path) != nullptr);
   directory_ = path;
@@ -52,14 +53,23 @@ OpensslProgram::OpensslProgram(const Authority& authority, Role role, Cipher cip
   std::vector<std::string> arguments;
   if (role == Role::Server) {
     listener_.reset();
-    arguments = {"openssl", "s_server", "-accept", "127.0.0.1:" + std::to_string(port_), "-naccept", "1", "-Verify", "2",
+    arguments = {"openssl",
+                 "s_server",
+                 "-accept",
+                 "127.0.0.1:" + std::to_string(port_),
+                 "-naccept",
+                 "1",
+                 "-Verify",
+                 "2",
                  "-verify_return_error"};
   } else {
     REQUIRE(::listen(listener_.get(), 1) == 0);
-    arguments = {"openssl", "s_client", "-connect", "127.0.0.1:" + std::to_string(port_), "-noservername", "-verify", "2"};
+    arguments = {"openssl",       "s_client", "-connect", "127.0.0.1:" + std::to_string(port_),
+                 "-noservername", "-verify",  "2"};
   }
   if (role != Role::AnonymousClient) {
-    for (const std::string& one : {std::string("-cert"), certificate, std::string("-key"), key}) arguments.push_back(one);
+    for (const std::string& one : {std::string("-cert"), certificate, std::string("-key"), key})
+      arguments.push_back(one);
   }
   for (const std::string& one : {std::string("-CAfile"), roots, std::string("-alpn"), std::string("culvert/1")}) {
     arguments.push_back(one);

@@ -26,7 +26,8 @@ TrafficKeys keys_of(Cipher cipher, std::uint8_t seed = 1) {
   return keys;
 }
 
-std::vector<std::uint8_t> seal(Engine engine, Cipher cipher, TrafficKeys& keys, std::uint8_t type, std::string_view data) {
+std::vector<std::uint8_t> seal(Engine engine, Cipher cipher, TrafficKeys& keys, std::uint8_t type,
+                               std::string_view data) {
   std::vector<std::uint8_t> out(sealed_bytes(data.size()));
   const auto aead = make_aead(engine, cipher, keys.key.view());
   REQUIRE(seal_records(*aead, keys, type, as_bytes(data), out.data()));
@@ -45,7 +46,8 @@ std::vector<std::uint8_t> seal_inner(Cipher cipher, const TrafficKeys& keys, std
   const auto aead = make_evp_aead(cipher, keys.key.view());
   std::array<std::uint8_t, 12> nonce;
   std::ranges::copy(keys.iv.view(), nonce.begin());
-  for (unsigned i = 0; i < 8; ++i) nonce[11 - i] = static_cast<std::uint8_t>(nonce[11 - i] ^ (keys.sequence >> (8 * i)));
+  for (unsigned i = 0; i < 8; ++i)
+    nonce[11 - i] = static_cast<std::uint8_t>(nonce[11 - i] ^ (keys.sequence >> (8 * i)));
   const auto bytes = as_bytes(inner);
   REQUIRE(aead->seal(nonce.data(), out.data(), bytes.first(bytes.size() - 1), bytes.back(), out.data() + 5));
   return out;

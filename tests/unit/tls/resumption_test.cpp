@@ -85,9 +85,11 @@ TEST_CASE("the second handshake of two identities is resumed, with the identitie
     CHECK(again.server_outcome.ticket.empty());
     CHECK(again.client.cipher() == Cipher::Aes128Gcm);
     CHECK(send_data(ends.client_end, again.client, "resumed").bytes == 7);
-    CHECK(receive_until(ends.server_end, again.server, [](const Got& got) { return !got.data.empty(); }).data == "resumed");
+    CHECK(receive_until(ends.server_end, again.server, [](const Got& got) { return !got.data.empty(); }).data ==
+          "resumed");
     CHECK(send_data(ends.server_end, again.server, "indeed").bytes == 6);
-    CHECK(receive_until(ends.client_end, again.client, [](const Got& got) { return !got.data.empty(); }).data == "indeed");
+    CHECK(receive_until(ends.client_end, again.client, [](const Got& got) { return !got.data.empty(); }).data ==
+          "indeed");
   }
 }
 
@@ -151,7 +153,8 @@ TEST_CASE("a ticket is of no use to another client identity, for another server 
     Authority second;
     LeafOptions leaf;
     const Issued issued = ends.authority.issue(leaf);
-    ends.server = *Credentials::from_pem(issued.chain_pem, issued.key_pem, ends.authority.root_pem() + second.root_pem());
+    ends.server =
+        *Credentials::from_pem(issued.chain_pem, issued.key_pem, ends.authority.root_pem() + second.root_pem());
     check_full(ends.once());
   }
   SECTION("renewed certificates under the same roots resume") {

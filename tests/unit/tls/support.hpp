@@ -111,7 +111,8 @@ struct Got {
 [[nodiscard]] IoResult send_data(End& end, TunnelSocket& socket, std::string_view data);
 [[nodiscard]] IoResult send_control(End& end, TunnelSocket& socket, std::string_view data);
 // Sends all of it while the other side reads; gives what arrived there.
-[[nodiscard]] std::string transfer(End& from_end, TunnelSocket& from, End& to_end, TunnelSocket& to, std::string_view data);
+[[nodiscard]] std::string transfer(End& from_end, TunnelSocket& from, End& to_end, TunnelSocket& to,
+                                   std::string_view data);
 // Bytes that do not repeat soon.
 [[nodiscard]] std::string pattern(std::size_t size, std::uint32_t seed = 1);
 

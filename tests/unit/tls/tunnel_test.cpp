@@ -30,7 +30,8 @@ TEST_CASE("bytes go both ways through a tunnel") {
   const Engine engine = GENERATE(Engine::UserEvp, Engine::UserIpsecMb);
   Tunnels tunnels(user_plan(engine), user_plan(engine));
   CHECK(send_data(tunnels.client_end, tunnels.client, "hello").bytes == 5);
-  CHECK(receive_until(tunnels.server_end, tunnels.server, [](const Got& got) { return got.data.size() >= 5; }).data == "hello");
+  CHECK(receive_until(tunnels.server_end, tunnels.server, [](const Got& got) { return got.data.size() >= 5; }).data ==
+        "hello");
   CHECK(send_data(tunnels.server_end, tunnels.server, "welcome").bytes == 7);
   CHECK(receive_until(tunnels.client_end, tunnels.client, [](const Got& got) { return got.data.size() >= 7; }).data ==
         "welcome");
@@ -52,8 +53,9 @@ TEST_CASE("three megabytes arrive byte for byte, and no memory stays lent") {
 TEST_CASE("one send seals a whole batch, one receive opens it as one run") {
   Tunnels tunnels;
   const std::string data = pattern(100'000);
-  const IoResult sent = tunnels.client.send(
-      tunnels.client_end.context, {{RecordType::Control, as_bytes("open")}, {RecordType::ApplicationData, as_bytes(data)}});
+  const IoResult sent =
+      tunnels.client.send(tunnels.client_end.context,
+                          {{RecordType::Control, as_bytes("open")}, {RecordType::ApplicationData, as_bytes(data)}});
   CHECK(sent.bytes == data.size());
   CHECK(tunnels.client.tx_records() == 8);
   wait_for(tunnels.server.fd(), POLLIN);
@@ -214,7 +216,13 @@ TEST_CASE("what is not a good record ends the connection and tells the peer") {
     std::uint8_t alert;
   };
   const std::vector<Row> rows = {
-      {"changed bit", [](RawPeer& p) { std::string r = p.seal(23, "data"); r[9] = static_cast<char>(r[9] ^ 1); return r; }, IoFailure::BadRecord, 20},
+      {"changed bit",
+       [](RawPeer& p) {
+         std::string r = p.seal(23, "data");
+         r[9] = static_cast<char>(r[9] ^ 1);
+         return r;
+       },
+       IoFailure::BadRecord, 20},
       {"too long", [](RawPeer&) { return "\x17\x03\x03\x48\x00"s; }, IoFailure::BadRecord, 22},
       {"too short", [](RawPeer&) { return "\x17\x03\x03\x00\x03xxx"s; }, IoFailure::BadRecord, 50},
       {"clear alert", [](RawPeer&) { return "\x15\x03\x03\x00\x02\x02\x28"s; }, IoFailure::UnexpectedType, 10},
@@ -226,8 +234,18 @@ TEST_CASE("what is not a good record ends the connection and tells the peer") {
       {"ticket to a server", [](RawPeer& p) { return p.seal(22, "\x04\0\0\1x"s); }, IoFailure::UnexpectedType, 10},
       {"malformed KeyUpdate", [](RawPeer& p) { return p.seal(22, "\x18\0\0\1\x07"s); }, IoFailure::UnexpectedType, 47},
       {"alert of three bytes", [](RawPeer& p) { return p.seal(21, "\1\0\0"s); }, IoFailure::UnexpectedType, 50},
-      {"data within a handshake message", [](RawPeer& p) { std::string a = p.seal(22, "\x18\0"s); return a + p.seal(23, "x"); }, IoFailure::UnexpectedType, 10},
-      {"control within a handshake message", [](RawPeer& p) { std::string a = p.seal(22, "\x18\0"s); return a + p.seal(0xc4, "x"); }, IoFailure::UnexpectedType, 10},
+      {"data within a handshake message",
+       [](RawPeer& p) {
+         std::string a = p.seal(22, "\x18\0"s);
+         return a + p.seal(23, "x");
+       },
+       IoFailure::UnexpectedType, 10},
+      {"control within a handshake message",
+       [](RawPeer& p) {
+         std::string a = p.seal(22, "\x18\0"s);
+         return a + p.seal(0xc4, "x");
+       },
+       IoFailure::UnexpectedType, 10},
   };
   for (const Row& row : rows) {
     CAPTURE(row.name);
@@ -252,7 +270,8 @@ TEST_CASE("a fatal alert of the peer is an error with its number, user_canceled 
   RawPeer peer(std::move(tunnels.client));
   peer.send(21, "\1\x5a"s);  // user_canceled
   peer.send(23, "still here");
-  CHECK(receive_until(tunnels.server_end, tunnels.server, [](const Got& got) { return !got.data.empty(); }).data == "still here");
+  CHECK(receive_until(tunnels.server_end, tunnels.server, [](const Got& got) { return !got.data.empty(); }).data ==
+        "still here");
   peer.send(21, "\2\x30"s);  // unknown_ca
   const Got got = receive_until(tunnels.server_end, tunnels.server, kNever);
   CHECK(got.result.failure == IoFailure::PeerAlert);
@@ -267,7 +286,8 @@ TEST_CASE("session tickets are skipped by a client, also in pieces") {
   peer.send(22, ticket.substr(0, 3));
   peer.send(22, ticket.substr(3));
   peer.send(23, "data");
-  CHECK(receive_until(tunnels.client_end, tunnels.client, [](const Got& got) { return !got.data.empty(); }).data == "data");
+  CHECK(receive_until(tunnels.client_end, tunnels.client, [](const Got& got) { return !got.data.empty(); }).data ==
+        "data");
 }
 
 TEST_CASE("a send to a peer that is gone is an error, and nothing is sent after it") {
