@@ -47,7 +47,10 @@ Result<std::uint64_t> node_cookie(const control::Config& config) {
 }  // namespace
 
 Agent::Agent(std::string config_path, control::Config config)
-    : config_path_(std::move(config_path)), config_(std::move(config)), start_us_(wall_us()) {}
+    : config_path_(std::move(config_path)),
+      config_(std::move(config)),
+      start_us_(wall_us()),
+      file_log_level_(config_.log.level) {}
 
 Agent::~Agent() {
   if (reactor_ != nullptr && signals_) reactor_->unwatch(signals_.get());
@@ -146,7 +149,11 @@ Result<void> Agent::open_source() {
 void Agent::config_changed(const control::Config& config, std::shared_ptr<const state::Snapshot> snapshot) {
   config_ = config;
   snapshot_ = std::move(snapshot);
-  log_->set_level(config_.log.level);
+  // A level that was set by hand holds until the file says another one.
+  if (config_.log.level != file_log_level_) {
+    file_log_level_ = config_.log.level;
+    log_->set_level(file_log_level_);
+  }
   certificate_source_->set_lifetime_ms(config_.identity.embedded.lifetime_ms);
   static_cast<void>(
       workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetSnapshot{snapshot_}; }));

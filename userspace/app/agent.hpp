@@ -75,6 +75,7 @@ class Agent final : public admin::Provider {
   control::Config config_;
   Phase phase_ = Phase::Starting;
   std::uint64_t start_us_;
+  telemetry::Level file_log_level_;
   std::vector<std::string> notes_;
   tls::EngineSupport engine_support_;
   proxy::Options options_;

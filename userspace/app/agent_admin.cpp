@@ -129,10 +129,7 @@ void Agent::leave(const std::string& id, admin::Reply<void> reply) {
   reply(pods_->leave(id));
 }
 
-void Agent::set_log_level(telemetry::Level level) {
-  config_.log.level = level;
-  log_->set_level(level);
-}
+void Agent::set_log_level(telemetry::Level level) { log_->set_level(level); }
 
 std::vector<std::string> Agent::pending_tasks() const {
   std::vector<std::string> tasks;
