@@ -42,7 +42,7 @@ def catch_programs(label: str, preset: str, options: Options, *, privileged: boo
         command = list(program["command"])
         is_catch = pathlib.Path(command[0]).name.startswith(("unit_", "bpf_"))
         if is_catch:
-            command += ["-r", "xml", "-o", str(report)]
+            command += ["-d", "yes", "-r", "xml", "-o", str(report)]
         status = jobs.run(as_root(command) if privileged else command, log, program["timeout"], cwd=program["cwd"], env=program["env"])
         prefix = program["name"].split(".", 1)[-1]
         cases = results.read_catch(report, label, f"{prefix}: ")
