@@ -55,7 +55,6 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-@core
 @pytest.mark.parametrize("who", ["client", "server"])
 def test_half_close_leaves_the_other_direction_open(pair, who):
     near, far = pair if who == "client" else reversed(pair)
@@ -72,7 +71,6 @@ def test_half_close_leaves_the_other_direction_open(pair, who):
     assert got == b"answer in parts"
 
 
-@core
 @pytest.mark.parametrize("who", ["client", "server"])
 def test_a_reset_arrives_as_a_reset(pair, who):
     near, far = pair if who == "client" else reversed(pair)
@@ -106,6 +104,17 @@ def test_each_ending_looks_to_both_sides_as_without_a_mesh(mesh, ending, family)
     [seen] = wait_for(lambda: programs.reports(serve), "the server's report")
     assert seen["ok"], seen
     assert client.v4 in seen["peer"] or client.v6 in seen["peer"]
+
+
+@core
+def test_all_endings_one_after_the_other_over_the_same_tunnels(mesh):
+    """Each ending must leave the tunnel usable, or closed, for the next connection."""
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.transfer_server(server)
+    for ending in ("half-close", "server-resets", "half-close", "client-resets", "half-close"):
+        for host in (server.v4, server.v6):
+            [line] = client.flowtool("transfer", host, 7001, "--up", 300_000, "--down", 200_000, "--ending", ending)
+            assert line["ok"], (ending, line)
 
 
 def test_a_server_that_speaks_first_is_heard(pair):

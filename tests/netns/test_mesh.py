@@ -42,7 +42,6 @@ def test_a_transfer_both_ways_at_once_is_byte_exact(mesh, family):
     assert line["ok"], line
 
 
-@core
 def test_connections_lists_a_live_one_with_both_identities_cipher_and_engines(mesh):
     client, server = mesh.pods["client"], mesh.pods["server"]
     programs.echo_server(server)

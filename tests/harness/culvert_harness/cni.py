@@ -3,13 +3,15 @@
 result; the last result is kept and handed to CHECK and DEL; DEL goes backwards. An ADD that fails is followed by DEL."""
 
 import json
+import os
 import pathlib
 import subprocess
 import time
 
 from . import run
 
-PLUGIN_DIRS = ("/usr/lib/cni", "/opt/cni/bin")
+PLUGIN_DIRS = (*filter(None, os.environ.get("CULVERT_CNI_PATH", "").split(":")), "/usr/lib/cni", "/opt/cni/bin")
+LIBRARIES = {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ}
 TRY_AGAIN_LATER = 11  # CNI spec, "Well-known error codes"
 
 
@@ -27,7 +29,7 @@ def call(plugin: str, command: str, config: dict, *, nsenter: list[str] = (), en
     path = find(plugin)
     started = time.monotonic()
     done = subprocess.run([*nsenter, path], input=json.dumps(config), capture_output=True, text=True, check=False,
-                          timeout=run.scaled(timeout), env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "CNI_COMMAND": command, **(env or {})})
+                          timeout=run.scaled(timeout), env={"PATH": os.environ["PATH"], "CNI_COMMAND": command, **LIBRARIES, **(env or {})})
     seconds = time.monotonic() - started
     answer = None
     if done.stdout.strip():
