@@ -71,7 +71,7 @@ Result<UniqueFd> public_listener(const Endpoint& endpoint) {
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::start(const Options& options, Reactor& reactor, Provider& provider) {
-  std::unique_ptr<Server> server(new Server(provider));
+  std::unique_ptr<Server> server(new Server());
   const auto bound = [&](auto route) {
     return [&provider, route](const HttpRequest& request, const HttpReply& reply) { route(provider, request, reply); };
   };

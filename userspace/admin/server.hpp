@@ -39,9 +39,8 @@ class Server {
   [[nodiscard]] std::uint16_t readiness_port() const noexcept { return readiness_port_; }
 
  private:
-  explicit Server(Provider& provider) : provider_(provider) {}
+  Server() = default;
 
-  Provider& provider_;
   std::string socket_path_;
   std::uint64_t socket_inode_ = 0;
   std::uint16_t metrics_port_ = 0;
