@@ -229,6 +229,25 @@ class TestJoiningAndLeaving:
             capture.stop()
         assert not capture.contains(SECRET)
 
+    def test_a_sandbox_id_that_comes_back_with_another_pod_lets_go_of_the_old_ones_tunnels(self, world):
+        """A tunnel carries the identity that it was made with: none of a replaced pod's may wait for a user."""
+        for name in ("first", "second"):
+            world.declare(name, "a", namespace="shop")
+        world.declare("server", "b", namespace="shop")
+        world.start_agents()
+        pods = [world.add(name, chain="plain") for name in ("first", "second")]
+        server = world.add("server")
+        programs.nginx(server, {"index.html": SECRET})
+        for pod in pods:
+            world.a.agent.ctl("join", pod.netns.path, "--id", "sandbox", "--name", pod.name, "--namespace", "shop",
+                              "--service-account", pod.name)
+            wait_for(lambda: world.a.agent.metric("culvert_tunnels_open") == 0, "no tunnel from before this pod", 5)
+            assert programs.curl(pod, f"http://{server.v4}/").stdout.encode() == SECRET
+            assert world.a.agent.metric("culvert_tunnels_open") == 1
+        lines = wait_for(lambda: (found := world.b.agent.access_log()) and len(found) >= 2 and found, "two lines")
+        for line, pod in zip(lines, pods, strict=True):
+            assert f'src.identity="{pod.identity}"' in line and f"src.addr={pod.v4}:" in line, line
+
     def test_a_pod_that_leaves_keeps_its_live_connections_and_opens_new_ones_plain(self, mesh):
         client, server = mesh.pods["client"], mesh.pods["server"]
         programs.echo_server(server)

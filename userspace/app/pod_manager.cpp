@@ -34,6 +34,12 @@ Result<void> PodManager::serve(enroll::Pod pod) {
   const SpiffeId identity =
       CV_TRY(SpiffeId::make(parts_.config->trust_domain, pod.spec.namespace_name, pod.spec.service_account));
   if (const auto before = joined_.find(pod.spec.id); before != joined_.end()) {
+    // The id was taken over from a sandbox that is gone: the workers let go of that one's slot, listeners and tunnels.
+    const std::uint32_t stale = before->second.slot;
+    if (stale != pod.slot) {
+      static_cast<void>(parts_.workers->post_each(
+          [stale](std::size_t) -> proxy::ToWorker { return proxy::RemovePod{stale, 0, nullptr}; }));
+    }
     parts_.certificates->release(before->second.identity);
     joined_.erase(before);
   }
@@ -177,7 +183,7 @@ void PodManager::tend() {
   if (is_draining_) return;
   for (const std::string& id : parts_.enroller->pod_ids()) {
     const auto place = joined_.find(id);
-    if (place == joined_.end() || place->second.is_leaving || parts_.enroller->is_netns_alive(id)) continue;
+    if ((place != joined_.end() && place->second.is_leaving) || parts_.enroller->is_netns_alive(id)) continue;
     parts_.log->info("the namespace of pod {} is gone", id);
     static_cast<void>(leave(id));
   }

@@ -41,8 +41,7 @@ void attach_node_hooks(const BpfObject& object, const PinPlan& pins, const Datap
   const auto cgroup = open_cgroup(options.cgroup_dir);
   if (!cgroup) {
     capabilities.notes.push_back(
-        "Connections are redirected packet by packet, probes are treated as from outside, and IPv6 pods cannot be "
-        "served: " +
+        "Connections are redirected packet by packet, and probes are treated as from outside: " +
         cgroup.error().message());
     return;
   }
@@ -59,9 +58,8 @@ void attach_node_hooks(const BpfObject& object, const PinPlan& pins, const Datap
                                     .attach_type = BPF_CGROUP_SOCK_OPS});
   capabilities.has_sockops = sockops.has_value();
   if (!sockops)
-    capabilities.notes.push_back(
-        "The node's own connections (probes) are treated as from outside, and IPv6 pods cannot be served: " +
-        sockops.error().message());
+    capabilities.notes.push_back("The node's own connections (probes) are treated as from outside: " +
+                                 sockops.error().message());
 }
 
 }  // namespace culvert::datapath

@@ -58,7 +58,6 @@ struct Flow {
   std::uint32_t pod_slot = 0;
   std::uint32_t peer_identity = 0;  // index in the identity table; 0: none
   std::uint32_t pool_key = 0;       // Outbound, AwaitTunnel: which queue
-  std::uint16_t tunnel_port = 0;    // local port of the tunnel, for the log
   FlowRole role = FlowRole::Outbound;
   FlowState state = FlowState::AwaitTunnel;
   bool used_tunnel = false;

@@ -43,6 +43,8 @@ void Leave::replace(std::uint32_t slot) {
   if (pod == nullptr) return;
   state_.acceptor->close(*pod);
   cut(slot, CloseReason::PodLeft);
+  // Tunnels carry the identity that they were made with: none of the old pod's may serve the new one.
+  state_.tunnel_engine->drop_pod(slot, true);
   for (Leaving& one : leaving_) {
     if (one.slot == slot) one.deadline_ms = 0;
   }

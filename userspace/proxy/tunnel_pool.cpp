@@ -79,15 +79,4 @@ std::optional<std::uint32_t> TunnelPool::next_wanting(std::size_t at_once_max) {
   return std::nullopt;
 }
 
-std::vector<SlabHandle> TunnelPool::take_all_idle(std::optional<std::uint32_t> pod_slot) {
-  std::vector<SlabHandle> taken;
-  for (Entry& entry : entries_) {
-    if (!entry.is_used || (pod_slot && entry.key.pod_slot != *pod_slot)) continue;
-    taken.insert(taken.end(), entry.idle.begin(), entry.idle.end());
-    entry.idle.clear();
-  }
-  idle_total_ -= taken.size();
-  return taken;
-}
-
 }  // namespace culvert::proxy

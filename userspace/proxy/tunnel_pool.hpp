@@ -65,8 +65,6 @@ class TunnelPool {
   [[nodiscard]] std::size_t idle_total() const noexcept { return idle_total_; }
   // Some key that wants more tunnels and may make one; for when a place for a handshake became free. Round robin.
   [[nodiscard]] std::optional<std::uint32_t> next_wanting(std::size_t at_once_max);
-  // Every idle tunnel, or those of one pod: taken off the lists.
-  [[nodiscard]] std::vector<SlabHandle> take_all_idle(std::optional<std::uint32_t> pod_slot);
 
  private:
   struct Entry {

@@ -93,17 +93,15 @@ TEST_CASE("a key's number is used again once nobody holds it") {
   CHECK(pool.key(second).next_hop == Endpoint::parse("10.0.0.9:15008").value());
 }
 
-TEST_CASE("taking the idle tunnels of one pod leaves the others") {
+TEST_CASE("forgetting an idle tunnel leaves the others of its destination") {
   TunnelPool pool(4);
-  const std::uint32_t one = pool.open(key_of(1, "10.0.0.1:15008"));
-  const std::uint32_t two = pool.open(key_of(2, "10.0.0.1:15008"));
-  pool.hold(one);
-  pool.hold(two);
-  REQUIRE(pool.give_idle(one, {1, 1}));
-  REQUIRE(pool.give_idle(two, {2, 1}));
-  CHECK(pool.take_all_idle(1) == std::vector<SlabHandle>{{1, 1}});
+  const std::uint32_t key = pool.open(key_of(1, "10.0.0.1:15008"));
+  pool.hold(key);
+  REQUIRE(pool.give_idle(key, {1, 1}));
+  REQUIRE(pool.give_idle(key, {2, 1}));
+  pool.forget_idle(key, {2, 1});
   CHECK(pool.idle_total() == 1);
-  CHECK(pool.take_all_idle(std::nullopt) == std::vector<SlabHandle>{{2, 1}});
+  CHECK(pool.take_idle(key) == SlabHandle{1, 1});
 }
 
 }  // namespace culvert::proxy
