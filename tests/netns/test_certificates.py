@@ -6,11 +6,10 @@ mistake is wrong with them; a right one from the same hands is accepted, which s
 """
 
 import contextlib
-import pathlib
 import socket
 
 import pytest
-from culvert_harness import programs, run, scaled, wait_for
+from culvert_harness import Authority, programs, scaled, wait_for
 
 GOOD = "URI:spiffe://cluster.local/ns/shop/sa/stranger"
 CASES = {
@@ -25,47 +24,6 @@ CASES = {
     "for no use in TLS": {"san": GOOD, "usage": "codeSigning"},
     "that is a CA": {"san": GOOD, "ca_flag": True},
 }
-
-
-class Authority:
-    def __init__(self, directory: pathlib.Path, certificate: pathlib.Path, key: pathlib.Path):
-        self.directory, self.certificate, self.key = directory, certificate, key
-        directory.mkdir(exist_ok=True)
-        self.count = 0
-
-    @classmethod
-    def new(cls, directory: pathlib.Path) -> "Authority":
-        directory.mkdir(exist_ok=True)
-        certificate, key = directory / "ca.crt", directory / "ca.key"
-        run.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
-                 "/O=Culvert", "-keyout", str(key), "-out", str(certificate)])
-        return cls(directory, certificate, key)
-
-    def issue(self, *, san: str | None, begins: str | None = None, ends: str | None = None, usage: str = "serverAuth,clientAuth",
-              ca_flag: bool = False) -> tuple[str, str]:
-        """Paths of a certificate and its key."""
-        self.count += 1
-        base = self.directory / f"leaf{self.count}"
-        key, request, certificate, extensions = (base.with_suffix(s) for s in (".key", ".csr", ".crt", ".ext"))
-        run.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/O=test", "-keyout", str(key),
-                 "-out", str(request)])
-        lines = ["[x]", f"basicConstraints=critical,CA:{'TRUE' if ca_flag else 'FALSE'}", "keyUsage=critical,digitalSignature",
-                 f"extendedKeyUsage={usage}"]
-        if san:
-            lines.append(f"subjectAltName=critical,{san}")
-        extensions.write_text("\n".join(lines) + "\n")
-        # `openssl ca` is the one command that sets both ends of the validity.
-        work = base.with_suffix(".d")
-        work.mkdir()
-        (work / "index").write_text("")
-        (work / "serial").write_text(f"{self.count + 1000:04x}\n")
-        config = work / "conf"
-        config.write_text(f"[ca]\ndefault_ca=d\n[d]\ndatabase={work}/index\nserial={work}/serial\nnew_certs_dir={work}\ndefault_md=sha256\n"
-                          "policy=p\nunique_subject=no\nemail_in_dn=no\n[p]\norganizationName=optional\n")
-        validity = ["-startdate", begins, "-enddate", ends] if begins and ends else ["-days", "1"]
-        run.run(["openssl", "ca", "-batch", "-notext", "-config", str(config), "-cert", str(self.certificate), "-keyfile", str(self.key), "-in",
-                 str(request), "-out", str(certificate), "-extfile", str(extensions), "-extensions", "x", *validity])
-        return str(certificate), str(key)
 
 
 @pytest.fixture
@@ -85,7 +43,7 @@ def make(shop, case: dict) -> tuple[str, str]:
     if case.get("ca") == "other":
         authority = Authority.new(shop.directory / "other-ca")
     else:
-        authority = Authority(shop.directory / "issued", shop.directory / "ca/ca.crt", shop.directory / "ca/ca.key")
+        authority = Authority.of(shop)
     return authority.issue(san=case["san"], begins=case.get("from"), ends=case.get("to"), usage=case.get("usage", "serverAuth,clientAuth"),
                            ca_flag=case.get("ca_flag", False))
 

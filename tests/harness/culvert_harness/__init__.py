@@ -14,6 +14,7 @@ Used by tests/netns, tests in guest kernels, scripts/demo and bench/. Standard l
 
 from . import programs
 from .agent import Agent
+from .authority import Authority, Credentials
 from .capture import Capture
 from .cni import Chain, CniError
 from .netns import Netns
@@ -21,5 +22,5 @@ from .pod import Pod
 from .run import SLOW, WaitTimeout, scaled, wait_for
 from .world import Node, Workload, World
 
-__all__ = ["Agent", "Capture", "Chain", "CniError", "Netns", "Node", "Pod", "SLOW", "WaitTimeout", "Workload", "World", "programs",
-           "scaled", "wait_for"]
+__all__ = ["Agent", "Authority", "Capture", "Chain", "CniError", "Credentials", "Netns", "Node", "Pod", "SLOW", "WaitTimeout", "Workload",
+           "World", "programs", "scaled", "wait_for"]
