@@ -13,8 +13,8 @@ namespace culvert::hbone {
 
 // :authority of a CONNECT: "IPv4:port", "[IPv6]:port" or "hostname:port". Port 1..65535.
 struct Authority {
-  std::optional<Endpoint> endpoint;  // set for a socket address
-  std::string_view host;             // otherwise: the hostname
+  std::optional<Endpoint> endpoint{};  // set for a socket address
+  std::string_view host{};             // otherwise: the hostname
   std::uint16_t port = 0;
 };
 // Null: neither form. A view of `text`.
@@ -24,14 +24,14 @@ struct Authority {
 
 // The members of a `baggage` header that this mesh uses; empty: unknown. Views when parsed.
 struct Baggage {
-  std::string_view cluster;         // k8s.cluster.name
-  std::string_view namespace_name;  // k8s.namespace.name
-  std::string_view workload_type;   // deployment, cronjob, pod, job: the key k8s.<type>.name
-  std::string_view workload_name;   // its value
-  std::string_view service;         // service.name: canonical name
-  std::string_view revision;        // service.version: canonical revision
-  std::string_view region;          // cloud.region
-  std::string_view zone;            // cloud.availability_zone
+  std::string_view cluster{};         // k8s.cluster.name
+  std::string_view namespace_name{};  // k8s.namespace.name
+  std::string_view workload_type{};   // deployment, cronjob, pod, job: the key k8s.<type>.name
+  std::string_view workload_name{};   // its value
+  std::string_view service{};         // service.name: canonical name
+  std::string_view revision{};        // service.version: canonical revision
+  std::string_view region{};          // cloud.region
+  std::string_view zone{};            // cloud.availability_zone
   bool operator==(const Baggage&) const noexcept = default;
 };
 [[nodiscard]] Baggage parse_baggage(std::string_view text) noexcept;
@@ -54,15 +54,15 @@ struct TraceParent {
 
 // Header values; empty ones are not sent. Views: copied by Session::connect, valid during Events::on_connect.
 struct ConnectRequest {
-  std::string_view authority;
-  std::string_view baggage;
-  std::string_view forwarded;
-  std::string_view traceparent;
-  std::string_view forwarded_network;  // x-forwarded-network
+  std::string_view authority{};
+  std::string_view baggage{};
+  std::string_view forwarded{};
+  std::string_view traceparent{};
+  std::string_view forwarded_network{};  // x-forwarded-network
 };
 struct ConnectResponse {
   std::uint16_t status = 0;
-  std::string_view baggage;
+  std::string_view baggage{};
 };
 
 // Codes of RST_STREAM and GOAWAY that the tunnel uses (RFC 9113 section 7).

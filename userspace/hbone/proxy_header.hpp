@@ -13,6 +13,7 @@ namespace culvert::hbone {
 inline constexpr std::uint8_t kProxyTlvIdentity = 0xd0;
 
 // Source and destination of different families are written as IPv6 (IPv4-mapped). `identity` empty: no TLV; longer than 65,000 bytes never.
-[[nodiscard]] std::vector<std::uint8_t> make_proxy_header(const Endpoint& source, const Endpoint& destination, std::string_view identity);
+[[nodiscard]] std::vector<std::uint8_t> make_proxy_header(const Endpoint& source, const Endpoint& destination,
+                                                          std::string_view identity);
 
 }  // namespace culvert::hbone

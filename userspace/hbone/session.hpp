@@ -24,16 +24,17 @@ struct Limits {
   std::uint32_t frame_bytes_max = std::uint32_t{1} << 20U;
   std::uint32_t client_header_list_bytes_max = 16'384;
   std::uint32_t server_header_list_bytes_max = 65'536;
-  std::uint32_t streams_max = 200;          // server: SETTINGS_MAX_CONCURRENT_STREAMS
-  std::uint32_t streams_before_settings = 100;  // client: until the peer's SETTINGS arrived, and the upper bound afterwards
+  std::uint32_t streams_max = 200;  // server: SETTINGS_MAX_CONCURRENT_STREAMS
+  std::uint32_t streams_before_settings =
+      100;                                  // client: until the peer's SETTINGS arrived, and the upper bound afterwards
   std::uint64_t ping_interval_ms = 10'000;  // of silence
   std::uint64_t ping_timeout_ms = 20'000;   // silence after our PING
 };
 
 // Why a stream is gone.
 enum class StreamEnd : std::uint8_t {
-  Finished,     // END_STREAM went both ways
-  Reset,        // RST_STREAM from the peer, `code` says which (RFC 9113 section 7)
+  Finished,  // END_STREAM went both ways
+  Reset,     // RST_STREAM from the peer, `code` says which (RFC 9113 section 7)
   Unprocessed,  // the peer never looked at it (REFUSED_STREAM, or above GOAWAY's last stream): may be tried again elsewhere
   Failed,       // the connection failed, or the peer broke a rule on this stream
 };
@@ -63,9 +64,10 @@ class Events {
   virtual void on_data(StreamId stream, ByteView data) = 0;
   // END_STREAM: the peer sends no more on it.
   virtual void on_end(StreamId stream) = 0;
-  // The stream is gone; its number means nothing any more. Not told for a stream that `reset` ended.
+  // The stream is gone; its number means nothing any more. Not told for a stream that a call of the caller's ended: `reset`, a refusal
+  // by `respond`, and `finish` after the peer's END_STREAM. Told as Failed for every live stream before `receive` returns false.
   virtual void on_closed(StreamId stream, StreamEnd end, std::uint32_t code) = 0;
-  // WINDOW_UPDATE or SETTINGS made room: on this stream, or (0) on the connection.
+  // WINDOW_UPDATE or SETTINGS made room where there was none: on this stream, or (0) on the connection.
   virtual void on_writable(StreamId stream) = 0;
   // The peer takes no new streams on this connection; those that it has not processed are told as Unprocessed.
   virtual void on_go_away(std::uint32_t code) = 0;
@@ -74,6 +76,7 @@ class Events {
 class Session {
  public:
   static constexpr std::size_t kFrameHeaderBytes = 9;
+  struct State;  // hbone/session_state.hpp
 
   // Null: out of memory. SETTINGS and the connection's window are queued at once.
   [[nodiscard]] static std::unique_ptr<Session> client(const Limits& limits, std::uint64_t now_ms);
@@ -100,7 +103,7 @@ class Session {
   // Streams that the peer allows at once, and this end's own limit: the smaller one.
   [[nodiscard]] std::uint32_t streams_max() const noexcept;
 
-  // Server: 200 with `baggage` (may be empty: no header), or a refusal, which ends the stream both ways.
+  // Server: 200 with `baggage` (may be empty: no header), or a refusal, which ends the stream both ways: it is gone with this call.
   void respond(StreamId stream, std::uint16_t status, std::string_view baggage);
 
   // A word of the caller's for each stream (a slab handle); 0 when never set, or for a stream that is gone.
@@ -118,8 +121,9 @@ class Session {
   [[nodiscard]] std::size_t frame_data(StreamId stream, MutableBytes area, std::size_t payload_bytes);
   // Bytes that `payload_bytes` take up with their headers.
   [[nodiscard]] std::size_t framed_bytes(std::size_t payload_bytes) const noexcept;
-  // END_STREAM (an empty DATA frame among the control bytes). Nothing is sent on the stream afterwards.
-  void finish(StreamId stream);
+  // END_STREAM (an empty DATA frame among the control bytes; no window holds it back). Nothing is sent on the stream afterwards. True:
+  // the peer had ended its side before, so the stream is gone now. A server must have answered first: otherwise the stream is reset.
+  bool finish(StreamId stream);
   // RST_STREAM with this code (RFC 9113 section 7); the stream is gone, on_closed is not told.
   void reset(StreamId stream, std::uint32_t code);
 
@@ -131,6 +135,8 @@ class Session {
   // role sends one GOAWAY. New streams of the peer that arrive after the last are refused.
   void go_away();
   [[nodiscard]] bool is_going_away() const noexcept;  // either end said so
+  // Nothing can happen on it any more: going away, the last GOAWAY has been taken, and no stream is live. Close the connection.
+  [[nodiscard]] bool is_done() const noexcept;
 
   // Keepalive: PING after silence (data counts as life). When to call `tick` next; 0: never.
   [[nodiscard]] std::uint64_t next_tick_ms() const noexcept;
@@ -138,7 +144,6 @@ class Session {
   [[nodiscard]] bool tick(std::uint64_t now_ms);
 
  private:
-  struct State;
   explicit Session(std::unique_ptr<State> state) noexcept;
   std::unique_ptr<State> state_;
 };
