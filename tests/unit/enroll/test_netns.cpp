@@ -31,11 +31,13 @@ TestNetns::TestNetns(const std::vector<std::string>& addresses) {
   static unsigned counter = 0;
   name_ = fmt::format("cvenr-{}-{}", ::getpid(), counter++);
   path_ = "/run/netns/" + name_;
-  run("ip netns add " + name_);
-  ip("link add eth0 type bridge");
-  ip("link set eth0 up");
-  for (const std::string& address : addresses)
-    ip(fmt::format("address add {} dev eth0{}", address, address.find(':') == std::string::npos ? "" : " nodad"));
+  // One exec for all: in a guest each costs a tenth of a second.
+  std::string steps = "link add eth0 type bridge\nlink set eth0 up\n";
+  for (const std::string& address : addresses) {
+    steps +=
+        fmt::format("address add {} dev eth0{}\n", address, address.find(':') == std::string::npos ? "" : " nodad");
+  }
+  run(fmt::format("ip netns add {0} && printf '{1}' | ip -n {0} -batch -", name_, steps));
 }
 
 TestNetns::~TestNetns() { remove(); }
