@@ -190,9 +190,11 @@ def by_kernel(engine_names: tuple[str, ...]):
 
 
 @pytest.mark.parametrize("family", ["v4", "v6"])
+@pytest.mark.parametrize("splice", ["never", "always"])
 @pytest.mark.parametrize("engine", [by_kernel((name,)) for name in engines()])
-def test_every_record_engine_moves_bytes_exactly(world, engine, family):
-    world.extra_config = {"records": {"tx": engine, "rx": engine}}
+def test_every_combination_of_records_copy_or_splice_and_family_moves_bytes_exactly(world, engine, splice, family):
+    """Random sizes and pauses, both ways at once. Only kernel records can be spliced into; elsewhere `always` must do no harm."""
+    world.extra_config = {"records": {"tx": engine, "rx": engine, "splice": splice}}
     world.declare("client", "a", namespace="shop")
     world.declare("server", "b", namespace="shop")
     world.start_agents()
@@ -202,6 +204,16 @@ def test_every_record_engine_moves_bytes_exactly(world, engine, family):
     lines = client.flowtool("transfer", getattr(server, family), 7001, "--up", size, "--down", size, "--chunk-max", 200_000, "--pause-us-max",
                             500, "--parallel", 2)
     assert all(line["ok"] for line in lines), lines
+    for ending in ("half-close", "client-resets"):
+        [line] = client.flowtool("transfer", getattr(server, family), 7001, "--up", 400_000, "--down", 300_000, "--chunk-max", 3_000, "--ending",
+                                 ending)
+        assert line["ok"], line
+    for node in world.nodes.values():
+        spliced = node.agent.metric("culvert_splice_bytes_total")
+        if engine == "kernel" and splice == "always":
+            assert spliced >= size, "all but the first bytes of a connection go by splice"
+        else:
+            assert spliced == 0
     programs.echo_server(server)
     with contextlib.closing(connect(client, server.v4, 7002)) as connection:
         connection.sendall(b"x")

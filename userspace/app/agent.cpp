@@ -156,6 +156,8 @@ void Agent::config_changed(const control::Config& config, std::shared_ptr<const 
   }
   certificate_source_->set_lifetime_ms(config_.identity.embedded.lifetime_ms);
   static_cast<void>(
+      workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetOptions{proxy_options()}; }));
+  static_cast<void>(
       workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetSnapshot{snapshot_}; }));
   if (phase_ != Phase::Ready) return;
   log_->info("configuration in force: version {}, {} workloads", snapshot_->version(), snapshot_->workloads().size());
@@ -207,6 +209,7 @@ proxy::Options Agent::proxy_options() const {
     if (protocol == control::TunnelProtocol::Direct) options.alpn.push_back(tls::Alpn::Direct);
   }
   options.engines = tls::plan_engines(engine_support_, config_.records.tx, config_.records.rx);
+  options.splice = config_.records.splice;
   options.connect_timeout_ms = config_.tunnel.connect_timeout_ms;
   options.handshake_timeout_ms = config_.tunnel.handshake.timeout_ms;
   options.server_handshakes_max = config_.tunnel.handshake.concurrency_per_worker;

@@ -67,6 +67,7 @@ struct TunnelConfig {
 struct RecordsConfig {
   tls::EngineChoice tx = tls::EngineChoice::Auto;
   tls::EngineChoice rx = tls::EngineChoice::Auto;
+  tls::SpliceChoice splice = tls::SpliceChoice::Auto;
   bool operator==(const RecordsConfig&) const = default;
 };
 

@@ -23,6 +23,8 @@ const Words<tls::EngineChoice> kEngineWords = {{"auto", tls::EngineChoice::Auto}
                                                {"user-evp", tls::EngineChoice::UserEvp},
                                                {"user-ipsec-mb", tls::EngineChoice::UserIpsecMb},
                                                {"kernel", tls::EngineChoice::Kernel}};
+const Words<tls::SpliceChoice> kSpliceWords = {
+    {"auto", tls::SpliceChoice::Auto}, {"never", tls::SpliceChoice::Never}, {"always", tls::SpliceChoice::Always}};
 const Words<telemetry::Level> kLevelWords = {{"debug", telemetry::Level::Debug},
                                              {"info", telemetry::Level::Info},
                                              {"warn", telemetry::Level::Warn},
@@ -72,19 +74,19 @@ void visit_bpf(FieldVisitor& v, BpfConfig& bpf) {
 }
 
 void visit_pool(FieldVisitor& v, PoolConfig& pool) {
-  v.scalar({"idle_timeout", kRestart, "How long an idle tunnel waits for its next connection."},
+  v.scalar({"idle_timeout", kLive, "How long an idle tunnel waits for its next connection."},
            duration_value(pool.idle_timeout_ms, kSecond, kHour));
-  v.scalar({"max_idle_per_peer", kRestart,
+  v.scalar({"max_idle_per_peer", kLive,
             "Idle tunnels that a worker keeps to one destination of one local workload; 0 keeps none."},
            integer_value(pool.max_idle_per_peer, 0, 65'536));
 }
 
 void visit_handshake(FieldVisitor& v, HandshakeConfig& handshake) {
-  v.scalar({"timeout", kRestart, "A TLS handshake that takes longer is closed."},
+  v.scalar({"timeout", kLive, "A TLS handshake that takes longer is closed."},
            duration_value(handshake.timeout_ms, 100, 5 * kMinute));
-  v.scalar({"concurrency_per_worker", kRestart, "Handshakes in progress on one worker; more are refused."},
+  v.scalar({"concurrency_per_worker", kLive, "Handshakes in progress on one worker; more are refused."},
            integer_value(handshake.concurrency_per_worker, 1, 65'536));
-  v.scalar({"per_peer_rate", kRestart, "Handshakes per second and source address that a worker accepts; 0: no limit."},
+  v.scalar({"per_peer_rate", kLive, "Handshakes per second and source address that a worker accepts; 0: no limit."},
            integer_value(handshake.per_peer_rate, 0, 1'000'000));
 }
 
@@ -95,13 +97,16 @@ void visit_tunnel(FieldVisitor& v, TunnelConfig& tunnel) {
             [&tunnel](FieldVisitor& inner) { visit_pool(inner, tunnel.pool); });
   v.section("handshake", "Limits of TLS handshakes.",
             [&tunnel](FieldVisitor& inner) { visit_handshake(inner, tunnel.handshake); });
-  v.scalar({"connect_timeout", kRestart, "TCP connect to a peer agent or to the application."},
+  v.scalar({"connect_timeout", kLive, "TCP connect to a peer agent or to the application."},
            duration_value(tunnel.connect_timeout_ms, 100, 5 * kMinute));
 }
 
 void visit_records(FieldVisitor& v, RecordsConfig& records) {
   v.scalar({"tx", kRestart, "Who seals the TLS records that are sent."}, choice_value(records.tx, kEngineWords));
   v.scalar({"rx", kRestart, "Who opens the TLS records that are received."}, choice_value(records.rx, kEngineWords));
+  v.scalar(
+      {"splice", kLive, "Whether bytes go into kernel records by splice; auto: those of flows that fill large reads."},
+      choice_value(records.splice, kSpliceWords));
 }
 
 void visit_drain(FieldVisitor& v, DrainConfig& drain) {
@@ -132,7 +137,7 @@ void visit_embedded(FieldVisitor& v, EmbeddedCaConfig& embedded) {
 }
 
 void visit_limits(FieldVisitor& v, LimitsConfig& limits) {
-  v.scalar({"connections_per_worker", kRestart, "Live connections of one worker; more are closed at once."},
+  v.scalar({"connections_per_worker", kLive, "Live connections of one worker; more are closed at once."},
            integer_value(limits.connections_per_worker, 16, 1'000'000));
   v.scalar({"open_files", kRestart, "RLIMIT_NOFILE of the agent; 0: as high as the hard limit allows."},
            integer_value(limits.open_files, 0, 16'777'216));

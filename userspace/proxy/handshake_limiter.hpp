@@ -27,6 +27,8 @@ class HandshakeLimiter {
     bucket.milli_tokens -= 1000;
     return true;
   }
+  // What a bucket holds beyond the new rate is cut when it is used next.
+  void set_rate(std::uint32_t per_second) noexcept { per_second_ = per_second; }
   [[nodiscard]] std::size_t peers() const noexcept { return buckets_.size(); }
 
  private:

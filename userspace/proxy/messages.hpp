@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/spiffe_id.hpp"
+#include "proxy/options.hpp"
 #include "proxy/pod_table.hpp"
 #include "state/snapshot.hpp"
 #include "telemetry/connection_log.hpp"
@@ -25,6 +26,11 @@ struct RemovePod {
   std::uint32_t slot = 0;
   std::uint64_t deadline_ms = 0;
   std::function<void()> done;
+};
+// The options changed: limits and times hold from now on, also for what is under way where they are looked at again. What a worker was
+// built with (mark, engines, buffers) is as it was; the sender sees to that.
+struct SetOptions {
+  Options options;
 };
 struct SetSnapshot {
   std::shared_ptr<const state::Snapshot> snapshot;
@@ -45,6 +51,6 @@ struct Drain {
 };
 struct Stop {};
 
-using ToWorker = std::variant<AddPod, RemovePod, SetSnapshot, SetCredentials, ListConnections, Drain, Stop>;
+using ToWorker = std::variant<AddPod, RemovePod, SetOptions, SetSnapshot, SetCredentials, ListConnections, Drain, Stop>;
 
 }  // namespace culvert::proxy

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a worker is told at its start. Plain values; times are milliseconds.
+// What a worker is told at its start and, by SetOptions, later. Plain values; times are milliseconds.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +18,7 @@ struct Options {
   std::string cluster = "Kubernetes";
   std::vector<tls::Alpn> alpn = {tls::Alpn::Direct};  // offered, in order
   tls::EnginePlan engines;
+  tls::SpliceChoice splice = tls::SpliceChoice::Auto;
   std::uint64_t connect_timeout_ms = 10'000;
   std::uint64_t handshake_timeout_ms = 10'000;
   std::uint32_t client_handshakes_max = 64;  // under way at once, per worker; further connections wait their turn

@@ -132,7 +132,7 @@ void Relay::plain_to_tunnel(Flow& flow, Tunnel& tunnel) {
       state_.defer(flow);
       return;
     }
-    if (tunnel.socket.can_splice() && side.read_shift == kReadShiftMax && !tunnel.owes_accept) {
+    if (may_splice(side, tunnel)) {
       splice_to_tunnel(flow, tunnel);
       continue;
     }
@@ -148,7 +148,14 @@ void Relay::plain_to_tunnel(Flow& flow, Tunnel& tunnel) {
   }
 }
 
-// Kernel records and a flow that fills large reads: the bytes need not come through user space.
+// Kernel records and a flow that fills large reads, unless configured otherwise.
+bool Relay::may_splice(const Side& side, const Tunnel& tunnel) const noexcept {
+  if (!tunnel.socket.can_splice() || tunnel.owes_accept) return false;
+  if (state_.options.splice == tls::SpliceChoice::Auto) return side.read_shift == kReadShiftMax;
+  return state_.options.splice == tls::SpliceChoice::Always;
+}
+
+// The bytes need not come through user space.
 void Relay::splice_to_tunnel(Flow& flow, Tunnel& tunnel) {
   constexpr std::size_t kSpliceBytesMax = std::size_t{1} << 20U;
   Side& side = flow.plain();

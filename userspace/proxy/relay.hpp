@@ -29,6 +29,7 @@ class Relay {
   static constexpr unsigned kReadsPerTurn = 8;
 
   void flush(Side& side);
+  [[nodiscard]] bool may_splice(const Side& side, const Tunnel& tunnel) const noexcept;
   void splice_to_tunnel(Flow& flow, Tunnel& tunnel);
   void plain_to_tunnel(Flow& flow, Tunnel& tunnel);
   void copy(Flow& flow, Side& from, Side& to, bool is_client_to_server);

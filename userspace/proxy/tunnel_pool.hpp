@@ -32,6 +32,9 @@ class TunnelPool {
  public:
   explicit TunnelPool(std::size_t idle_max) : idle_max_(idle_max) {}
 
+  // Of each key; a list that is longer already shrinks as its tunnels are used or run into their time.
+  void set_idle_max(std::size_t idle_max) noexcept { idle_max_ = idle_max; }
+
   // The number of a key; it stays valid while a tunnel or a flow holds it (`hold`, `drop`).
   [[nodiscard]] std::uint32_t open(const PoolKey& key);
   [[nodiscard]] const PoolKey& key(std::uint32_t number) const noexcept { return entries_[number].key; }

@@ -50,6 +50,8 @@ class Tunnels {
   void begin_drain();
   void drop_pod(std::uint32_t slot, bool closes_busy);
 
+  void set_handshake_rate(std::uint32_t per_second) noexcept { limiter_.set_rate(per_second); }
+
  private:
   // Both roles.
   void advance_handshake(Tunnel& tunnel);

@@ -171,6 +171,11 @@ class Worker::Loop {
     }
   }
   void on(RemovePod&& message) { leave_.begin(std::move(message)); }
+  void on(SetOptions&& message) {
+    state_.options = std::move(message.options);
+    state_.pool.set_idle_max(state_.options.pool_idle_max);
+    tunnels_.set_handshake_rate(state_.options.server_handshakes_per_peer_s);
+  }
   void on(SetSnapshot&& message) { state_.snapshot = std::move(message.snapshot); }
   void on(SetCredentials&& message) { state_.credentials[message.identity] = std::move(message.credentials); }
   void on(ListConnections&& message) {

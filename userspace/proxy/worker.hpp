@@ -16,7 +16,7 @@ namespace culvert::proxy {
 
 class Worker {
  public:
-  // Starts the thread. `options`, `log` and the map behind `marker` outlive the worker.
+  // Starts the thread. `log` and the map behind `marker` outlive the worker.
   [[nodiscard]] static Result<std::unique_ptr<Worker>> start(unsigned index, const Options& options,
                                                              datapath::SocketMarker marker, telemetry::Log& log);
   ~Worker();  // stops the thread; live connections are cut

@@ -40,7 +40,7 @@ struct WorkerState {
               telemetry::WorkerCounters& worker_counters, telemetry::Log& worker_log, UniqueFd home,
               std::uint64_t start_ms);
 
-  const Options& options;
+  Options options;
   Poller poller;
   TimerWheel wheel;
   BufferPool buffers;

@@ -19,6 +19,10 @@ enum class EngineChoice : std::uint8_t {
   Kernel
 };  // the config's words: auto, user, ...
 
+// Whether the relay moves an application's bytes into kernel records without copying them through user space (splice). Auto: flows that fill
+// large reads; Always: from the first byte on. Records made in user space cannot be spliced into, whatever is chosen.
+enum class SpliceChoice : std::uint8_t { Auto, Never, Always };  // the config's words
+
 // What this machine's kernel does with one cipher.
 struct KernelCipherSupport {
   bool tx = false;

@@ -54,7 +54,7 @@ tunnel:
   pool: {idle_timeout: 5m, max_idle_per_peer: 0}
   handshake: {timeout: 1500ms, concurrency_per_worker: 7, per_peer_rate: 0}
   connect_timeout: 3s
-records: {tx: kernel, rx: user-ipsec-mb}
+records: {tx: kernel, rx: user-ipsec-mb, splice: never}
 buffers: {bytes_per_worker_max: 64MiB}
 drain: {timeout: 0, pod_leave_timeout: 1h}
 admin: {socket: /tmp/a.sock, metrics: off, readiness: "[::1]:99"}
@@ -78,6 +78,7 @@ capture: {exclude_ports: {inbound: [1], outbound: [2, 3]}, exclude_cidrs: {inbou
   CHECK(config.tunnel.handshake.per_peer_rate == 0);
   CHECK(config.records.tx == tls::EngineChoice::Kernel);
   CHECK(config.records.rx == tls::EngineChoice::UserIpsecMb);
+  CHECK(config.records.splice == tls::SpliceChoice::Never);
   CHECK(config.buffers.bytes_per_worker_max == 64ULL << 20U);
   CHECK(config.drain.timeout_ms == 0);
   CHECK(config.admin.socket == "/tmp/a.sock");
@@ -159,7 +160,10 @@ TEST_CASE("only keys that need a restart are named when two configurations diffe
   const Config running = parsed("node_name: a\nlog: {level: info}\nbpf: {mark: 1}");
   CHECK(restart_keys(running, running).empty());
   CHECK(restart_keys(running, parsed("node_name: a\nlog: {level: debug}\nbpf: {mark: 1}\npods: [{id: a, netns: /n}]\n"
-                                     "mesh: {enrol: listed}\ndrain: {timeout: 1s}"))
+                                     "mesh: {enrol: listed}\ndrain: {timeout: 1s}\nrecords: {splice: always}\n"
+                                     "tunnel: {connect_timeout: 1s, pool: {idle_timeout: 5s, max_idle_per_peer: 3},\n"
+                                     "         handshake: {timeout: 1s, concurrency_per_worker: 2, per_peer_rate: 5}}\n"
+                                     "limits: {connections_per_worker: 99}"))
             .empty());
   CHECK(restart_keys(running, parsed("node_name: b\nbpf: {mark: 2}\nadmin: {metrics: off}\nlog: {format: json}")) ==
         std::vector<std::string>{"node_name", "bpf.mark", "admin.metrics", "log.format"});

@@ -34,4 +34,16 @@ TEST_CASE("a limit of zero is no limit") {
   for (int i = 0; i < 100; ++i) CHECK(limiter.admit(peer, 1000));
 }
 
+TEST_CASE("a changed rate holds for peers that are known already") {
+  HandshakeLimiter limiter(10);
+  const IpAddress peer = IpAddress::parse("10.0.0.1").value();
+  CHECK(limiter.admit(peer, 1000));
+  limiter.set_rate(2);
+  CHECK(limiter.admit(peer, 1001));
+  CHECK(limiter.admit(peer, 1001));
+  CHECK_FALSE(limiter.admit(peer, 1001));
+  limiter.set_rate(0);
+  CHECK(limiter.admit(peer, 1001));
+}
+
 }  // namespace culvert::proxy
