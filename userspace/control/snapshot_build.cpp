@@ -25,7 +25,7 @@ Result<state::Workload> to_workload(const Config& config, const WorkloadConfig& 
 Result<std::shared_ptr<const state::Snapshot>> build_snapshot(const Config& config,
                                                               std::span<const state::Workload> local,
                                                               std::uint64_t version) {
-  state::SnapshotBuilder builder;
+  state::SnapshotBuilder builder(config.network);
   builder.set_mesh_mode(config.mesh.peer_authentication);
   for (const NamespaceConfig& one : config.mesh.namespaces) {
     if (one.peer_authentication) builder.set_namespace_mode(one.name, *one.peer_authentication);
@@ -35,7 +35,7 @@ Result<std::shared_ptr<const state::Snapshot>> build_snapshot(const Config& conf
   for (const WorkloadConfig& one : config.mesh.workloads) {
     if (one.peer_authentication) builder.set_workload_mode(one.namespace_name, one.name, *one.peer_authentication);
     state::Workload workload = CV_TRY(to_workload(config, one));
-    taken.insert(workload.addresses.begin(), workload.addresses.end());
+    if (workload.network == config.network) taken.insert(workload.addresses.begin(), workload.addresses.end());
     uids.insert(workload.uid);
     if (auto added = builder.add(std::move(workload)); !added) return std::unexpected(std::move(added).error());
   }

@@ -19,43 +19,47 @@ struct RouteSource {
   std::string_view network;
   std::string_view namespace_name;
   const SpiffeId* identity = nullptr;
-  const Workload* workload = nullptr;  // null: not in the snapshot; locality preferences then match nothing
+  const Workload* workload =
+      nullptr;  // of this snapshot; null: unknown, and then only the preference NETWORK can match
 };
 
 enum class RouteKind : std::uint8_t {
   Passthrough,  // plain TCP to `next_hop`, which is what was dialled: nobody in the mesh
   Plain,        // plain TCP to `next_hop`: an endpoint that takes no tunnel
   Tunnel,       // a tunnel to `next_hop`, which is asked for `target`
-  Gateway,      // double HBONE: outer tunnel to `next_hop` (the gateway), inner one to the far workload, both asked for `authority_host`:port
-  Resolve,      // the endpoint has only a hostname: ask DNS for `dns_name`, then call route_resolved
-  Refused,      // must not leave: `reason` says why
+  Gateway,  // double HBONE: outer tunnel to `next_hop` (the gateway), inner one to the far workload, both asked for `authority_host`:port
+  Resolve,  // the endpoint has only a hostname: ask DNS for `dns_name`, then call route_resolved
+  Refused,  // must not leave: `reason` says why
 };
 
 enum class RouteRefusal : std::uint8_t {
   None,
-  NoHealthyUpstream,   // a service without a usable endpoint or without this port
-  UnknownWaypoint,     // a waypoint is demanded, but cannot be found or has no endpoint; never bypassed
-  UnknownGateway,      // another network, and no gateway to it
-  NoServiceForNetwork, // another network is reached by services only
+  NoHealthyUpstream,    // a service without a usable endpoint or without this port
+  UnknownWaypoint,      // a waypoint is demanded, but cannot be found or has no endpoint; never bypassed
+  UnknownGateway,       // another network, and no gateway to it
+  NoServiceForNetwork,  // another network is reached by services only
 };
 [[nodiscard]] std::string_view to_string(RouteRefusal refusal) noexcept;  // a sentence without a full stop
 
 struct Route {
   RouteKind kind = RouteKind::Passthrough;
   RouteRefusal refusal = RouteRefusal::None;
-  Endpoint next_hop;               // where the agent connects to
-  Endpoint target;                 // Tunnel: what OPEN or :authority names
-  std::string_view authority_host; // Gateway: service hostname of both CONNECTs; empty otherwise
+  Endpoint next_hop;                // where the agent connects to
+  Endpoint target;                  // Tunnel: what OPEN or :authority names
+  std::string_view authority_host;  // Gateway: service hostname of both CONNECTs; empty otherwise
   std::uint16_t authority_port = 0;
   // The far end of the (outer) tunnel must have one of these: those of the service and that of the workload.
-  const Workload* workload = nullptr;        // the chosen endpoint, waypoint or gateway workload; null for Passthrough
-  std::span<const SpiffeId> accepted;        // beside workload->identity: subject alternative names of the service (waypoint, gateway)
+  const Workload* workload = nullptr;  // the chosen endpoint, waypoint or gateway workload; null for Passthrough
+  std::span<const SpiffeId>
+      accepted;  // beside workload->identity: subject alternative names of the service (waypoint, gateway)
   std::span<const SpiffeId> inner_accepted;  // Gateway: only these for the inner tunnel
   const Service* service = nullptr;          // the service that was dialled; null: an address
   const Workload* destination = nullptr;     // the workload that the bytes are for, when known (not the waypoint)
   std::string_view dns_name;                 // Resolve
+  RouteKind kind_resolved = RouteKind::Passthrough;  // Resolve: what this becomes once next_hop has its address
   bool is_waypoint = false;
-  std::string_view why;                      // static text for people: "service endpoint", "waypoint of the service", "not in the mesh", ...
+  std::string_view
+      why;  // static text for people: "service endpoint", "waypoint of the service", "not in the mesh", ...
 };
 
 // A number from 0 to below `bound` (> 0), uniformly.
@@ -66,9 +70,12 @@ class RouteRandom {
 };
 
 // `destination`: what the application dialled.
-[[nodiscard]] Route route(const Snapshot& snapshot, const RouteSource& source, const Endpoint& destination, RouteRandom& random);
-// After Resolve: the same decision for the endpoint that `unresolved` chose, with the address that DNS gave for it.
-[[nodiscard]] Route route_resolved(const Snapshot& snapshot, const RouteSource& source, const Route& unresolved, const IpAddress& address);
+[[nodiscard]] Route route(const Snapshot& snapshot, const RouteSource& source, const Endpoint& destination,
+                          RouteRandom& random);
+// After Resolve: the same decision for the endpoint that `unresolved` chose, with the address that DNS gave for it. DNS is asked for the
+// family of what was dialled first, as far as the service's ip_families do not matter for a hostname.
+[[nodiscard]] Route route_resolved(const Snapshot& snapshot, const RouteSource& source, const Route& unresolved,
+                                   const IpAddress& address);
 
 // Inbound, on 15008 of the workload `local` (may be null: unknown) with address `local_address`: whether a tunnel peer may ask for `authority`, and
 // what it means there.
@@ -78,8 +85,10 @@ struct InboundTarget {
   bool wants_proxy_header = false;
   Endpoint proxy_destination;  // the destination that the PROXY header names
 };
-[[nodiscard]] InboundTarget inbound_target(const Snapshot& snapshot, const Workload* local, const IpAddress& local_address, const Endpoint& authority);
-[[nodiscard]] InboundTarget inbound_target(const Snapshot& snapshot, const Workload* local, const IpAddress& local_address, std::string_view authority_host,
+[[nodiscard]] InboundTarget inbound_target(const Snapshot& snapshot, const Workload* local,
+                                           const IpAddress& local_address, const Endpoint& authority);
+[[nodiscard]] InboundTarget inbound_target(const Snapshot& snapshot, const Workload* local,
+                                           const IpAddress& local_address, std::string_view authority_host,
                                            std::uint16_t authority_port);
 
 }  // namespace culvert::state

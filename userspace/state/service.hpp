@@ -41,6 +41,13 @@ enum class HealthPolicy : std::uint8_t { OnlyHealthy, AllowAll };
 enum class IpFamilies : std::uint8_t { Automatic, V4Only, V6Only, Dual };
 enum class Visibility : std::uint8_t { Public, Namespace };
 
+// One of several waypoints of a service, used for its share of the connections.
+struct WeightedWaypoint {
+  GatewayRef destination;
+  std::uint32_t weight = 0;
+  bool operator==(const WeightedWaypoint&) const = default;
+};
+
 struct ServiceEndpoint {
   std::string workload_uid;
   std::vector<ServicePort> ports;  // this endpoint's own mapping; empty: the service's
@@ -56,11 +63,13 @@ struct Service {
   std::vector<ServiceEndpoint> endpoints;
   std::vector<SpiffeId> subject_alt_names;
   std::optional<GatewayRef> waypoint;
+  std::vector<WeightedWaypoint> weighted_waypoints;  // where their weights are not all 0, they come before `waypoint`
   std::vector<LbScope> routing_preference;
   LbMode lb_mode = LbMode::Unspecified;
   HealthPolicy health_policy = HealthPolicy::OnlyHealthy;
   IpFamilies ip_families = IpFamilies::Automatic;
   Visibility visibility = Visibility::Public;
+  bool is_canonical = false;  // preferred where services of several foreign namespaces share an address or a hostname
   bool operator==(const Service&) const = default;
 };
 

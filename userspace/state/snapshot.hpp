@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Snapshot: the immutable picture that every worker decides by. Built on the control thread, shared as
-// shared_ptr<const Snapshot>; a worker takes the newest at a safe point and never waits for one.
+// shared_ptr<const Snapshot>; a worker takes the newest at a safe point and never waits for one. Every lookup is constant time and
+// allocates nothing; what it answers lives as long as the snapshot.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -13,21 +16,88 @@
 
 #include "base/address.hpp"
 #include "base/result.hpp"
+#include "state/service.hpp"
+#include "state/snapshot_index.hpp"
 #include "state/workload.hpp"
 
 namespace culvert::state {
 
+// What choosing among endpoints asks of a workload, beside each other in memory: two names are equal when their numbers are.
+struct WorkloadTraits {
+  std::uint32_t network;
+  std::uint32_t region;
+  std::uint32_t zone;
+  std::uint32_t subzone;
+  std::uint32_t node;
+  std::uint32_t cluster;
+  std::uint32_t capacity;
+  bool has_address;  // or a hostname
+  bool has_gateway;  // to its network
+  bool has_application_tunnel;
+};
+
+// An endpoint of a service whose workload is known.
+struct EndpointRow {
+  std::uint32_t workload;    // its number among workloads()
+  std::uint32_t endpoint;    // its number among Service::endpoints
+  std::uint64_t weight_end;  // capacities up to and including this row
+};
+
+struct ServiceRows {
+  std::uint32_t begin = 0;         // of the snapshot's rows
+  std::uint32_t usable_end = 0;    // up to here: those that the health policy lets in
+  std::uint32_t end = 0;           // up to here: the others
+  bool all_have_addresses = true;  // of the usable ones
+};
+
 class Snapshot {
  public:
-  // Constant time. Null when the address is not in the mesh (passthrough).
+  // The agent's own network.
+  [[nodiscard]] std::string_view network() const noexcept { return names_.text(kOwnNetwork); }
+  // Null when the address is not in the mesh (passthrough). Without a network: the agent's own. An empty network is the agent's own.
   [[nodiscard]] const Workload* find(const IpAddress& address) const noexcept;
+  [[nodiscard]] const Workload* find(std::string_view network, const IpAddress& address) const noexcept;
+  [[nodiscard]] const Workload* find_uid(std::string_view uid) const noexcept;
+  [[nodiscard]] const Workload* find_workload(std::string_view namespace_name,
+                                              std::string_view hostname) const noexcept;
+  // The service with this virtual address that a client of `client_namespace` sees: its own namespace's first, then one that is
+  // canonical, then the first that was added. Without a namespace nothing is hidden.
+  [[nodiscard]] const Service* find_vip(std::string_view network, const IpAddress& address,
+                                        std::optional<std::string_view> client_namespace) const noexcept;
+  // Exactly this one, whoever asks.
+  [[nodiscard]] const Service* find_service(std::string_view namespace_name, std::string_view hostname) const noexcept;
+  // By hostname alone, chosen as by find_vip.
+  [[nodiscard]] const Service* find_hostname(std::string_view hostname,
+                                             std::string_view client_namespace) const noexcept;
   // The mode that rules connections to `namespace_name`/`workload_name`: the workload's, else the namespace's, else the mesh's.
   [[nodiscard]] PeerAuthMode peer_auth(std::string_view namespace_name, std::string_view workload_name) const noexcept;
   [[nodiscard]] const std::vector<Workload>& workloads() const noexcept { return workloads_; }
+  [[nodiscard]] const std::vector<Service>& services() const noexcept { return services_; }
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
+
+  // For the choice of endpoints. `service` and `workload` are this snapshot's.
+  [[nodiscard]] const ServiceRows& rows_of(const Service& service) const noexcept {
+    return service_rows_[static_cast<std::size_t>(&service - services_.data())];
+  }
+  [[nodiscard]] std::span<const EndpointRow> usable_endpoints(const Service& service) const noexcept {
+    const ServiceRows& rows = rows_of(service);
+    return std::span(rows_).subspan(rows.begin, rows.usable_end - rows.begin);
+  }
+  // Healthy or not.
+  [[nodiscard]] std::span<const EndpointRow> all_endpoints(const Service& service) const noexcept {
+    const ServiceRows& rows = rows_of(service);
+    return std::span(rows_).subspan(rows.begin, rows.end - rows.begin);
+  }
+  [[nodiscard]] const WorkloadTraits& traits(std::uint32_t workload) const noexcept { return traits_[workload]; }
+  [[nodiscard]] const WorkloadTraits& traits(const Workload& workload) const noexcept {
+    return traits_[static_cast<std::size_t>(&workload - workloads_.data())];
+  }
+  // The number of a name that some workload has, or NameTable::kNone.
+  [[nodiscard]] std::uint32_t network_number(std::string_view network) const noexcept;
 
  private:
   friend class SnapshotBuilder;
+  static constexpr std::uint32_t kOwnNetwork = 0;
   // Asked for by views, so that a lookup on the data path makes no string.
   struct WorkloadName {
     std::string_view namespace_name;
@@ -53,8 +123,19 @@ class Snapshot {
   };
 
   std::uint64_t version_ = 0;
+  NameTable names_;
   std::vector<Workload> workloads_;
-  std::unordered_map<IpAddress, std::uint32_t> by_address_;
+  std::vector<WorkloadTraits> traits_;  // of each workload
+  AddressTable by_address_;
+  FlatIndex by_uid_;
+  FlatIndex workload_by_hostname_;
+  std::vector<Service> services_;
+  std::vector<ServiceRows> service_rows_;  // of each service
+  std::vector<EndpointRow> rows_;
+  AddressTable by_vip_;
+  FlatIndex service_by_name_;                      // namespace and hostname
+  FlatIndex service_by_hostname_;                  // the first with a hostname
+  std::vector<std::uint32_t> next_same_hostname_;  // of each service, or FlatIndex::kNone
   PeerAuthMode mesh_mode_ = PeerAuthMode::Permissive;
   std::unordered_map<std::string, PeerAuthMode, NameHash, NameEqual> namespace_modes_;
   std::unordered_map<WorkloadKey, PeerAuthMode, NameHash, NameEqual> workload_modes_;
@@ -62,9 +143,16 @@ class Snapshot {
 
 class SnapshotBuilder {
  public:
-  // An address that two workloads claim, or a uid that stands twice, is an error that names both.
-  // Nothing of a refused workload is kept.
+  // `network`: the agent's own. It is meant wherever a workload, a virtual address or a reference names none.
+  explicit SnapshotBuilder(std::string_view network = {});
+
+  // An address that two workloads of one network claim, or a uid that stands twice, is an error that names both. A hostname may be
+  // several workloads'; the first is found by it. Nothing of a refused workload is kept.
   [[nodiscard]] Result<void> add(Workload workload);
+  // A hostname that stands twice in one namespace, or a virtual address that two services of one namespace claim, is an error that
+  // names both; services of different namespaces may share one. An endpoint whose workload is unknown counts once that is known. Nothing of a
+  // refused service is kept.
+  [[nodiscard]] Result<void> add(Service service);
   void set_mesh_mode(PeerAuthMode mode);
   void set_namespace_mode(std::string namespace_name, PeerAuthMode mode);
   void set_workload_mode(std::string namespace_name, std::string workload_name, PeerAuthMode mode);
@@ -72,8 +160,10 @@ class SnapshotBuilder {
   [[nodiscard]] std::shared_ptr<const Snapshot> build(std::uint64_t version) &&;
 
  private:
+  [[nodiscard]] std::uint32_t network_number(std::string_view network);
+  void link_endpoints();
+
   std::shared_ptr<Snapshot> snapshot_ = std::make_shared<Snapshot>();
-  std::unordered_map<std::string, std::uint32_t> by_uid_;
 };
 
 }  // namespace culvert::state

@@ -21,7 +21,7 @@ mesh:
   namespaces: [{name: shop, peer_authentication: PERMISSIVE}, {name: bank}]
   workloads:
     - {name: cart, namespace: shop, service_account: sa-cart, addresses: [10.0.0.1, "fd00::1"]}
-    - {name: pay, namespace: shop, network: "", cluster: c2, canonical_name: p, canonical_revision: v3, node: n2,
+    - {name: pay, namespace: shop, network: net2, cluster: c2, canonical_name: p, canonical_revision: v3, node: n2,
        protocol: TCP, peer_authentication: STRICT, addresses: [10.0.0.2]}
 )",
                       "f")
@@ -50,9 +50,9 @@ TEST_CASE("what a workload leaves out comes from the agent's own settings") {
   CHECK(cart->canonical_revision == "latest");
   CHECK(cart->protocol == state::Protocol::Tunnel);
   CHECK(snapshot->find(ip("fd00::1")) == cart);
-  const state::Workload* pay = snapshot->find(ip("10.0.0.2"));
+  CHECK(snapshot->find(ip("10.0.0.2")) == nullptr);
+  const state::Workload* pay = snapshot->find("net2", ip("10.0.0.2"));
   REQUIRE(pay != nullptr);
-  CHECK(pay->network.empty());
   CHECK(pay->cluster == "c2");
   CHECK(pay->canonical_name == "p");
   CHECK(pay->canonical_revision == "v3");
@@ -76,9 +76,9 @@ TEST_CASE("this node's pods are workloads where the file does not speak of them"
   CHECK(snapshot->find(ip("10.0.0.9"))->name == "web");
   CHECK(snapshot->find(ip("10.0.0.1"))->name == "cart");
   CHECK(snapshot->find(ip("10.0.0.8"))->name == "thief");
-  CHECK(snapshot->find(ip("10.0.0.7")) == nullptr);  // the file has shop/cart, with other addresses
-  CHECK(snapshot->find(ip("10.0.0.2"))->name == "pay");
-  CHECK(snapshot->workloads().size() == 4);
+  CHECK(snapshot->find(ip("10.0.0.7")) == nullptr);       // the file has shop/cart, with other addresses
+  CHECK(snapshot->find(ip("10.0.0.2"))->name == "twin");  // the file's 10.0.0.2 is in another network
+  CHECK(snapshot->workloads().size() == 5);
 }
 
 TEST_CASE("the defaults give an empty snapshot that lets everything pass") {
