@@ -82,6 +82,9 @@ void write_connection(JsonWriter& json, const telemetry::ConnectionLog& connecti
   write_party(json, "source", connection.source);
   write_party(json, "destination", connection.destination);
   json.field("original_destination", connection.original_destination.to_string())
+      .field("authority", connection.authority)
+      .field("service", connection.service)
+      .field("why", connection.why)
       .field("cipher", connection.cipher)
       .field("tx_engine", connection.tx_engine)
       .field("rx_engine", connection.rx_engine)

@@ -62,10 +62,13 @@ struct Row {
         sent(human_bytes(number_of(connection, "bytes_sent"))),
         received(human_bytes(number_of(connection, "bytes_received"))),
         age(human_duration(number_of(connection, "age_ms"))),
-        state(text_of(connection, "state")) {
+        state(text_of(connection, "state")),
+        why(text_of(connection, "why")) {
     const Json party = side(connection, "destination");
     const std::string dialled = text_of(connection, "original_destination");
+    const std::string service = text_of(connection, "service");
     destination = party_cell(party, dialled.empty() ? text_of(party, "address") : dialled);
+    if (!service.empty()) destination += "\n " + service;
   }
   [[nodiscard]] Tone tone() const { return is_plain ? Tone::Warn : Tone::Good; }
 
@@ -81,11 +84,12 @@ struct Row {
   std::string received;
   std::string age;
   std::string state;
+  std::string why;  // this transport and this way
 };
 
 // At most this many lines for one connection, in each of the two forms.
-constexpr std::size_t kWideLines = 2;
-constexpr std::size_t kCompactLines = 4;
+constexpr std::size_t kWideLines = 3;
+constexpr std::size_t kCompactLines = 6;
 
 Table wide_table(const Json& connections, std::size_t rows) {
   Table table({{.title = "DIRECTION"},
@@ -97,7 +101,8 @@ Table wide_table(const Json& connections, std::size_t rows) {
                {.title = "SENT", .is_right = true},
                {.title = "RECEIVED", .is_right = true},
                {.title = "AGE", .is_right = true},
-               {.title = "STATE"}});
+               {.title = "STATE"},
+               {.title = "WHY"}});
   for (std::size_t i = 0; i < rows; ++i) {
     const Row row(connections[i]);
     table.row({row.direction,
@@ -109,7 +114,8 @@ Table wide_table(const Json& connections, std::size_t rows) {
                row.sent,
                row.received,
                row.age,
-               {row.state, row.state == "open" ? Tone::Plain : Tone::Warn}});
+               {row.state, row.state == "open" ? Tone::Plain : Tone::Warn},
+               row.why});
   }
   return table;
 }
@@ -124,7 +130,7 @@ Table compact_table(const Json& connections, std::size_t rows) {
     const Row row(connections[i]);
     table.row(
         {row.direction == "outbound" ? "out" : "in",
-         row.source + "\n" + row.destination,
+         row.source + "\n" + row.destination + (row.why.empty() ? "" : "\n " + row.why),
          {row.is_plain ? row.transport
                        : fmt::format("{} {}\ntx {}\nrx {}", row.transport, row.cipher, row.tx_engine, row.rx_engine),
           row.tone()},

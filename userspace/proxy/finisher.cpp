@@ -2,6 +2,7 @@
 #include "proxy/finisher.hpp"
 
 #include "core/socket.hpp"
+#include "proxy/streams.hpp"
 #include "proxy/tunnels.hpp"
 
 namespace culvert::proxy {
@@ -21,11 +22,21 @@ void close_orderly(Side& side) noexcept {
 }
 
 std::string_view state_name(const Flow& flow) noexcept {
-  if (flow.state == FlowState::AwaitTunnel) return "tunnel";
+  if (flow.state == FlowState::AwaitName) return "name";
+  if (flow.state == FlowState::AwaitTunnel || flow.state == FlowState::AwaitRetry) return "tunnel";
   if (flow.state == FlowState::ConnectUpstream) return "connecting";
   const bool is_half_closed =
       flow.client.is_at_eof || flow.client.is_fin_sent || flow.upstream.is_at_eof || flow.upstream.is_fin_sent;
   return is_half_closed ? "half-closed" : "open";
+}
+
+// Why this way, and why this kind of tunnel.
+std::string why_of(const Flow& flow, const Options& options) {
+  std::string why(flow.why);
+  if (flow.role != FlowRole::Outbound || !flow.used_tunnel) return why;
+  why += flow.is_hbone ? options.alpn.size() == 1 ? "; h2: nothing else is offered" : "; h2: the peer takes nothing else"
+                       : "; culvert/1: both agents offer it";
+  return why;
 }
 
 }  // namespace
@@ -39,8 +50,12 @@ void Finisher::complete(Flow& flow) {
 void Finisher::abort(Flow& flow, CloseReason reason, std::string_view detail) {
   flow.client.fd.reset();
   flow.upstream.fd.reset();
-  if (Tunnel* tunnel = state_.tunnels.find(flow.tunnel); tunnel != nullptr && tunnel->flow == flow.self) {
-    state_.tunnel_engine->reset_flow(*tunnel);
+  if (Tunnel* tunnel = state_.tunnels.find(flow.tunnel); tunnel != nullptr) {
+    if (flow.stream != 0) {
+      state_.streams->reset(flow, *tunnel, hbone::kCancel);
+    } else if (tunnel->flow == flow.self) {
+      state_.tunnel_engine->reset_flow(*tunnel);
+    }
   }
   end(flow, reason, detail);
 }
@@ -63,21 +78,31 @@ telemetry::ConnectionLog Finisher::describe(Flow& flow) {
   telemetry::ConnectionLog row;
   row.id = flow.id;
   row.direction = flow.is_inbound() ? telemetry::Direction::Inbound : telemetry::Direction::Outbound;
-  row.transport = flow.goes_through_tunnel() ? telemetry::Transport::Direct : telemetry::Transport::Plaintext;
+  row.transport = !flow.goes_through_tunnel() ? telemetry::Transport::Plaintext
+                  : flow.is_hbone             ? telemetry::Transport::Hbone
+                                              : telemetry::Transport::Direct;
+  row.why = why_of(flow, state_.options);
   row.state = state_name(flow);
   row.start_us = flow.start_us;
   row.duration_ms = state_.now_ms - flow.start_ms;
   row.original_destination = flow.destination;
   row.source.address = flow.source;
   row.destination.address = flow.destination;
-  if (flow.goes_through_tunnel()) row.destination.address.port = enroll::kPortTunnel;
+  if (flow.role == FlowRole::Outbound) row.destination.address = flow.next_hop;
+  if (flow.role == FlowRole::Passthrough) row.destination.address = flow.target;
+  if (flow.role == FlowRole::InboundTunnel) row.destination.address.port = enroll::kPortTunnel;
+  if (flow.details != nullptr) {
+    row.service = flow.details->service;
+    row.authority = flow.details->authority;
+  }
+  if (row.authority.empty() && flow.goes_through_tunnel()) row.authority = flow.target.to_string();
   row.bytes_sent = flow.is_inbound() ? flow.sent_bytes : flow.received_bytes;
   row.bytes_received = flow.is_inbound() ? flow.received_bytes : flow.sent_bytes;
 
   const WorkerPod* pod = state_.pods.find(flow.pod_slot);
-  const auto fill_from_mesh = [this](telemetry::Party& party) {
-    const state::Workload* workload =
-        state_.snapshot == nullptr ? nullptr : state_.snapshot->find(party.address.address);
+  const auto fill_from_mesh = [this, &flow](telemetry::Party& party) {
+    const bool is_known = state_.snapshot != nullptr && !flow.is_other_network;
+    const state::Workload* workload = is_known ? state_.snapshot->find(party.address.address) : nullptr;
     if (workload == nullptr) return;
     party.workload = workload->name;
     party.namespace_name = workload->namespace_name;

@@ -4,11 +4,17 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/address.hpp"
 #include "base/unique_fd.hpp"
 #include "core/buffer_pool.hpp"
 #include "core/slab.hpp"
+#include "state/route.hpp"
+#include "state/snapshot.hpp"
 #include "telemetry/close_reason.hpp"
 
 namespace culvert::proxy {
@@ -34,9 +40,26 @@ enum class FlowRole : std::uint8_t {
 };
 
 enum class FlowState : std::uint8_t {
+  AwaitName,        // DNS is asked for the endpoint's address
+  AwaitRetry,       // its CONNECT was not looked at: asks for another tunnel at the end of this turn
   AwaitTunnel,      // in the pool's queue, or its tunnel is being made
   ConnectUpstream,  // a plain connect is under way
   Open,
+};
+
+// A decision that waits for DNS: it points into its snapshot.
+struct UnresolvedRoute {
+  std::shared_ptr<const state::Snapshot> snapshot;
+  state::Route route;
+};
+
+// What few flows need.
+struct FlowDetails {
+  std::string service;                       // hostname of the service that was dialled
+  std::string authority;                     // of the CONNECT, where it is not `target`
+  std::string forwarded_network;             // Outbound, inner tunnel of another network: our own network
+  std::unique_ptr<UnresolvedRoute> unresolved;
+  std::vector<std::uint8_t> proxy_header;    // InboundTunnel: what the application is sent first
 };
 
 struct Flow {
@@ -44,6 +67,9 @@ struct Flow {
   Side upstream;
   // Plaintext for the tunnel that the kernel has not taken (kernel records) or that waits for a tunnel.
   Lent spill;
+  // HBONE client: what was sent before the peer answered; sent again when the peer turns out not to have looked at it.
+  Lent early;
+  std::unique_ptr<FlowDetails> details;  // null: nothing of it
   SlabHandle self;
   SlabHandle tunnel;  // attached until END went both ways
   std::uint64_t id = 0;
@@ -55,9 +81,15 @@ struct Flow {
   std::uint64_t timer_ms = 0;     // when the wheel will ask; 0: it will not
   Endpoint source;                // the client, as the server will see it
   Endpoint destination;           // what the client dialled
+  Endpoint target;                // Outbound: what the far side is asked for; InboundTunnel: where the application is
+  Endpoint next_hop;              // Outbound: where the tunnel goes
+  std::string_view why;           // static text: why this way
   std::uint32_t pod_slot = 0;
   std::uint32_t peer_identity = 0;  // index in the identity table; 0: none
   std::uint32_t pool_key = 0;       // Outbound, AwaitTunnel: which queue
+  std::int32_t stream = 0;          // HBONE: its stream on the tunnel; 0: none
+  std::uint32_t stream_place = 0;   // HBONE: its place in the tunnel's list of flows
+  std::uint32_t unread_bytes = 0;   // HBONE: received, not yet given back to the stream's window
   FlowRole role = FlowRole::Outbound;
   FlowState state = FlowState::AwaitTunnel;
   bool used_tunnel = false;
@@ -65,6 +97,11 @@ struct Flow {
   bool is_end_received = false;  // END from the tunnel
   bool is_retried = false;       // moved once from a tunnel that had gone away
   bool is_deferred = false;      // already on the worker's list of flows to go on with
+  bool is_hbone = false;         // its tunnel speaks HTTP/2
+  bool is_answered = false;      // HBONE: CONNECT has been answered with 200
+  bool is_blocked = false;       // HBONE: on its tunnel's list of flows that wait to send
+  bool is_other_network = false;  // InboundTunnel: its source address says nothing here
+  std::uint8_t attempts = 0;     // HBONE client: CONNECTs that nobody looked at
   // For the log, once the tunnel is gone.
   std::uint8_t cipher = 0;
   std::uint8_t tx_engine = 0;

@@ -2,14 +2,20 @@
 #include "proxy/inbound.hpp"
 
 #include <cerrno>
+#include <algorithm>
 #include <cstring>
 
+#include <sys/socket.h>
+
 #include "core/socket.hpp"
+#include "hbone/proxy_header.hpp"
 #include "policy/policy.hpp"
 #include "proxy/finisher.hpp"
 #include "proxy/relay.hpp"
+#include "proxy/streams.hpp"
 #include "proxy/tunnels.hpp"
 #include "proxy/upstream.hpp"
+#include "state/route.hpp"
 
 namespace culvert::proxy {
 namespace {
@@ -19,6 +25,11 @@ using telemetry::CloseReason;
 
 bool is_agent_port(std::uint16_t port) noexcept {
   return port == enroll::kPortOutbound || port == enroll::kPortInboundPlaintext || port == enroll::kPortTunnel;
+}
+
+bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::ranges::equal(a, b, {}, lower, lower);
 }
 
 RefuseReason wire_reason(int connect_errno) noexcept {
@@ -73,7 +84,8 @@ Flow* Inbound::on_open(Tunnel& tunnel, const direct::Open& open) {
   }
   // The address of the TCP peer, not the one that OPEN claims: a peer cannot speak for another address.
   flow->source = Endpoint{tunnel.remote.address, open.source.port};
-  flow->destination = open.destination;
+  flow->destination = flow->target = open.destination;
+  flow->why = "direct tunnel: both agents offer it";
   flow->peer_identity = tunnel.peer_identity;
   flow->tunnel = tunnel.self;
   flow->state = FlowState::ConnectUpstream;
@@ -85,6 +97,42 @@ Flow* Inbound::on_open(Tunnel& tunnel, const direct::Open& open) {
   return flow;
 }
 
+bool Inbound::on_connect(Flow& flow, Tunnel& tunnel, const hbone::ConnectRequest& request) {
+  const WorkerPod* pod = state_.pods.find(flow.pod_slot);
+  const std::optional<hbone::Authority> authority = hbone::parse_authority(request.authority);
+  const std::optional<Endpoint> local = local_endpoint(tunnel.socket.fd());
+  flow.why = "HBONE: the peer asked for h2";
+  if (!authority || pod == nullptr || !local) {
+    refuse(flow, authority ? CloseReason::PodLeft : CloseReason::TunnelProtocol, authority ? RefuseReason::ConnectFailed : RefuseReason::BadRequest,
+           authority ? std::string_view{} : std::string_view("bad :authority"));
+    return false;
+  }
+  flow.destination = Endpoint{local->address, authority->port};
+  if (state_.snapshot == nullptr) {
+    refuse(flow, CloseReason::Internal, RefuseReason::ConnectFailed, "the mesh is not known yet");
+    return false;
+  }
+  flow.is_other_network = !request.forwarded_network.empty() && !equals_ignoring_case(request.forwarded_network, state_.options.network);
+  const state::Workload* workload = state_.workload_of(*pod);
+  const state::InboundTarget target =
+      authority->endpoint ? state::inbound_target(*state_.snapshot, workload, local->address, *authority->endpoint)
+                          : state::inbound_target(*state_.snapshot, workload, local->address, authority->host, authority->port);
+  flow.target = authority->endpoint ? *authority->endpoint : flow.destination;
+  if (!authority->endpoint || target.wants_proxy_header) flow.details = std::make_unique<FlowDetails>();
+  if (!authority->endpoint) flow.details->authority = std::string(request.authority);
+  if (target.status != 200) {
+    refuse(flow, CloseReason::UnknownDestination, target.status == 400 ? RefuseReason::UnknownDestination : RefuseReason::ConnectFailed);
+    return false;
+  }
+  flow.destination = target.destination;
+  if (target.wants_proxy_header) {
+    const SpiffeId* peer = state_.identities.find(tunnel.peer_identity);
+    flow.details->proxy_header =
+        hbone::make_proxy_header(flow.source, target.proxy_destination, peer == nullptr ? std::string{} : peer->to_string());
+  }
+  return true;
+}
+
 void Inbound::start(SlabHandle handle) {
   Flow* flow = state_.flows.find(handle);
   if (flow == nullptr) return;
@@ -93,12 +141,12 @@ void Inbound::start(SlabHandle handle) {
     refuse(*flow, CloseReason::PodLeft, RefuseReason::Draining);
     return;
   }
-  if (!pod->owns(flow->destination.address)) {
+  if (!pod->owns(flow->destination.address) && !(flow->is_hbone && flow->destination.address.is_loopback())) {
     refuse(*flow, CloseReason::UnknownDestination, RefuseReason::UnknownDestination);
     return;
   }
   if (is_agent_port(flow->destination.port)) {
-    refuse(*flow, CloseReason::SelfCall, RefuseReason::UnknownDestination);
+    refuse(*flow, CloseReason::SelfCall, flow->is_hbone ? RefuseReason::ConnectFailed : RefuseReason::UnknownDestination);
     return;
   }
   if (judge(state_, *flow, *pod, state_.identities.find(flow->peer_identity)) != policy::Verdict::Allow) {
@@ -117,7 +165,8 @@ void Inbound::connect_application(Flow& flow, const WorkerPod& pod) {
   // The mark sends the application's replies back over lo; a pod that calls itself needs no foreign source address.
   int error = set_mark(fd.get(), state_.options.mark);
   if (error == 0) error = bind_to_loopback_device(fd.get());
-  if (error == 0 && flow.source.address != flow.destination.address)
+  if (error == 0 && flow.source.address != flow.destination.address && !flow.destination.address.is_loopback() &&
+      flow.source.address.family() == flow.destination.address.family())
     error = bind_transparent(fd.get(), flow.source.address);
   if (error != 0) {
     refuse(flow, CloseReason::UpstreamFailed, RefuseReason::ConnectFailed, ::strerrordesc_np(error));
@@ -125,6 +174,14 @@ void Inbound::connect_application(Flow& flow, const WorkerPod& pod) {
   }
   error = start_upstream(state_, flow, std::move(fd), flow.destination);
   if (error != 0) refuse(flow, upstream_failure(error), wire_reason(error), ::strerrordesc_np(error));
+}
+
+// In front of everything else; a fresh connection takes it whole.
+void Inbound::send_proxy_header(Flow& flow) {
+  const std::vector<std::uint8_t> header = std::move(flow.details->proxy_header);
+  flow.details->proxy_header.clear();
+  const ssize_t sent = ::send(flow.upstream.fd.get(), header.data(), header.size(), MSG_NOSIGNAL);
+  if (sent != static_cast<ssize_t>(header.size())) flow.upstream.has_failed = true;
 }
 
 void Inbound::upstream_event(Flow& flow, std::uint32_t events) {
@@ -135,6 +192,12 @@ void Inbound::upstream_event(Flow& flow, std::uint32_t events) {
     return;
   }
   Relay::note_events(flow.upstream, events);
+  if (flow.details != nullptr && !flow.details->proxy_header.empty()) send_proxy_header(flow);
+  if (flow.stream != 0) {
+    if (Tunnel* tunnel = state_.tunnels.find(flow.tunnel)) state_.streams->accept(flow, *tunnel);
+    state_.relay->run(flow.self);
+    return;
+  }
   if (Tunnel* tunnel = state_.tunnels.find(flow.tunnel)) state_.tunnel_engine->send_accept(*tunnel);
   const SlabHandle tunnel = flow.tunnel;
   state_.relay->run(flow.self);
@@ -147,7 +210,10 @@ void Inbound::on_timer(Flow& flow) {
 }
 
 void Inbound::refuse(Flow& flow, CloseReason reason, RefuseReason wire, std::string_view detail) {
-  if (Tunnel* tunnel = state_.tunnels.find(flow.tunnel); tunnel != nullptr && tunnel->flow == flow.self) {
+  Tunnel* tunnel = state_.tunnels.find(flow.tunnel);
+  if (tunnel != nullptr && flow.stream != 0) {
+    state_.streams->refuse(flow, *tunnel, wire);
+  } else if (tunnel != nullptr && tunnel->flow == flow.self) {
     tunnel->flow = {};
     state_.tunnel_engine->refuse(*tunnel, wire);
   }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "direct/messages.hpp"
+#include "hbone/messages.hpp"
 #include "proxy/worker_state.hpp"
 
 namespace culvert::proxy {
@@ -18,12 +19,15 @@ class Inbound {
   // Null: refused (the tunnel has been told).
   [[nodiscard]] Flow* on_open(Tunnel& tunnel, const direct::Open& open);
   void start(SlabHandle flow);
+  // CONNECT arrived on a stream of an HBONE tunnel. False: answered with a refusal, the flow is gone.
+  [[nodiscard]] bool on_connect(Flow& flow, Tunnel& tunnel, const hbone::ConnectRequest& request);
 
   // The connect to the application was answered.
   void upstream_event(Flow& flow, std::uint32_t events);
   void on_timer(Flow& flow);
 
  private:
+  void send_proxy_header(Flow& flow);
   void connect_application(Flow& flow, const WorkerPod& pod);
   void refuse(Flow& flow, telemetry::CloseReason reason, direct::RefuseReason wire_reason,
               std::string_view detail = {});

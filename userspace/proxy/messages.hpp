@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -49,8 +50,14 @@ struct Drain {
   std::uint64_t deadline_ms = 0;
   std::function<void()> done;
 };
+// The answer to Options::resolve; null: there is no address.
+struct NameResolved {
+  SlabHandle flow;
+  std::optional<IpAddress> address;
+};
 struct Stop {};
 
-using ToWorker = std::variant<AddPod, RemovePod, SetOptions, SetSnapshot, SetCredentials, ListConnections, Drain, Stop>;
+using ToWorker = std::variant<AddPod, RemovePod, SetOptions, SetSnapshot, SetCredentials, ListConnections, Drain, NameResolved,
+                              Stop>;
 
 }  // namespace culvert::proxy

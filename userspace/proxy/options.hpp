@@ -4,9 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "core/slab.hpp"
+#include "hbone/session.hpp"
 #include "tls/engine_plan.hpp"
 #include "tls/handshake_socket.hpp"
 #include "tls/resumption.hpp"
@@ -16,7 +19,13 @@ namespace culvert::proxy {
 struct Options {
   std::uint32_t mark = 0x539;  // of the agent's sockets towards the local application
   std::string cluster = "Kubernetes";
-  std::vector<tls::Alpn> alpn = {tls::Alpn::Direct};  // offered, in order
+  std::string network;                                                   // of this node
+  std::vector<tls::Alpn> alpn = {tls::Alpn::Direct, tls::Alpn::Hbone};  // offered and taken, in order
+  hbone::Limits hbone;
+  // Asks DNS, from a worker's thread: (worker, name, preferred family, flow). The answer comes back as NameResolved. Null: never.
+  std::function<void(std::uint32_t, std::string, int, SlabHandle)> resolve;
+  std::uint32_t hbone_connections_per_peer = 4;  // a busy peer is given up to so many before one is filled up
+  bool hbone_early_data = true;                  // the first bytes leave with CONNECT, before its answer
   tls::EnginePlan engines;
   tls::SpliceChoice splice = tls::SpliceChoice::Auto;
   std::uint64_t connect_timeout_ms = 10'000;

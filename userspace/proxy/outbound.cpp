@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/socket.hpp"
+#include "hbone/messages.hpp"
 #include "proxy/finisher.hpp"
 #include "proxy/relay.hpp"
 #include "proxy/tunnels.hpp"
@@ -15,56 +16,128 @@ namespace {
 
 using telemetry::CloseReason;
 
+state::RouteSource source_of(const WorkerState& state, const WorkerPod& pod, const IpAddress& address) noexcept {
+  state::RouteSource source;
+  source.address = address;
+  source.network = state.options.network;
+  source.namespace_name = pod.setup.namespace_name;
+  source.identity = &pod.setup.identity;
+  source.workload = state.workload_of(pod);
+  return source;
+}
+
+FlowDetails& details_of(Flow& flow) {
+  if (flow.details == nullptr) flow.details = std::make_unique<FlowDetails>();
+  return *flow.details;
+}
+
 }  // namespace
 
-OutboundDecision decide_outbound(const state::Snapshot* snapshot, const WorkerPod& pod,
-                                 const Endpoint& destination) noexcept {
-  OutboundDecision decision;
-  decision.next_hop = destination;
+std::optional<Forbidden> forbidden(const state::Snapshot* snapshot, const WorkerPod& pod,
+                                   const Endpoint& destination) noexcept {
   // Steering sends nothing for the pod itself here: somebody dialled the agent's listener.
   if (pod.owns(destination.address) || destination.address.is_loopback() || destination.address.is_unspecified()) {
-    decision.kind = OutboundDecision::Kind::SelfCall;
-    return decision;
+    return Forbidden{CloseReason::SelfCall, {}};
   }
-  if (snapshot == nullptr) {
-    decision.kind = OutboundDecision::Kind::Unready;
-    return decision;
-  }
-  const state::Workload* workload = snapshot->find(destination.address);
-  if (workload == nullptr || workload->protocol != state::Protocol::Tunnel) return decision;
-  decision.kind = OutboundDecision::Kind::Tunnel;
-  decision.workload = workload;
-  decision.next_hop.port = enroll::kPortTunnel;
-  return decision;
+  if (snapshot == nullptr) return Forbidden{CloseReason::Internal, "the mesh is not known yet"};
+  return std::nullopt;
+}
+
+std::uint32_t Outbound::below(std::uint32_t bound) {
+  return static_cast<std::uint32_t>((state_.random_word() >> 32U) * bound >> 32U);
 }
 
 void Outbound::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
   const std::optional<Endpoint> destination = local_endpoint(fd.get());
   if (!destination) return;  // gone already; closing resets
-  const OutboundDecision decision = decide_outbound(state_.snapshot.get(), pod, *destination);
-  Flow* flow = state_.new_flow(
-      decision.kind == OutboundDecision::Kind::Tunnel ? FlowRole::Outbound : FlowRole::Passthrough, pod.setup.slot);
+  Flow* flow = state_.new_flow(FlowRole::Outbound, pod.setup.slot);
   if (flow == nullptr) return;
   flow->client.fd = std::move(fd);
   flow->client.is_writable = true;
   flow->client.is_readable = true;  // worth a try: the application may have written before we came
   flow->source = remote;
   flow->destination = *destination;
+  flow->next_hop = flow->target = *destination;
   if (!state_.watch(flow->client.fd.get(), TokenKind::Client, flow->self)) {
     state_.finisher->abort(*flow, CloseReason::Overloaded, "no memory to watch a socket");
     return;
   }
-  switch (decision.kind) {
-    case OutboundDecision::Kind::SelfCall: state_.finisher->abort(*flow, CloseReason::SelfCall); return;
-    case OutboundDecision::Kind::Unready:
-      state_.finisher->abort(*flow, CloseReason::Internal, "the mesh is not known yet");
+  if (const auto why_not = forbidden(state_.snapshot.get(), pod, *destination)) {
+    flow->role = FlowRole::Passthrough;
+    state_.finisher->abort(*flow, why_not->reason, why_not->detail);
+    return;
+  }
+  follow(*flow, pod, state::route(*state_.snapshot, source_of(state_, pod, flow->source.address), *destination, *this));
+}
+
+void Outbound::follow(Flow& flow, const WorkerPod& pod, const state::Route& route) {
+  flow.why = route.why;
+  flow.next_hop = route.next_hop;
+  if (route.service != nullptr) details_of(flow).service = route.service->hostname;
+  switch (route.kind) {
+    case state::RouteKind::Passthrough:
+    case state::RouteKind::Plain:
+      flow.role = FlowRole::Passthrough;
+      flow.target = route.next_hop;
+      connect_plain(flow, pod, route.next_hop);
       return;
-    case OutboundDecision::Kind::Passthrough: connect_plain(*flow, pod, *destination); return;
-    case OutboundDecision::Kind::Tunnel:
-      state_.tunnel_engine->want(
-          *flow, PoolKey{pod.setup.slot, state_.identities.intern(decision.workload->identity), decision.next_hop});
+    case state::RouteKind::Tunnel: want_tunnel(flow, pod, route); return;
+    case state::RouteKind::Gateway: want_gateway(flow, pod, route); return;
+    case state::RouteKind::Resolve: ask_name(flow, route); return;
+    case state::RouteKind::Refused:
+      state_.finisher->abort(flow, CloseReason::NoRoute, state::to_string(route.refusal));
       return;
   }
+}
+
+void Outbound::want_tunnel(Flow& flow, const WorkerPod& pod, const state::Route& route) {
+  flow.target = route.target;
+  flow.peer_identity = state_.identities.intern(route.workload->identity);
+  const PoolKey key{pod.setup.slot, state_.accepted.intern(route.workload->identity, route.accepted), route.next_hop, 0};
+  state_.tunnel_engine->want(flow, key);
+}
+
+// Another network: a tunnel to the far workload inside a stream to the gateway.
+void Outbound::want_gateway(Flow& flow, const WorkerPod& pod, const state::Route& route) {
+  if (route.inner_accepted.empty() || route.workload == nullptr) {
+    state_.finisher->abort(flow, CloseReason::NoRoute, "the service in the other network has no identities to verify");
+    return;
+  }
+  FlowDetails& details = details_of(flow);
+  details.authority = hbone::format_authority(route.authority_host, route.authority_port);
+  details.forwarded_network = state_.options.network;
+  flow.peer_identity = state_.identities.intern(route.inner_accepted.front());
+  Via via;
+  via.gateway = route.next_hop;
+  via.accepted = state_.accepted.intern(route.workload->identity, route.accepted);
+  via.authority = details.authority;
+  via.service = details.service;
+  const std::uint32_t inner = state_.accepted.intern(route.inner_accepted.front(), route.inner_accepted.subspan(1));
+  state_.tunnel_engine->want(flow, PoolKey{pod.setup.slot, inner, route.next_hop, state_.vias.intern(via)});
+}
+
+void Outbound::ask_name(Flow& flow, const state::Route& route) {
+  if (!state_.options.resolve) {
+    state_.finisher->abort(flow, CloseReason::NoRoute, "names cannot be resolved here");
+    return;
+  }
+  flow.state = FlowState::AwaitName;
+  state_.counters.dns_lookups.add();
+  details_of(flow).unresolved = std::make_unique<UnresolvedRoute>(UnresolvedRoute{state_.snapshot, route});
+  state_.set_deadline(flow, state_.options.connect_timeout_ms);
+  state_.options.resolve(state_.worker_index, std::string(route.dns_name), flow.destination.address.family(), flow.self);
+}
+
+void Outbound::name_resolved(SlabHandle handle, const std::optional<IpAddress>& address) {
+  Flow* flow = state_.flows.find(handle);
+  if (flow == nullptr || flow->state != FlowState::AwaitName) return;
+  const WorkerPod* pod = state_.pods.find(flow->pod_slot);
+  const auto unresolved = std::move(flow->details->unresolved);
+  state_.set_deadline(*flow, 0);
+  if (pod == nullptr) return state_.finisher->abort(*flow, CloseReason::PodLeft);
+  if (!address) return state_.finisher->abort(*flow, CloseReason::NoRoute, "the endpoint's name has no address in DNS");
+  // Decided over the snapshot that chose the endpoint.
+  follow(*flow, *pod, state::route_resolved(*unresolved->snapshot, source_of(state_, *pod, flow->source.address), unresolved->route, *address));
 }
 
 void Outbound::connect_plain(Flow& flow, const WorkerPod& pod, const Endpoint& destination) {
@@ -95,6 +168,10 @@ void Outbound::on_timer(Flow& flow) {
     state_.finisher->abort(flow, CloseReason::TunnelTimeout);
   } else if (flow.state == FlowState::ConnectUpstream) {
     state_.finisher->abort(flow, CloseReason::UpstreamTimeout);
+  } else if (flow.state == FlowState::AwaitName) {
+    state_.finisher->abort(flow, CloseReason::NoRoute, "DNS did not answer in time");
+  } else if (flow.state == FlowState::Open && flow.is_hbone && !flow.is_answered) {
+    state_.finisher->abort(flow, CloseReason::UpstreamTimeout, "the peer did not answer CONNECT");
   }
 }
 

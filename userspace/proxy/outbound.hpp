@@ -1,40 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
-// Outbound: what happens to a connection that a local application opened: into a tunnel when the mesh knows the destination
-// as a tunnel workload, plain to where it was going otherwise. The decision is pure (`decide`).
+// Outbound: what happens to a connection that a local application opened: into a tunnel, plain, or refused, as state::route decides over the
+// snapshot. What this agent alone knows (its own pod, its own listeners) comes first (`forbidden`).
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "proxy/worker_state.hpp"
+#include "state/route.hpp"
 
 namespace culvert::proxy {
 
-struct OutboundDecision {
-  enum class Kind : std::uint8_t {
-    Tunnel,
-    Passthrough,
-    SelfCall,
-    Unready,  // the mesh is not known yet: nothing may leave in clear text by mistake
-  };
-  Kind kind = Kind::Passthrough;
-  const state::Workload* workload = nullptr;  // Tunnel only
-  Endpoint next_hop;                          // where the agent connects to
+// Why a connection to `destination` is not even looked up; null: it is.
+struct Forbidden {
+  telemetry::CloseReason reason;
+  std::string_view detail;  // static text
 };
+[[nodiscard]] std::optional<Forbidden> forbidden(const state::Snapshot* snapshot, const WorkerPod& pod,
+                                                 const Endpoint& destination) noexcept;
 
-// `destination` is what the application dialled; `pod` the pod that it runs in.
-[[nodiscard]] OutboundDecision decide_outbound(const state::Snapshot* snapshot, const WorkerPod& pod,
-                                               const Endpoint& destination) noexcept;
-
-class Outbound {
+class Outbound : private state::RouteRandom {
  public:
   explicit Outbound(WorkerState& state) noexcept : state_(state) {}
 
   void accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote);
+  // DNS has answered for the endpoint that the flow waits for; null: it has no address.
+  void name_resolved(SlabHandle flow, const std::optional<IpAddress>& address);
   // A passthrough connect was answered.
   void upstream_event(Flow& flow, std::uint32_t events);
   void on_timer(Flow& flow);
 
  private:
+  [[nodiscard]] std::uint32_t below(std::uint32_t bound) override;
+  void follow(Flow& flow, const WorkerPod& pod, const state::Route& route);
+  void want_tunnel(Flow& flow, const WorkerPod& pod, const state::Route& route);
+  void want_gateway(Flow& flow, const WorkerPod& pod, const state::Route& route);
+  void ask_name(Flow& flow, const state::Route& route);
   void connect_plain(Flow& flow, const WorkerPod& pod, const Endpoint& destination);
 
   WorkerState& state_;

@@ -35,6 +35,8 @@ enum class ListenerKind : std::uint8_t { Outbound, InboundPlaintext, Tunnel };
 
 struct WorkerPod {
   PodSetup setup;
+  std::string baggage;  // what it says of itself, by snapshot `baggage_version` (baggage.hpp)
+  std::uint64_t baggage_version = 0;
   std::uint32_t live_flows = 0;
   bool is_leaving = false;
 

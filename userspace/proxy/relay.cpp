@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "proxy/finisher.hpp"
+#include "proxy/streams.hpp"
 #include "proxy/tunnels.hpp"
 
 namespace culvert::proxy {
@@ -30,19 +31,29 @@ void Relay::note_events(Side& side, std::uint32_t events) noexcept {
   if ((events & EPOLLERR) != 0) side.is_writable = true;  // the next write learns what happened
 }
 
+std::size_t Relay::read_size(const Side& side) const noexcept {
+  return state_.buffers.is_exhausted() ? kReadWhenExhausted : std::size_t{1} << side.read_shift;
+}
+
 ByteView Relay::read_some(Side& side) {
-  const std::size_t wanted = state_.buffers.is_exhausted() ? kReadWhenExhausted : std::size_t{1} << side.read_shift;
+  const std::size_t wanted = read_size(side);
   const MutableBytes space = state_.io.plain_scratch().first(wanted);
-  const ssize_t got = ::recv(side.fd.get(), space.data(), space.size(), 0);
+  const iovec part{space.data(), space.size()};
+  return space.first(read_into(side, {&part, 1}, wanted));
+}
+
+std::size_t Relay::read_into(Side& side, std::span<const iovec> parts, std::size_t wanted) noexcept {
+  const ssize_t got = parts.size() == 1 ? ::recv(side.fd.get(), parts[0].iov_base, parts[0].iov_len, 0)
+                                        : ::readv(side.fd.get(), parts.data(), static_cast<int>(parts.size()));
   if (got < 0) {
     side.is_readable = errno == EINTR;
     if (errno != EAGAIN && errno != EINTR) side.has_failed = true;
-    return {};
+    return 0;
   }
   if (got == 0) {
     side.is_at_eof = true;
     side.is_readable = false;
-    return {};
+    return 0;
   }
   const auto size = static_cast<std::size_t>(got);
   if (size == wanted) {
@@ -52,7 +63,7 @@ ByteView Relay::read_some(Side& side) {
     if (!side.has_hangup) side.is_readable = false;
     if (size < wanted / 4 && side.read_shift > kReadShiftMin) --side.read_shift;
   }
-  return space.first(size);
+  return size;
 }
 
 void Relay::write_some(Side& side, ByteView data) {
@@ -220,7 +231,11 @@ void Relay::run(SlabHandle handle) {
   }
   Side& side = flow->plain();
   flush(side);
-  if (Tunnel* tunnel = state_.tunnels.find(flow->tunnel); tunnel != nullptr) {
+  if (Tunnel* tunnel = state_.tunnels.find(flow->tunnel); tunnel != nullptr && tunnel->hbone != nullptr) {
+    state_.streams->settle(*flow, *tunnel);
+    state_.streams->move(*flow, *tunnel);
+    if (flow->is_end_sent && flow->is_end_received) state_.streams->detach(*flow, *tunnel);
+  } else if (tunnel != nullptr) {
     plain_to_tunnel(*flow, *tunnel);
     state_.tunnel_engine->pump(tunnel->self);
     flow = state_.flows.find(handle);  // the tunnel may have ended it

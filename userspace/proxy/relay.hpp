@@ -5,6 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+
+#include <sys/uio.h>
 
 #include "base/bytes.hpp"
 #include "proxy/worker_state.hpp"
@@ -21,6 +24,11 @@ class Relay {
   void run(SlabHandle handle);
   // What the application has written so far, to leave together with OPEN; valid until the next read.
   [[nodiscard]] ByteView read_first(Flow& flow);
+  // For those who read themselves: how much to ask for; reads into the parts, `wanted` bytes in all, and gives what came (0: the flags
+  // say why); counts what was read of the application.
+  [[nodiscard]] std::size_t read_size(const Side& side) const noexcept;
+  [[nodiscard]] std::size_t read_into(Side& side, std::span<const iovec> parts, std::size_t wanted) noexcept;
+  void count_sent(Flow& flow, std::size_t bytes) noexcept { count(flow, !flow.is_inbound(), bytes); }
   // Bytes from the tunnel for the plain side: written at once as far as the socket takes them, the rest kept.
   void deliver(Flow& flow, ByteView data);
 

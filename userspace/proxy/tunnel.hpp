@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tunnel: one TLS connection between two agents, from connect or accept to its end. Carries one flow at a time and is then
-// used again (docs/protocol.md). Plain state; what it does is in tunnels.cpp.
+// Tunnel: one TLS connection between two agents, from connect or accept to its end. A direct one carries one flow at a time and is then
+// used again (docs/protocol.md); with `hbone` set it carries many as HTTP/2 streams (docs/hbone.md). Plain state; what it does is in
+// tunnels.cpp and streams.cpp.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "base/address.hpp"
 #include "base/unique_fd.hpp"
 #include "core/slab.hpp"
 #include "direct/session.hpp"
+#include "proxy/hbone_tunnel.hpp"
 #include "telemetry/close_reason.hpp"
 #include "tls/handshake_socket.hpp"
 #include "tls/tunnel_socket.hpp"
@@ -26,7 +29,8 @@ struct Tunnel {
   tls::HandshakeSocket handshake;  // empty once Ready
   UniqueFd connecting;             // only while Connecting
   SlabHandle self;
-  SlabHandle flow;
+  SlabHandle flow;  // direct only
+  std::unique_ptr<HboneTunnel> hbone;
   Endpoint remote;
   std::uint64_t deadline_ms = 0;  // connect, handshake or idle limit; 0: none
   std::uint64_t timer_ms = 0;     // when the wheel will ask; 0: it will not

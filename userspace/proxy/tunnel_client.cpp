@@ -5,10 +5,14 @@
 #include <cstring>
 #include <random>
 
+#include <sys/socket.h>
+
+#include "base/assert.hpp"
 #include "base/clock.hpp"
 #include "core/socket.hpp"
 #include "proxy/finisher.hpp"
 #include "proxy/relay.hpp"
+#include "proxy/streams.hpp"
 #include "proxy/tunnels.hpp"
 
 namespace culvert::proxy {
@@ -16,12 +20,13 @@ namespace {
 
 using telemetry::CloseReason;
 
+constexpr std::size_t kStreamsBeforeSpread = 2;
+
 }  // namespace
 
 void Tunnels::want(Flow& flow, const PoolKey& key) {
   const std::uint32_t number = state_.pool.open(key);
   flow.pool_key = number;
-  flow.peer_identity = key.identity;
   // After an idle tunnel turned out to be dead its like are not trusted: a new one is made.
   const std::optional<SlabHandle> idle = flow.is_retried ? std::nullopt : state_.pool.take_idle(number);
   if (idle) {
@@ -31,6 +36,18 @@ void Tunnels::want(Flow& flow, const PoolKey& key) {
     state_.counters.tunnels_idle.set(state_.pool.idle_total());
     open_flow(tunnel, flow);
     return;
+  }
+  if (Tunnel* shared = state_.streams->pick(number)) {
+    // A busy one gets company, so that many flows to one peer use more than one core here and there.
+    const bool is_busy = shared->hbone->flows.size() >= kStreamsBeforeSpread;
+    if (is_busy && state_.pool.may_spread(number) && state_.pool.may_make(number, state_.options.client_handshakes_max))
+      static_cast<void>(start_tunnel(number));
+    const SlabHandle self = flow.self;
+    if (state_.streams->start(*shared, flow)) {
+      state_.counters.tunnels_reused.add();
+      return;
+    }
+    CV_ASSERT(state_.flows.find(self) != nullptr);
   }
   flow.state = FlowState::AwaitTunnel;
   state_.pool.hold(number);
@@ -53,15 +70,21 @@ void Tunnels::make_tunnels(std::uint32_t key) {
 bool Tunnels::start_tunnel(std::uint32_t key) {
   const PoolKey wanted = state_.pool.key(key);
   const WorkerPod* pod = state_.pods.find(wanted.pod_slot);
-  UniqueFd fd(pod == nullptr ? -1 : state_.pod_socket(*pod, wanted.next_hop.address.family()));
-  int error = fd ? start_connect(fd.get(), wanted.next_hop) : EMFILE;
+  UniqueFd fd;
+  int error = EMFILE;
+  if (pod != nullptr && wanted.via != 0) {
+    fd = outer_stream(*pod, state_.vias[wanted.via]);
+    if (fd) error = 0;
+  } else if (pod != nullptr) {
+    fd.reset(state_.pod_socket(*pod, wanted.next_hop.address.family()));
+    if (fd) error = start_connect(fd.get(), wanted.next_hop);
+  }
   const SlabHandle handle = state_.tunnels.emplace();
   Tunnel& tunnel = *state_.tunnels.find(handle);
   tunnel.self = handle;
   tunnel.is_client = true;
   tunnel.pool_key = key;
   tunnel.pod_slot = wanted.pod_slot;
-  tunnel.peer_identity = wanted.identity;
   tunnel.remote = wanted.next_hop;
   tunnel.connecting = std::move(fd);
   state_.pool.hold(key);
@@ -77,6 +100,33 @@ bool Tunnels::start_tunnel(std::uint32_t key) {
   return true;
 }
 
+// The inner tunnel's socket: its other end is the application side of a flow of its own, to the gateway. Records of the inner tunnel are
+// sealed in user space; those of the outer one by whatever engine is best.
+UniqueFd Tunnels::outer_stream(const WorkerPod& pod, const Via& via) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) return {};
+  UniqueFd inner(ends[0]);
+  UniqueFd outer(ends[1]);
+  Flow* flow = state_.new_flow(FlowRole::Outbound, pod.setup.slot);
+  if (flow == nullptr) return {};
+  flow->client.fd = std::move(outer);
+  flow->client.is_writable = true;
+  flow->client.is_readable = true;
+  if (!pod.setup.addresses.empty()) flow->source.address = pod.setup.addresses.front();
+  flow->destination = flow->next_hop = flow->target = via.gateway;
+  flow->why = "outer tunnel to a network gateway";
+  flow->details = std::make_unique<FlowDetails>();
+  flow->details->authority = via.authority;
+  flow->details->service = via.service;
+  flow->peer_identity = state_.identities.intern(state_.accepted.find(via.accepted).front());
+  if (!state_.watch(flow->client.fd.get(), TokenKind::Client, flow->self)) {
+    state_.finisher->abort(*flow, CloseReason::Overloaded, "no memory to watch a socket");
+    return {};
+  }
+  want(*flow, PoolKey{pod.setup.slot, via.accepted, via.gateway, 0});
+  return inner;
+}
+
 void Tunnels::connected(Tunnel& tunnel) {
   if (const int error = connect_error(tunnel.connecting.get()); error != 0) {
     making_failed(tunnel, error == ETIMEDOUT ? CloseReason::TunnelTimeout : CloseReason::TunnelFailed,
@@ -84,18 +134,23 @@ void Tunnels::connected(Tunnel& tunnel) {
     return;
   }
   const WorkerPod* pod = state_.pods.find(tunnel.pod_slot);
-  const SpiffeId* expected = state_.identities.find(tunnel.peer_identity);
+  const std::span<const SpiffeId> accepted = state_.accepted.find(state_.pool.key(tunnel.pool_key).accepted);
   const auto credentials = pod == nullptr ? nullptr : state_.credentials_of(*pod);
-  if (credentials == nullptr || expected == nullptr) {
+  if (credentials == nullptr || accepted.empty()) {
     making_failed(tunnel, CloseReason::NoCertificate, {});
     return;
   }
   tls::ClientHandshakeOptions options;
   options.credentials = credentials;
-  options.expected_peers = {*expected};
+  options.expected_peers.assign(accepted.begin(), accepted.end());
   options.alpn = state_.options.alpn;
   options.plan = state_.options.engines;
   options.resumption = state_.options.resumption_store;
+  static constexpr std::array kHboneOnly = {tls::Alpn::Hbone};
+  if (state_.pool.key(tunnel.pool_key).via != 0) {
+    options.alpn = kHboneOnly;  // a service is asked for by name, which the direct tunnel does not have
+    options.plan = tls::without_kernel(options.plan);
+  }
   auto handshake = tls::HandshakeSocket::client(std::move(tunnel.connecting), options);
   if (!handshake) {
     making_failed(tunnel, CloseReason::HandshakeFailed, handshake.error().message());
@@ -107,20 +162,29 @@ void Tunnels::connected(Tunnel& tunnel) {
   advance_handshake(tunnel);
 }
 
-// One flow fails with the tunnel that was being made for it; the others wait for theirs.
+// One flow fails with the tunnel that was being made for it; the others wait for theirs. Where others of its kind live and take streams,
+// those carry what waits.
 void Tunnels::making_failed(Tunnel& tunnel, CloseReason reason, std::string_view detail) {
   const std::uint32_t key = tunnel.pool_key;
   const std::string text(detail);  // may live in the tunnel
   state_.pool.making(key, -1);
   state_.pool.hold(key);
   close(tunnel, false);
-  if (const std::optional<SlabHandle> waiting = state_.pool.dequeue(key)) {
-    state_.pool.drop(key);
-    if (Flow* flow = state_.flows.find(*waiting)) state_.finisher->abort(*flow, reason, text);
+  if (Tunnel* shared = state_.streams->pick(key)) {
+    state_.streams->serve(*shared);
+  } else {
+    fail_waiting(key, reason, text);
   }
   state_.pool.drop(key);
   if (const std::optional<std::uint32_t> next = state_.pool.next_wanting(state_.options.client_handshakes_max))
     make_tunnels(*next);
+}
+
+void Tunnels::fail_waiting(std::uint32_t key, CloseReason reason, std::string_view detail) {
+  const std::optional<SlabHandle> waiting = state_.pool.dequeue(key);
+  if (!waiting) return;
+  state_.pool.drop(key);
+  if (Flow* flow = state_.flows.find(*waiting)) state_.finisher->abort(*flow, reason, detail);
 }
 
 void Tunnels::serve_next(Tunnel& tunnel) {
@@ -183,6 +247,8 @@ void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   flow.tunnel = tunnel.self;
   flow.state = FlowState::Open;
   flow.used_tunnel = true;
+  flow.is_hbone = false;
+  flow.peer_identity = tunnel.peer_identity;
   flow.cipher = static_cast<std::uint8_t>(tunnel.socket.cipher());
   flow.tx_engine = static_cast<std::uint8_t>(tunnel.socket.tx_engine());
   flow.rx_engine = static_cast<std::uint8_t>(tunnel.socket.rx_engine());
@@ -191,7 +257,7 @@ void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   std::array<std::uint8_t, direct::kMessageBytesMax> buffer;
   direct::Open open;
   open.source = flow.source;
-  open.destination = flow.destination;
+  open.destination = flow.target;
   const ByteView message = direct::encode(open, buffer);
   // What the application has written already leaves with OPEN, in one segment.
   const ByteView first = state_.relay->read_first(flow);

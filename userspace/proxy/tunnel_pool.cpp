@@ -28,7 +28,7 @@ void TunnelPool::drop(std::uint32_t number) noexcept {
   Entry& entry = entries_[number];
   CV_ASSERT(entry.holders > 0);
   if (--entry.holders > 0) return;
-  CV_ASSERT(entry.idle.empty() && entry.waiting.empty() && entry.making == 0);
+  CV_ASSERT(entry.idle.empty() && entry.shared.empty() && entry.waiting.empty() && entry.making == 0);
   numbers_.erase(entry.key);
   entry.is_used = false;
   free_.push_back(number);

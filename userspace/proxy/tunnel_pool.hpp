@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// TunnelPool: which tunnels are idle, which flows wait for one, and how many are being made, by source pod and destination.
+// TunnelPool: which tunnels are idle or take further streams, which flows wait for one, and how many are being made, by source pod and
+// destination.
 // Bookkeeping only: no sockets, no clock. One worker, one thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -16,21 +18,24 @@ namespace culvert::proxy {
 
 struct PoolKey {
   std::uint32_t pod_slot = 0;  // the source workload
-  std::uint32_t identity = 0;  // the identity that the far side must have
-  Endpoint next_hop;           // its port 15008
+  std::uint32_t accepted = 0;  // the identities that the far side may have: a number of the AcceptedTable
+  Endpoint next_hop;           // where its tunnel port is; with `via` the gateway's
+  std::uint32_t via = 0;       // a number of the ViaTable: inside a stream to a gateway; 0: straight
   bool operator==(const PoolKey&) const noexcept = default;
 };
 
 struct PoolKeyHash {
   std::size_t operator()(const PoolKey& key) const noexcept {
     return std::hash<Endpoint>{}(key.next_hop) ^ (std::size_t{key.pod_slot} << 32U) ^
-           (std::size_t{key.identity} << 17U);
+           (std::size_t{key.accepted} << 17U) ^ (std::size_t{key.via} << 9U);
   }
 };
 
 class TunnelPool {
  public:
-  explicit TunnelPool(std::size_t idle_max) : idle_max_(idle_max) {}
+  // `streams_max`: of one shared tunnel; `spread`: shared tunnels to one destination before they are filled up.
+  explicit TunnelPool(std::size_t idle_max, std::size_t streams_max = 100, std::size_t spread = 1)
+      : idle_max_(idle_max), streams_max_(streams_max), spread_(spread) {}
 
   // Of each key; a list that is longer already shrinks as its tunnels are used or run into their time.
   void set_idle_max(std::size_t idle_max) noexcept { idle_max_ = idle_max; }
@@ -59,9 +64,29 @@ class TunnelPool {
     return making_total_ < at_once_max && (entry.is_warm || entry.making < kColdHandshakes);
   }
   void warm_up(std::uint32_t number) noexcept { entries_[number].is_warm = true; }
-  // More tunnels are needed for this key than are being made.
+  // More tunnels are needed for this key than are being made: one for each flow, or, when the peer takes many on one, a few.
   [[nodiscard]] bool wants_more(std::uint32_t number) const noexcept {
-    return entries_[number].waiting.size() > entries_[number].making;
+    const Entry& entry = entries_[number];
+    return (entry.is_shared ? shared_needed(entry) : entry.waiting.size()) > entry.making;
+  }
+
+  // Shared tunnels: those that take further streams, as the last handshakes with this destination agreed.
+  void set_shared(std::uint32_t number, bool is_shared) noexcept { entries_[number].is_shared = is_shared; }
+  [[nodiscard]] bool is_shared(std::uint32_t number) const noexcept { return entries_[number].is_shared; }
+  void add_shared(std::uint32_t number, SlabHandle tunnel) { entries_[number].shared.push_back(tunnel); }
+  void forget_shared(std::uint32_t number, SlabHandle tunnel) { std::erase(entries_[number].shared, tunnel); }
+  [[nodiscard]] const std::vector<SlabHandle>& shared(std::uint32_t number) const noexcept {
+    return entries_[number].shared;
+  }
+  [[nodiscard]] std::size_t waiting(std::uint32_t number) const noexcept { return entries_[number].waiting.size(); }
+  // A further one is worth making beside those that there are.
+  [[nodiscard]] bool may_spread(std::uint32_t number) const noexcept {
+    return entries_[number].shared.size() + entries_[number].making < spread_;
+  }
+  // How many of the waiting flows a new shared tunnel takes, so that those still being made get theirs.
+  [[nodiscard]] std::size_t share_of_waiting(std::uint32_t number) const noexcept {
+    const Entry& entry = entries_[number];
+    return (entry.waiting.size() + entry.making) / (entry.making + 1U);
   }
   void making(std::uint32_t number, int change) noexcept;
   [[nodiscard]] std::size_t making_total() const noexcept { return making_total_; }
@@ -73,17 +98,27 @@ class TunnelPool {
   struct Entry {
     PoolKey key;
     std::vector<SlabHandle> idle;
+    std::vector<SlabHandle> shared;
     std::deque<SlabHandle> waiting;
     std::uint32_t making = 0;
     std::uint32_t holders = 0;
     std::uint32_t made = 0;
     bool is_warm = false;
     bool is_used = false;
+    bool is_shared = false;
   };
+  [[nodiscard]] std::size_t shared_needed(const Entry& entry) const noexcept {
+    if (entry.waiting.empty()) return 0;
+    const std::size_t there = entry.shared.size();
+    const std::size_t to_spread = there < spread_ ? std::min((entry.waiting.size() + 1) / 2, spread_ - there) : 0;
+    return std::max({to_spread, (entry.waiting.size() + streams_max_ - 1) / streams_max_});
+  }
   std::unordered_map<PoolKey, std::uint32_t, PoolKeyHash> numbers_;
   std::vector<Entry> entries_;
   std::vector<std::uint32_t> free_;
   std::size_t idle_max_;
+  std::size_t streams_max_;
+  std::size_t spread_;
   std::size_t making_total_ = 0;
   std::size_t idle_total_ = 0;
   std::uint32_t cursor_ = 0;

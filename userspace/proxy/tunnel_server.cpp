@@ -4,6 +4,7 @@
 
 #include "core/socket.hpp"
 #include "proxy/finisher.hpp"
+#include "proxy/streams.hpp"
 #include "proxy/tunnels.hpp"
 
 namespace culvert::proxy {
@@ -67,18 +68,30 @@ void Tunnels::handshake_done(Tunnel& tunnel) {
   state_.counters.tunnels_open.add();
   if (outcome.is_resumed) state_.counters.handshakes_resumed.add();
   const SlabHandle handle = tunnel.self;
+  const bool is_hbone = outcome.alpn == tls::Alpn::Hbone;
   if (tunnel.is_client) {
     state_.counters.handshakes_client.add();
     state_.pool.making(tunnel.pool_key, -1);
-    if (state_.options.resumption_store == nullptr || outcome.is_resumed) state_.pool.warm_up(tunnel.pool_key);
     state_.set_deadline(tunnel, 0);
-    serve_next(tunnel);
-    if (const std::optional<std::uint32_t> next = state_.pool.next_wanting(state_.options.client_handshakes_max))
-      make_tunnels(*next);
   } else {
     state_.counters.handshakes_server.add();
+  }
+  if (is_hbone) {
+    if (!state_.streams->open(tunnel)) {
+      tunnel.must_close = true;
+      tunnel.is_readable = true;
+    }
+  } else if (tunnel.is_client) {
+    state_.pool.set_shared(tunnel.pool_key, false);
+    if (state_.options.resumption_store == nullptr || outcome.is_resumed) state_.pool.warm_up(tunnel.pool_key);
+    serve_next(tunnel);
+  } else {
     if (!outcome.ticket.empty()) send_message(tunnel, direct::Ticket{outcome.ticket_lifetime_s, outcome.ticket});
     state_.set_deadline(tunnel, state_.options.pool_idle_timeout_ms * 2);
+  }
+  if (Tunnel* live = state_.tunnels.find(handle); live != nullptr && live->is_client) {
+    if (const std::optional<std::uint32_t> next = state_.pool.next_wanting(state_.options.client_handshakes_max))
+      make_tunnels(*next);
   }
   pump(handle);
 }

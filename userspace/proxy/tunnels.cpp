@@ -9,6 +9,7 @@
 #include "proxy/finisher.hpp"
 #include "proxy/inbound.hpp"
 #include "proxy/relay.hpp"
+#include "proxy/streams.hpp"
 
 namespace culvert::proxy {
 namespace {
@@ -46,10 +47,15 @@ void Tunnels::on_event(SlabHandle handle, std::uint32_t events) {
   if ((events & EPOLLOUT) != 0 && tunnel->socket.wants_write()) {
     const tls::IoResult result = tunnel->socket.flush(state_.io);
     if (result.status == tls::IoStatus::Error) {
+      if (tunnel->hbone != nullptr) return end_hbone(*tunnel, reason_of(result), {});
       fail_flow(*tunnel, reason_of(result), {});
       close(*tunnel, false);
       return;
     }
+  }
+  if (tunnel->hbone != nullptr) {
+    if ((events & EPOLLOUT) != 0) state_.streams->writable(*tunnel);
+    return pump_streams(handle);
   }
   const SlabHandle flow = tunnel->flow;
   if (state_.flows.find(flow) != nullptr) {
@@ -73,7 +79,53 @@ bool Tunnels::may_receive(Tunnel& tunnel) noexcept {
   return flow->plain().out.empty() && !flow->plain().has_failed;
 }
 
+// Always received: what arrives for a stream whose reader has stopped is bounded by its window, and the others are not held up.
+void Tunnels::pump_streams(SlabHandle handle) {
+  constexpr unsigned kReceivesPerTurn = 8;
+  for (unsigned receives = 0;; ++receives) {
+    Tunnel* tunnel = state_.tunnels.find(handle);
+    if (tunnel == nullptr || !tunnel->is_readable) return;
+    if (tunnel->must_close) return end_hbone(*tunnel, CloseReason::Internal, "out of memory");
+    if (receives == kReceivesPerTurn) {
+      state_.deferred_tunnels.push_back(handle);
+      return;
+    }
+    const std::size_t budget = state_.buffers.is_exhausted() ? std::size_t{16} * 1024 : tls::IoContext::kBatchBytesMax;
+    const tls::IoResult result = tunnel->socket.receive(state_.io, budget);
+    if (result.status == tls::IoStatus::WouldBlock) tunnel->is_readable = false;
+    for (std::size_t i = 0; i < state_.io.segments().size(); ++i) {
+      const tls::Segment segment = state_.io.segments()[i];
+      if (segment.type != tls::RecordType::ApplicationData) return end_hbone(*tunnel, CloseReason::TunnelProtocol, "a record that h2 does not have");
+      if (!state_.streams->receive(*tunnel, segment.data)) {
+        const hbone::SessionFailure failure = tunnel->hbone->session->failure();
+        (failure == hbone::SessionFailure::Abuse ? state_.counters.sessions_abused : state_.counters.sessions_failed).add();
+        state_.log.debug("HBONE tunnel with {} ended: {}", tunnel->remote.to_string(), hbone::to_string(failure));
+        return end_hbone(*tunnel, CloseReason::TunnelProtocol, hbone::to_string(failure));
+      }
+      if (tunnel = state_.tunnels.find(handle); tunnel == nullptr) return;
+    }
+    if (result.status != tls::IoStatus::Ok && result.status != tls::IoStatus::WouldBlock) {
+      std::string detail = result.status == tls::IoStatus::Eof ? "close_notify with live streams" : "";
+      if (result.sys_errno != 0) detail = ::strerrordesc_np(result.sys_errno);
+      return end_hbone(*tunnel, result.status == tls::IoStatus::Error ? reason_of(result) : CloseReason::TunnelBroken, detail);
+    }
+  }
+}
+
+void Tunnels::end_hbone(Tunnel& tunnel, CloseReason reason, std::string_view detail) {
+  const bool is_broken = reason != CloseReason::Completed;
+  tunnel.is_going_away = true;
+  if (tunnel.is_client) state_.pool.forget_shared(tunnel.pool_key, tunnel.self);
+  if (!tunnel.must_close) {
+    if (!is_broken || reason == CloseReason::PodLeft || reason == CloseReason::Drained) tunnel.hbone->session->go_away();
+    state_.streams->flush(tunnel);
+  }
+  state_.streams->fail_flows(tunnel, reason, detail, reason == CloseReason::TunnelBroken);
+  close(tunnel, !is_broken || reason == CloseReason::TunnelProtocol);
+}
+
 void Tunnels::pump(SlabHandle handle) {
+  if (Tunnel* tunnel = state_.tunnels.find(handle); tunnel != nullptr && tunnel->hbone != nullptr) return pump_streams(handle);
   constexpr unsigned kReceivesPerTurn = 8;
   unsigned receives = 0;
   for (;;) {
@@ -214,6 +266,7 @@ void Tunnels::reset_flow(Tunnel& tunnel) {
 void Tunnels::close(Tunnel& tunnel, bool is_orderly) {
   if (tunnel.is_client) {
     if (tunnel.is_pooled) state_.pool.forget_idle(tunnel.pool_key, tunnel.self);
+    if (tunnel.hbone != nullptr) state_.pool.forget_shared(tunnel.pool_key, tunnel.self);
     state_.pool.drop(tunnel.pool_key);
   } else if (tunnel.state == TunnelState::Handshaking) {
     --state_.server_handshakes;
@@ -245,6 +298,10 @@ void Tunnels::on_timer(SlabHandle handle) {
       }
       return;
     case TunnelState::Ready:
+      if (tunnel->hbone != nullptr) {
+        state_.streams->on_timer(*tunnel);
+        return;
+      }
       if (state_.flows.find(tunnel->flow) == nullptr) {
         close(*tunnel, true);
       } else {
@@ -279,6 +336,7 @@ void Tunnels::begin_drain() {
   state_.tunnels.for_each([&](SlabHandle handle, Tunnel& tunnel) {
     tunnel.is_going_away = true;
     if (tunnel.state != TunnelState::Ready) return;
+    if (tunnel.hbone != nullptr) return state_.streams->go_away(tunnel);
     send_go_away(tunnel);
     if (state_.flows.find(tunnel.flow) == nullptr) idle.push_back(handle);
   });
@@ -290,8 +348,13 @@ void Tunnels::drop_pod(std::uint32_t slot, bool closes_busy) {
   state_.tunnels.for_each([&](SlabHandle handle, Tunnel& tunnel) {
     if (tunnel.pod_slot != slot) return;
     tunnel.is_going_away = true;
-    if (tunnel.state == TunnelState::Ready) send_go_away(tunnel);
-    const bool is_busy = tunnel.state != TunnelState::Ready || state_.flows.find(tunnel.flow) != nullptr;
+    bool is_busy = tunnel.state != TunnelState::Ready || state_.flows.find(tunnel.flow) != nullptr;
+    if (tunnel.hbone != nullptr) {
+      state_.streams->go_away(tunnel);
+      is_busy = !tunnel.hbone->flows.empty();
+    } else if (tunnel.state == TunnelState::Ready) {
+      send_go_away(tunnel);
+    }
     if (!is_busy || closes_busy) closing.push_back(handle);
   });
   for (const SlabHandle handle : closing) {
@@ -299,6 +362,8 @@ void Tunnels::drop_pod(std::uint32_t slot, bool closes_busy) {
     if (tunnel == nullptr) continue;
     if (tunnel->is_client && tunnel->state != TunnelState::Ready) {
       making_failed(*tunnel, CloseReason::PodLeft, {});
+    } else if (tunnel->hbone != nullptr) {
+      end_hbone(*tunnel, CloseReason::PodLeft, {});
     } else {
       fail_flow(*tunnel, CloseReason::PodLeft, {});
       if (tunnel = state_.tunnels.find(handle); tunnel != nullptr) close(*tunnel, true);

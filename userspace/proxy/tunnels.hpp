@@ -46,6 +46,11 @@ class Tunnels {
   // A waiting flow gives up.
   void stop_waiting(Flow& flow);
 
+  // HBONE: the session is at its end; flows that are left fail with this reason.
+  void end_hbone(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
+  // Client: more flows wait than tunnels are being made for.
+  void make_more(std::uint32_t key) { make_tunnels(key); }
+
   // GOAWAY on every tunnel; idle ones are closed.
   void begin_drain();
   void drop_pod(std::uint32_t slot, bool closes_busy);
@@ -61,6 +66,7 @@ class Tunnels {
   [[nodiscard]] bool act(Tunnel& tunnel, direct::Action action, const std::optional<direct::Message>& message);
   [[nodiscard]] bool handle_data(Tunnel& tunnel, ByteView data);
   void close_broken(Tunnel& tunnel);
+  void pump_streams(SlabHandle handle);
   void receive_ended(Tunnel& tunnel, const tls::IoResult& result);
   void send_message(Tunnel& tunnel, const direct::Message& message);
   void send_go_away(Tunnel& tunnel);
@@ -74,6 +80,8 @@ class Tunnels {
   // Client.
   void make_tunnels(std::uint32_t key);
   [[nodiscard]] bool start_tunnel(std::uint32_t key);
+  [[nodiscard]] UniqueFd outer_stream(const WorkerPod& pod, const Via& via);
+  void fail_waiting(std::uint32_t key, telemetry::CloseReason reason, std::string_view detail);
   void connected(Tunnel& tunnel);
   void making_failed(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
   void serve_next(Tunnel& tunnel);

@@ -14,6 +14,7 @@
 #include "proxy/leave.hpp"
 #include "proxy/outbound.hpp"
 #include "proxy/relay.hpp"
+#include "proxy/streams.hpp"
 #include "proxy/tunnels.hpp"
 #include "proxy/worker_state.hpp"
 
@@ -29,6 +30,7 @@ class Worker::Loop {
         outbound_(state_),
         inbound_(state_),
         tunnels_(state_),
+        streams_(state_),
         relay_(state_),
         finisher_(state_),
         leave_(state_) {
@@ -37,6 +39,7 @@ class Worker::Loop {
     state_.outbound = &outbound_;
     state_.inbound = &inbound_;
     state_.tunnel_engine = &tunnels_;
+    state_.streams = &streams_;
     state_.relay = &relay_;
     state_.finisher = &finisher_;
   }
@@ -48,12 +51,14 @@ class Worker::Loop {
   void run() {
     std::array<epoll_event, 256> space{};
     while (!is_stopped_) {
-      const int timeout = state_.deferred.empty() ? state_.wheel.next_timeout_ms(state_.now_ms) : 0;
+      const bool has_more = !state_.deferred.empty() || !state_.deferred_tunnels.empty() || streams_.has_dirty();
+      const int timeout = has_more ? 0 : state_.wheel.next_timeout_ms(state_.now_ms);
       const std::span<epoll_event> events = state_.poller.wait(space, timeout);
       state_.now_ms = monotonic_ms();
       for (const epoll_event& event : events) dispatch(event.data.u64, event.events);
       run_deferred();
       run_timers();
+      streams_.flush_dirty();
       leave_.check();
       trim_when_idle();
       state_.counters.buffers_lent_bytes.set(state_.buffers.lent_bytes());
@@ -111,6 +116,9 @@ class Worker::Loop {
       flow->is_deferred = false;
       relay_.run(handle);
     }
+    std::vector<SlabHandle> tunnels;
+    tunnels.swap(state_.deferred_tunnels);
+    for (const SlabHandle handle : tunnels) tunnels_.pump(handle);
   }
 
   void run_timers() {
@@ -184,6 +192,7 @@ class Worker::Loop {
     state_.flows.for_each([&](SlabHandle, Flow& flow) { rows.push_back(finisher_.describe(flow)); });
     message.done(std::move(rows));
   }
+  void on(NameResolved&& message) { outbound_.name_resolved(message.flow, message.address); }
   void on(Drain&& message) { leave_.drain(std::move(message)); }
   void on(Stop&&) { is_stopped_ = true; }
 
@@ -193,6 +202,7 @@ class Worker::Loop {
   Outbound outbound_;
   Inbound inbound_;
   Tunnels tunnels_;
+  Streams streams_;
   Relay relay_;
   Finisher finisher_;
   Leave leave_;

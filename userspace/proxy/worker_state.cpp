@@ -20,7 +20,8 @@ WorkerState::WorkerState(const Options& worker_options, Poller worker_poller, da
       wheel(start_ms),
       buffers(worker_options.buffer_bytes_max),
       io(buffers, worker_options.engines.user),
-      pool(worker_options.pool_idle_max),
+      pool(worker_options.pool_idle_max, worker_options.hbone.streams_before_settings,
+           worker_options.hbone_connections_per_peer),
       marker(socket_marker),
       counters(worker_counters),
       log(worker_log),
@@ -90,6 +91,10 @@ Flow* WorkerState::new_flow(FlowRole role, std::uint32_t pod_slot) {
   counters.opened[direction].add();
   counters.live[direction].add();
   return &flow;
+}
+
+const state::Workload* WorkerState::workload_of(const WorkerPod& pod) const noexcept {
+  return snapshot == nullptr || pod.setup.addresses.empty() ? nullptr : snapshot->find(pod.setup.addresses.front());
 }
 
 void WorkerState::defer(Flow& flow) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <random>
 #include <unordered_map>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "core/slab.hpp"
 #include "core/timer_wheel.hpp"
 #include "datapath/datapath.hpp"
+#include "proxy/accepted_table.hpp"
 #include "proxy/flow.hpp"
 #include "proxy/identity_table.hpp"
 #include "proxy/options.hpp"
@@ -21,6 +23,7 @@
 #include "proxy/token.hpp"
 #include "proxy/tunnel.hpp"
 #include "proxy/tunnel_pool.hpp"
+#include "proxy/via_table.hpp"
 #include "state/snapshot.hpp"
 #include "telemetry/counters.hpp"
 #include "telemetry/log.hpp"
@@ -33,6 +36,7 @@ class Finisher;
 class Inbound;
 class Outbound;
 class Relay;
+class Streams;
 class Tunnels;
 
 struct WorkerState {
@@ -50,6 +54,8 @@ struct WorkerState {
   PodTable pods;
   TunnelPool pool;
   IdentityTable identities;
+  AcceptedTable accepted;
+  ViaTable vias;
   std::unordered_map<SpiffeId, std::shared_ptr<const tls::Credentials>> credentials;
   std::shared_ptr<const state::Snapshot> snapshot;
   datapath::SocketMarker marker;
@@ -58,17 +64,20 @@ struct WorkerState {
   UniqueFd home_netns;
   UniqueFd spare_fd;                 // given up for a moment when descriptors run out, to refuse aloud
   std::vector<SlabHandle> deferred;  // flows that used up their turn and can go on
+  std::vector<SlabHandle> deferred_tunnels;  // HBONE tunnels that have more to receive
   std::uint64_t now_ms;
   std::uint64_t next_flow_id = 1;
   std::uint32_t worker_index = 0;
   std::uint32_t server_handshakes = 0;  // under way
   bool is_draining = false;
+  std::mt19937_64 random_{std::random_device{}()};
 
   // The parts; set once by Worker.
   Acceptor* acceptor = nullptr;
   Outbound* outbound = nullptr;
   Inbound* inbound = nullptr;
   Tunnels* tunnel_engine = nullptr;
+  Streams* streams = nullptr;
   Relay* relay = nullptr;
   Finisher* finisher = nullptr;
 
@@ -82,6 +91,10 @@ struct WorkerState {
   // Null when the flow was not taken for a limit.
   [[nodiscard]] Flow* new_flow(FlowRole role, std::uint32_t pod_slot);
   void defer(Flow& flow);
+  // What the snapshot says of the pod itself; null: nothing.
+  [[nodiscard]] const state::Workload* workload_of(const WorkerPod& pod) const noexcept;
+  // Not for secrets: choice among endpoints, trace identifiers.
+  [[nodiscard]] std::uint64_t random_word() noexcept { return random_(); }
 };
 
 }  // namespace culvert::proxy

@@ -32,7 +32,10 @@ struct ConnectionLog {
   Transport transport = Transport::Plaintext;
   Party source;
   Party destination;              // address: the next hop (outbound) or the local address (inbound)
-  Endpoint original_destination;  // what the application dialled; dst.hbone_addr for tunnels
+  Endpoint original_destination;  // what the application dialled
+  std::string authority;          // what the far side was asked for (dst.hbone_addr); empty for plaintext
+  std::string service;            // hostname of the service that was dialled; empty: an address
+  std::string why;                // why it goes this way; for people
   std::string pod;                // the local pod's id
   std::string cipher;             // empty for plaintext
   std::string tx_engine;          // "user-ipsec-mb", "kernel", ..., empty for plaintext

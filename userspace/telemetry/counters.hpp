@@ -38,6 +38,11 @@ class Counter {
   X(tunnels_open, "culvert_tunnels_open", gauge, "TLS connections between agents")                                 \
   X(tunnels_idle, "culvert_tunnels_idle", gauge, "pooled tunnels that wait for their next connection")             \
   X(tunnels_reused, "culvert_tunnels_reused_total", counter, "connections that went over an existing tunnel")      \
+  X(streams_retried, "culvert_hbone_streams_retried_total", counter,                                               \
+    "HBONE CONNECTs that a peer did not look at and that were tried elsewhere")                                    \
+  X(sessions_failed, "culvert_hbone_sessions_failed_total", counter, "HBONE tunnels ended for a broken rule")      \
+  X(sessions_abused, "culvert_hbone_sessions_abused_total", counter, "HBONE tunnels ended for wasteful frames")    \
+  X(dns_lookups, "istio_on_demand_dns_total", counter, "connections that waited for DNS to name their endpoint")   \
   X(buffers_lent_bytes, "culvert_buffers_lent_bytes", gauge, "memory lent to connections with bytes in flight")    \
   X(splice_bytes, "culvert_splice_bytes_total", counter, "bytes moved by splice into kernel TLS")                  \
   X(accept_errors, "culvert_accept_errors_total", counter, "accept failed, for lack of descriptors or memory")     \

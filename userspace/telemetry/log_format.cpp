@@ -40,6 +40,16 @@ class Fields {
     append_endpoint(out_, value);
     if (format_ == Format::Json) out_ += '"';
   }
+  // An address as text; nothing when it is empty.
+  void bare(std::string_view name, std::string_view value) {
+    if (value.empty()) return;
+    key(name);
+    if (format_ == Format::Json) {
+      append_json_string(out_, value);
+    } else {
+      out_ += value;
+    }
+  }
   void number(std::string_view name, std::uint64_t value) {
     key(name);
     append_number(out_, value);
@@ -129,7 +139,8 @@ void append_access_line(std::string& out, const ConnectionLog& connection, std::
   fields.text("src.identity", connection.source.identity);
   fields.text("src.cluster", connection.source.cluster);
   fields.endpoint("dst.addr", connection.destination.address);
-  if (connection.transport != Transport::Plaintext) fields.endpoint("dst.hbone_addr", connection.original_destination);
+  fields.bare("dst.hbone_addr", connection.authority);
+  fields.text("dst.service", connection.service);
   fields.text("dst.workload", connection.destination.workload);
   fields.text("dst.namespace", connection.destination.namespace_name);
   fields.text("dst.identity", connection.destination.identity);

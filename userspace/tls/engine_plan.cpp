@@ -44,4 +44,11 @@ EnginePlan plan_engines(const EngineSupport& support, EngineChoice tx, EngineCho
   return plan;
 }
 
+EnginePlan without_kernel(EnginePlan plan) noexcept {
+  plan.tx.fill(plan.user);
+  plan.rx.fill(plan.user);
+  plan.attach_ulp = false;
+  return plan;
+}
+
 }  // namespace culvert::tls

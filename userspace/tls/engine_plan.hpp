@@ -62,4 +62,7 @@ struct EnginePlan {
 // word where the probe succeeded (without rekey such a connection is retired at its key limit).
 [[nodiscard]] EnginePlan plan_engines(const EngineSupport& support, EngineChoice tx, EngineChoice rx);
 
+// The same plan for a descriptor that is no TCP socket.
+[[nodiscard]] EnginePlan without_kernel(EnginePlan plan) noexcept;
+
 }  // namespace culvert::tls

@@ -6,7 +6,7 @@
 namespace culvert::proxy {
 namespace {
 
-PoolKey key_of(std::uint32_t pod, const char* next_hop) { return {pod, 1, Endpoint::parse(next_hop).value()}; }
+PoolKey key_of(std::uint32_t pod, const char* next_hop) { return {pod, 1, Endpoint::parse(next_hop).value(), 0}; }
 
 }  // namespace
 
@@ -102,6 +102,70 @@ TEST_CASE("forgetting an idle tunnel leaves the others of its destination") {
   pool.forget_idle(key, {2, 1});
   CHECK(pool.idle_total() == 1);
   CHECK(pool.take_idle(key) == SlabHandle{1, 1});
+}
+
+}  // namespace culvert::proxy
+
+namespace culvert::proxy {
+
+TEST_CASE("a peer that takes many streams gets a few tunnels at first and as many as its limit asks for") {
+  TunnelPool pool(8, 100, 4);
+  const std::uint32_t number = pool.open(key_of(1, "10.0.0.1:15008"));
+  pool.hold(number);
+  pool.warm_up(number);
+  pool.set_shared(number, true);
+  std::uint32_t flows = 0;
+  const auto enqueue = [&](std::uint32_t count) {
+    while (count-- > 0) pool.enqueue(number, {flows++, 1});
+  };
+  const auto needed = [&] {
+    std::uint32_t made = 0;
+    for (; pool.wants_more(number); ++made) pool.making(number, +1);
+    for (std::uint32_t i = 0; i < made; ++i) pool.making(number, -1);
+    return made;
+  };
+  CHECK(needed() == 0);
+  enqueue(1);
+  CHECK(needed() == 1);
+  enqueue(7);
+  CHECK(needed() == 4);
+  enqueue(992);
+  CHECK(needed() == 10);
+  for (std::uint32_t i = 0; i < 4; ++i) pool.add_shared(number, {i, 7});
+  CHECK(needed() == 10);
+  while (pool.dequeue(number)) continue;
+  enqueue(3);
+  CHECK(needed() == 1);
+  while (pool.dequeue(number)) continue;
+  for (std::uint32_t i = 0; i < 4; ++i) pool.forget_shared(number, {i, 7});
+  pool.drop(number);
+}
+
+TEST_CASE("waiting flows are shared out among the tunnels that are being made") {
+  TunnelPool pool(8, 100, 4);
+  const std::uint32_t number = pool.open(key_of(1, "10.0.0.1:15008"));
+  pool.hold(number);
+  for (std::uint32_t i = 0; i < 8; ++i) pool.enqueue(number, {i, 1});
+  pool.making(number, +3);
+  CHECK(pool.share_of_waiting(number) == 2);
+  pool.making(number, -3);
+  CHECK(pool.share_of_waiting(number) == 8);
+  while (pool.dequeue(number)) continue;
+  pool.drop(number);
+}
+
+TEST_CASE("a peer is not asked for another tunnel once it has its share") {
+  TunnelPool pool(8, 100, 2);
+  const std::uint32_t number = pool.open(key_of(1, "10.0.0.1:15008"));
+  pool.hold(number);
+  CHECK(pool.may_spread(number));
+  pool.add_shared(number, {1, 1});
+  CHECK(pool.may_spread(number));
+  pool.making(number, +1);
+  CHECK_FALSE(pool.may_spread(number));
+  pool.making(number, -1);
+  pool.forget_shared(number, {1, 1});
+  pool.drop(number);
 }
 
 }  // namespace culvert::proxy

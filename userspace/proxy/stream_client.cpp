@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client's half of Streams: which tunnel a flow takes, its CONNECT and the answer to it, and trying again what nobody looked at.
+#include <random>
+#include <utility>
+
+#include "proxy/baggage.hpp"
+#include "proxy/finisher.hpp"
+#include "proxy/relay.hpp"
+#include "proxy/streams.hpp"
+#include "proxy/tunnels.hpp"
+
+namespace culvert::proxy {
+namespace {
+
+using telemetry::CloseReason;
+
+constexpr std::uint8_t kAttemptsMax = 3;
+
+CloseReason reason_of(std::uint16_t status) noexcept {
+  switch (status) {
+    case 401:
+    case 403: return CloseReason::PolicyDenied;
+    case 503: return CloseReason::UpstreamFailed;
+    case 504: return CloseReason::UpstreamTimeout;
+    default: return CloseReason::PeerRefused;
+  }
+}
+
+}  // namespace
+
+Tunnel* Streams::pick(std::uint32_t pool_key) {
+  Tunnel* best = nullptr;
+  for (const SlabHandle handle : state_.pool.shared(pool_key)) {
+    Tunnel* tunnel = state_.tunnels.find(handle);
+    if (tunnel == nullptr || tunnel->must_close || !tunnel->hbone->session->can_connect()) continue;
+    // A key that cannot be replaced is not begun upon again once half of its records are used.
+    if (!tunnel->socket.can_rekey() && tunnel->socket.tx_records() >= tls::TunnelSocket::kRecordsRekey) continue;
+    if (best == nullptr || tunnel->hbone->flows.size() < best->hbone->flows.size()) best = tunnel;
+  }
+  return best;
+}
+
+bool Streams::start(Tunnel& tunnel, Flow& flow) {
+  const FlowDetails* details = flow.details.get();
+  const std::string authority = details != nullptr && !details->authority.empty() ? details->authority
+                                                                                  : hbone::format_authority(flow.target);
+  const std::string forwarded =
+      hbone::format_forwarded(flow.source, details == nullptr ? std::string_view{} : details->service);
+  hbone::TraceParent trace;
+  trace.trace_high = state_.random_word();
+  trace.trace_low = state_.random_word();
+  trace.span = state_.random_word();
+  const std::string traceparent = hbone::format_traceparent(trace);
+  hbone::ConnectRequest request;
+  request.authority = authority;
+  request.baggage = source_baggage(state_, flow.pod_slot);
+  request.forwarded = forwarded;
+  request.traceparent = traceparent;
+  if (details != nullptr) request.forwarded_network = details->forwarded_network;
+  const hbone::StreamId stream = tunnel.hbone->session->connect(request);
+  if (stream == hbone::kNoStream) return false;
+  attach(flow, tunnel, stream);
+  flow.state = FlowState::Open;
+  flow.is_answered = false;
+  // The far side may take its whole time to connect to the application.
+  state_.set_deadline(flow, 2 * state_.options.connect_timeout_ms);
+  mark_dirty(tunnel);
+  state_.relay->run(flow.self);
+  return true;
+}
+
+void Streams::serve_waiting(Tunnel& tunnel) {
+  const std::uint32_t key = tunnel.pool_key;
+  const SlabHandle handle = tunnel.self;
+  state_.pool.hold(key);
+  std::size_t share = state_.pool.share_of_waiting(key);
+  for (Tunnel* live = &tunnel; live != nullptr && share > 0 && !live->must_close && live->hbone->session->can_connect();
+       live = state_.tunnels.find(handle), --share) {
+    const std::optional<SlabHandle> waiting = state_.pool.dequeue(key);
+    if (!waiting) break;
+    state_.pool.drop(key);
+    if (Flow* flow = state_.flows.find(*waiting); flow != nullptr && !start(*live, *flow))
+      state_.finisher->abort(*flow, CloseReason::Internal, "no stream where there was room");
+  }
+  state_.tunnel_engine->make_more(key);
+  state_.pool.drop(key);
+}
+
+void Streams::on_response(hbone::StreamId stream, const hbone::ConnectResponse& response) {
+  Flow* flow = find(stream);
+  if (flow == nullptr) return;
+  if (response.status == 200) {
+    flow->is_answered = true;
+    flow->early.reset();
+    state_.set_deadline(*flow, 0);
+    touched_.push_back(flow->self);
+    return;
+  }
+  const CloseReason reason = reason_of(response.status);
+  const std::string detail = fmt::format("http status: {}", response.status);
+  detach(*flow, *current_);
+  state_.finisher->abort(*flow, reason, detail);
+}
+
+bool Streams::retry(Flow& flow, Tunnel& tunnel) {
+  if (flow.is_answered || ++flow.attempts > kAttemptsMax || flow.client.has_failed) return false;
+  Lent early = std::move(flow.early);
+  const PoolKey key = state_.pool.key(tunnel.pool_key);
+  detach(flow, tunnel);
+  // What was sent comes first, then what had been read for it and not sent.
+  state_.buffers.append(early, flow.spill.filled());
+  flow.spill = std::move(early);
+  flow.is_end_sent = false;
+  flow.is_blocked = false;
+  flow.state = FlowState::AwaitRetry;
+  retries_.push_back({flow.self, key});
+  state_.counters.streams_retried.add();
+  return true;
+}
+
+void Streams::run_retries() {
+  for (const Retry& one : std::exchange(retries_, {})) {
+    Flow* flow = state_.flows.find(one.flow);
+    if (flow != nullptr && flow->state == FlowState::AwaitRetry) state_.tunnel_engine->want(*flow, one.key);
+  }
+}
+
+}  // namespace culvert::proxy

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bytes of HBONE streams. Payload is read from the application straight to where it is sealed from, with gaps for the frame headers in
+// between; on receive it goes from where it was opened straight to the application. No copy is made unless a socket is full.
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include <sys/uio.h>
+
+#include "base/assert.hpp"
+#include "proxy/relay.hpp"
+#include "proxy/streams.hpp"
+
+namespace culvert::proxy {
+namespace {
+
+constexpr std::size_t kHeader = hbone::Session::kFrameHeaderBytes;
+// In front of the frames: room for control bytes, so that they leave in the same records.
+constexpr std::size_t kControlRoom = 4096;
+// RFC 9113 section 6.5.2: no peer takes less than 16 KiB in a frame, so this many frames fill the scratch memory.
+constexpr std::size_t kFramesMax = tls::IoContext::kBatchBytesMax / 16'384 + 1;
+constexpr unsigned kReadsPerTurn = 2;  // of one stream: its siblings wait behind the same socket
+constexpr std::size_t kEarlyBytesMax = 64 * 1024;
+
+}  // namespace
+
+void Streams::on_data(hbone::StreamId stream, ByteView data) {
+  HboneTunnel& hbone = *current_->hbone;
+  // The connection's window is open for the siblings whatever this stream's reader does, while there is memory for it.
+  if (state_.buffers.is_exhausted()) {
+    hbone.withheld_bytes += data.size();
+  } else {
+    hbone.session->consume_connection(data.size() + std::exchange(hbone.withheld_bytes, 0));
+  }
+  Flow* flow = find(stream);
+  if (flow == nullptr) return;
+  flow->unread_bytes += static_cast<std::uint32_t>(data.size());
+  state_.relay->deliver(*flow, data);
+  settle(*flow, *current_);
+  if (flow->plain().has_failed) touched_.push_back(flow->self);
+}
+
+void Streams::settle(Flow& flow, Tunnel& tunnel) {
+  const std::size_t kept = flow.plain().out.size();
+  if (flow.unread_bytes > kept) {
+    tunnel.hbone->session->consume_stream(flow.stream, flow.unread_bytes - kept);
+    flow.unread_bytes = static_cast<std::uint32_t>(kept);
+  }
+  if (tunnel.hbone->withheld_bytes > 0 && !state_.buffers.is_exhausted())
+    tunnel.hbone->session->consume_connection(std::exchange(tunnel.hbone->withheld_bytes, 0));
+  if (tunnel.hbone->session->wants_write()) mark_dirty(tunnel);
+}
+
+bool Streams::is_socket_full(const Tunnel& tunnel) const noexcept {
+  const HboneTunnel& hbone = *tunnel.hbone;
+  return !hbone.out.empty() || (tunnel.socket.wants_write() && !hbone.is_first_send);
+}
+
+bool Streams::may_send(const Flow& flow) const noexcept {
+  if (flow.role != FlowRole::Outbound || flow.is_answered) return true;
+  return state_.options.hbone_early_data && flow.early.size() < kEarlyBytesMax;
+}
+
+void Streams::block(Flow& flow, Tunnel& tunnel) {
+  if (std::exchange(flow.is_blocked, true)) return;
+  tunnel.hbone->blocked.push_back(flow.self);
+}
+
+void Streams::run_blocked(SlabHandle handle) {
+  Tunnel* tunnel = state_.tunnels.find(handle);
+  if (tunnel == nullptr || tunnel->hbone->blocked.empty()) return;
+  std::vector<SlabHandle> turn = std::exchange(tunnel->hbone->blocked, {});
+  for (std::size_t i = 0; i < turn.size(); ++i) {
+    if (tunnel = state_.tunnels.find(handle); tunnel == nullptr) return;
+    if (is_socket_full(*tunnel)) {
+      // Those that had no turn are first next time.
+      tunnel->hbone->blocked.insert(tunnel->hbone->blocked.begin(), turn.begin() + static_cast<std::ptrdiff_t>(i), turn.end());
+      return;
+    }
+    Flow* flow = state_.flows.find(turn[i]);
+    if (flow == nullptr) continue;
+    flow->is_blocked = false;
+    state_.relay->run(turn[i]);
+  }
+}
+
+void Streams::writable(Tunnel& tunnel) {
+  const SlabHandle handle = tunnel.self;
+  flush(tunnel);
+  if (!tunnel.must_close && !is_socket_full(tunnel)) run_blocked(handle);
+}
+
+void Streams::move(Flow& flow, Tunnel& tunnel) {
+  if (flow.stream == 0 || flow.is_end_sent || tunnel.must_close) return;
+  Side& side = flow.plain();
+  unsigned reads = 0;
+  while (may_send(flow)) {
+    const bool has_more = !flow.spill.empty() || (side.is_readable && !side.is_at_eof && !side.has_failed);
+    if (!has_more) break;
+    if (is_socket_full(tunnel)) {
+      block(flow, tunnel);
+      return;
+    }
+    const std::size_t window = tunnel.hbone->session->send_window(flow.stream);
+    if (window == 0) {
+      // Its own window or the connection's: either update tells.
+      block(flow, tunnel);
+      return;
+    }
+    if (++reads > kReadsPerTurn) {
+      state_.defer(flow);
+      return;
+    }
+    if (!(flow.spill.empty() ? send_read(flow, tunnel) : send_spill(flow, tunnel))) return;
+  }
+  if (side.is_at_eof && flow.spill.empty() && may_send(flow) && !tunnel.must_close) {
+    flow.is_end_sent = true;
+    tunnel.hbone->session->finish(flow.stream);
+    mark_dirty(tunnel);
+  }
+}
+
+// What waited for a tunnel, or was sent on one that did not look at it.
+bool Streams::send_spill(Flow& flow, Tunnel& tunnel) {
+  const hbone::Session& session = *tunnel.hbone->session;
+  const MutableBytes area = state_.io.plain_scratch().subspan(kControlRoom);
+  const std::size_t frame = session.frame_payload_max();
+  std::size_t left = std::min({flow.spill.size(), session.send_window(flow.stream), area.size() / 2});
+  const std::size_t payload = left;
+  ByteView from = flow.spill.filled();
+  for (std::size_t at = 0; left > 0;) {
+    const std::size_t part = std::min(frame, left);
+    std::copy_n(from.data(), part, area.data() + at + kHeader);
+    from = from.subspan(part);
+    at += kHeader + part;
+    left -= part;
+  }
+  flow.spill.consume(payload);
+  send_framed(flow, tunnel, area, payload);
+  return !tunnel.must_close;
+}
+
+bool Streams::send_read(Flow& flow, Tunnel& tunnel) {
+  const hbone::Session& session = *tunnel.hbone->session;
+  Side& side = flow.plain();
+  const MutableBytes area = state_.io.plain_scratch().subspan(kControlRoom);
+  std::size_t left = std::min(state_.relay->read_size(side), session.send_window(flow.stream));
+  if (!flow.is_answered && flow.role == FlowRole::Outbound) left = std::min(left, kEarlyBytesMax - flow.early.size());
+  std::array<iovec, kFramesMax> parts;
+  std::size_t count = 0;
+  std::size_t wanted = 0;
+  for (std::size_t at = 0; left > 0 && count < parts.size() && at + kHeader < area.size();) {
+    const std::size_t part = std::min({session.frame_payload_max(), left, area.size() - at - kHeader});
+    parts[count++] = {area.data() + at + kHeader, part};
+    at += kHeader + part;
+    left -= part;
+    wanted += part;
+  }
+  const std::size_t got = state_.relay->read_into(side, {parts.data(), count}, wanted);
+  if (got == 0) return true;  // the flags say why; the loop looks at them
+  state_.relay->count_sent(flow, got);
+  send_framed(flow, tunnel, area, got);
+  return !tunnel.must_close;
+}
+
+void Streams::send_framed(Flow& flow, Tunnel& tunnel, MutableBytes area, std::size_t payload_bytes) {
+  hbone::Session& session = *tunnel.hbone->session;
+  std::array<std::uint8_t, kControlRoom> control;
+  std::size_t used = session.take_control(control);
+  while (session.wants_write()) {  // more than the room: it leaves first
+    send_bytes(tunnel, {control.data(), used});
+    used = session.take_control(control);
+    if (used == 0) break;
+  }
+  const std::size_t ready = session.frame_data(flow.stream, area, payload_bytes);
+  if (ready == 0) {  // the peer has closed the stream: Events tells, or has told
+    if (used > 0) send_bytes(tunnel, {control.data(), used});
+    return;
+  }
+  if (!flow.is_answered && flow.role == FlowRole::Outbound) {
+    std::size_t left = payload_bytes;
+    const std::size_t frame = session.frame_payload_max();
+    for (std::size_t at = 0; left > 0; at += kHeader + frame) {
+      const std::size_t part = std::min(frame, left);
+      state_.buffers.append(flow.early, area.subspan(at + kHeader, part));
+      left -= part;
+    }
+  }
+  std::uint8_t* begin = area.data() - used;
+  std::copy_n(control.data(), used, begin);
+  send_bytes(tunnel, {begin, used + ready});
+  tunnel.hbone->answer_due_ms = 0;  // it has left with these
+}
+
+void Streams::send_bytes(Tunnel& tunnel, ByteView bytes) {
+  HboneTunnel& hbone = *tunnel.hbone;
+  if (bytes.empty() || tunnel.must_close) return;
+  std::size_t sent = 0;
+  if (!is_socket_full(tunnel)) {
+    const tls::IoResult result = tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, bytes}});
+    hbone.is_first_send = false;
+    if (result.status == tls::IoStatus::Error) {
+      tunnel.must_close = true;
+      mark_dirty(tunnel);
+      return;
+    }
+    sent = result.bytes;
+  }
+  if (sent < bytes.size()) state_.buffers.append(hbone.out, bytes.subspan(sent));
+}
+
+void Streams::flush(Tunnel& tunnel) {
+  HboneTunnel& hbone = *tunnel.hbone;
+  hbone.answer_due_ms = 0;
+  if (!hbone.out.empty()) {
+    if (tunnel.socket.wants_write()) return;
+    const tls::IoResult result = tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, hbone.out.filled()}});
+    if (result.status == tls::IoStatus::Error) {
+      tunnel.must_close = true;
+      mark_dirty(tunnel);
+      return;
+    }
+    hbone.out.consume(result.bytes);
+    if (!hbone.out.empty()) return;
+  }
+  while (hbone.session->wants_write() && !tunnel.must_close && !is_socket_full(tunnel)) {
+    std::array<std::uint8_t, 16'384> control;
+    const std::size_t used = hbone.session->take_control(control);
+    if (used == 0) return;
+    send_bytes(tunnel, {control.data(), used});
+  }
+}
+
+}  // namespace culvert::proxy

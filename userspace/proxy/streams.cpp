@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// What both roles of an HBONE tunnel share: the life of its session and of the flows on it.
+#include "proxy/streams.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "proxy/finisher.hpp"
+#include "proxy/inbound.hpp"
+#include "proxy/relay.hpp"
+#include "proxy/tunnels.hpp"
+
+namespace culvert::proxy {
+namespace {
+
+using telemetry::CloseReason;
+
+std::uint64_t word_of(SlabHandle handle) noexcept {
+  return std::uint64_t{handle.generation} << 32U | handle.index;
+}
+SlabHandle handle_of(std::uint64_t word) noexcept {
+  return {static_cast<std::uint32_t>(word), static_cast<std::uint32_t>(word >> 32U)};
+}
+
+}  // namespace
+
+bool Streams::open(Tunnel& tunnel) {
+  auto made = std::make_unique<HboneTunnel>();
+  made->session = tunnel.is_client ? hbone::Session::client(state_.options.hbone, state_.now_ms)
+                                   : hbone::Session::server(state_.options.hbone, state_.now_ms);
+  if (made->session == nullptr) return false;
+  made->idle_since_ms = state_.now_ms;
+  tunnel.hbone = std::move(made);
+  mark_dirty(tunnel);
+  if (tunnel.is_client) {
+    state_.pool.set_shared(tunnel.pool_key, true);
+    state_.pool.warm_up(tunnel.pool_key);  // such peers bring no tickets
+    state_.pool.add_shared(tunnel.pool_key, tunnel.self);
+    serve_waiting(tunnel);
+  }
+  schedule(tunnel);
+  return true;
+}
+
+bool Streams::receive(Tunnel& tunnel, ByteView data) {
+  const SlabHandle handle = tunnel.self;
+  Tunnel* const outer = std::exchange(current_, &tunnel);
+  const bool is_sound = tunnel.hbone->session->receive(data, state_.now_ms, *this);
+  current_ = outer;
+  for (const SlabHandle flow : std::exchange(starting_, {})) state_.inbound->start(flow);
+  for (const SlabHandle flow : std::exchange(touched_, {})) state_.relay->run(flow);
+  Tunnel* const still = state_.tunnels.find(handle);
+  if (still == nullptr || still->hbone == nullptr) return true;
+  if (still->hbone->session->wants_write()) mark_dirty(*still);
+  if (is_sound && still->is_client && state_.pool.waiting(still->pool_key) > 0) serve_waiting(*still);
+  return is_sound;
+}
+
+Flow* Streams::find(hbone::StreamId stream) noexcept {
+  Flow* flow = state_.flows.find(handle_of(current_->hbone->session->user_word(stream)));
+  return flow != nullptr && flow->stream == stream && flow->tunnel == current_->self ? flow : nullptr;
+}
+
+void Streams::attach(Flow& flow, Tunnel& tunnel, hbone::StreamId stream) {
+  HboneTunnel& hbone = *tunnel.hbone;
+  hbone.session->set_user_word(stream, word_of(flow.self));
+  flow.stream = stream;
+  flow.stream_place = static_cast<std::uint32_t>(hbone.flows.size());
+  hbone.flows.push_back(flow.self);
+  hbone.idle_since_ms = 0;
+  flow.tunnel = tunnel.self;
+  flow.is_hbone = true;
+  flow.used_tunnel = true;
+  flow.peer_identity = tunnel.peer_identity;
+  flow.cipher = static_cast<std::uint8_t>(tunnel.socket.cipher());
+  flow.tx_engine = static_cast<std::uint8_t>(tunnel.socket.tx_engine());
+  flow.rx_engine = static_cast<std::uint8_t>(tunnel.socket.rx_engine());
+}
+
+void Streams::detach(Flow& flow, Tunnel& tunnel) {
+  HboneTunnel& hbone = *tunnel.hbone;
+  hbone.session->set_user_word(flow.stream, 0);
+  const SlabHandle last = hbone.flows.back();
+  hbone.flows[flow.stream_place] = last;
+  if (Flow* moved = state_.flows.find(last)) moved->stream_place = flow.stream_place;
+  hbone.flows.pop_back();
+  flow.stream = 0;
+  flow.tunnel = {};
+  flow.early.reset();
+  became_free(tunnel);
+}
+
+void Streams::reset(Flow& flow, Tunnel& tunnel, std::uint32_t code) {
+  const hbone::StreamId stream = flow.stream;
+  tunnel.hbone->session->reset(stream, code);
+  mark_dirty(tunnel);
+  detach(flow, tunnel);
+}
+
+// A stream less: one that waits may have its place, and an idle tunnel has a limit again.
+void Streams::became_free(Tunnel& tunnel) {
+  if (tunnel.is_client && !tunnel.is_going_away && state_.pool.waiting(tunnel.pool_key) > 0) {
+    mark_dirty(tunnel);  // served at the end of the turn: this may be inside a session's call
+    return;
+  }
+  if (!tunnel.hbone->flows.empty()) return;
+  tunnel.hbone->idle_since_ms = state_.now_ms;
+  if (tunnel.is_going_away) {
+    mark_dirty(tunnel);
+  } else {
+    schedule(tunnel);
+  }
+}
+
+void Streams::on_end(hbone::StreamId stream) {
+  Flow* flow = find(stream);
+  if (flow == nullptr) return;
+  flow->is_end_received = true;
+  touched_.push_back(flow->self);
+}
+
+void Streams::on_writable(hbone::StreamId stream) {
+  if (stream != 0) {
+    if (Flow* flow = find(stream)) touched_.push_back(flow->self);
+    return;
+  }
+  for (const SlabHandle blocked : std::exchange(current_->hbone->blocked, {})) {
+    if (Flow* flow = state_.flows.find(blocked)) flow->is_blocked = false;
+    touched_.push_back(blocked);
+  }
+}
+
+void Streams::on_closed(hbone::StreamId stream, hbone::StreamEnd end, std::uint32_t code) {
+  Flow* flow = find(stream);
+  if (flow == nullptr) return;
+  Tunnel& tunnel = *current_;
+  if (end == hbone::StreamEnd::Finished) {
+    flow->is_end_received = true;
+    touched_.push_back(flow->self);
+    return;  // detached when our END_STREAM is known to be out as well
+  }
+  if (end == hbone::StreamEnd::Unprocessed && tunnel.is_client && retry(*flow, tunnel)) return;
+  if (end == hbone::StreamEnd::Reset && code == hbone::kNoError && flow->is_end_received) {
+    // The peer has said everything and takes no more (RFC 9113 section 8.1): what it said is delivered, then FIN.
+    detach(*flow, tunnel);
+    flow->is_end_sent = true;
+    flow->plain().is_at_eof = true;
+    touched_.push_back(flow->self);
+    return;
+  }
+  detach(*flow, tunnel);
+  CloseReason reason = tunnel.is_client ? CloseReason::ServerReset : CloseReason::ClientReset;
+  std::string_view detail;
+  if (end == hbone::StreamEnd::Failed) {
+    reason = CloseReason::TunnelProtocol;
+  } else if (tunnel.is_client && !flow->is_answered) {
+    reason = CloseReason::PeerRefused;
+    detail = end == hbone::StreamEnd::Unprocessed ? "refused, and so it was on other tunnels" : "RST_STREAM before the answer";
+  }
+  state_.finisher->abort(*flow, reason, detail);
+}
+
+void Streams::on_go_away(std::uint32_t) {
+  current_->is_going_away = true;
+  if (current_->is_client) state_.pool.forget_shared(current_->pool_key, current_->self);
+  if (current_->hbone->flows.empty()) mark_dirty(*current_);
+}
+
+void Streams::go_away(Tunnel& tunnel) {
+  tunnel.is_going_away = true;
+  if (tunnel.is_client) state_.pool.forget_shared(tunnel.pool_key, tunnel.self);
+  tunnel.hbone->session->go_away();
+  flush(tunnel);
+  schedule(tunnel);
+}
+
+void Streams::fail_flows(Tunnel& tunnel, CloseReason reason, std::string_view detail, bool may_retry) {
+  const std::string text(detail);
+  while (!tunnel.hbone->flows.empty()) {
+    const SlabHandle handle = tunnel.hbone->flows.back();
+    Flow* flow = state_.flows.find(handle);
+    if (flow == nullptr) {
+      tunnel.hbone->flows.pop_back();
+      continue;
+    }
+    // Nobody has answered and nobody was sent a byte: at worst the application over there sees an empty connection.
+    if (may_retry && tunnel.is_client && !flow->is_answered && flow->early.empty() && retry(*flow, tunnel)) continue;
+    detach(*flow, tunnel);
+    state_.finisher->abort(*flow, reason, text);
+  }
+}
+
+void Streams::schedule(Tunnel& tunnel) {
+  const HboneTunnel& hbone = *tunnel.hbone;
+  std::uint64_t due = hbone.session->next_tick_ms();
+  const auto sooner = [&due](std::uint64_t when) { due = due == 0 ? when : std::min(due, when); };
+  if (hbone.answer_due_ms != 0) sooner(hbone.answer_due_ms);
+  if (hbone.idle_since_ms != 0 && tunnel.is_client) sooner(hbone.idle_since_ms + state_.options.pool_idle_timeout_ms);
+  if (due == 0) return;
+  state_.set_deadline(tunnel, due > state_.now_ms ? due - state_.now_ms : 1);
+}
+
+void Streams::on_timer(Tunnel& tunnel) {
+  HboneTunnel& hbone = *tunnel.hbone;
+  if (!hbone.session->tick(state_.now_ms)) {
+    state_.tunnel_engine->end_hbone(tunnel, CloseReason::TunnelBroken, "no answer to PING: the peer or the way to it is gone");
+    return;
+  }
+  const bool is_idle = hbone.idle_since_ms != 0 && hbone.flows.empty();
+  // It is the client that gives an idle tunnel up.
+  if (is_idle && tunnel.is_client && state_.now_ms >= hbone.idle_since_ms + state_.options.pool_idle_timeout_ms) {
+    state_.tunnel_engine->end_hbone(tunnel, CloseReason::Completed, {});
+    return;
+  }
+  flush(tunnel);
+  schedule(tunnel);
+}
+
+void Streams::mark_dirty(Tunnel& tunnel) {
+  if (std::exchange(tunnel.hbone->is_dirty, true)) return;
+  dirty_.push_back(tunnel.self);
+}
+
+void Streams::flush_dirty() {
+  // Serving and closing may make further ones dirty; a tunnel is looked at a bounded number of times.
+  for (unsigned round = 0; round < 4 && !(dirty_.empty() && retries_.empty()); ++round) {
+    run_retries();
+    for (const SlabHandle handle : std::exchange(dirty_, {})) {
+      Tunnel* tunnel = state_.tunnels.find(handle);
+      if (tunnel == nullptr || tunnel->hbone == nullptr) continue;
+      tunnel->hbone->is_dirty = false;
+      if (!tunnel->must_close && tunnel->is_client && !tunnel->is_going_away && state_.pool.waiting(tunnel->pool_key) > 0)
+        serve_waiting(*tunnel);
+      if (tunnel = state_.tunnels.find(handle); tunnel == nullptr) continue;
+      const bool holds_answer = tunnel->hbone->answer_due_ms > state_.now_ms;
+      if (!tunnel->must_close && !holds_answer) flush(*tunnel);
+      if (tunnel->must_close) {
+        state_.tunnel_engine->end_hbone(*tunnel, CloseReason::TunnelBroken, "a record could not be sent");
+      } else if (tunnel->is_going_away && tunnel->hbone->flows.empty() && !tunnel->hbone->session->wants_write()) {
+        state_.tunnel_engine->end_hbone(*tunnel, CloseReason::Completed, {});
+      }
+    }
+  }
+}
+
+}  // namespace culvert::proxy
