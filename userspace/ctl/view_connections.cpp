@@ -66,9 +66,7 @@ struct Row {
         why(text_of(connection, "why")) {
     const Json party = side(connection, "destination");
     const std::string dialled = text_of(connection, "original_destination");
-    const std::string service = text_of(connection, "service");
     destination = party_cell(party, dialled.empty() ? text_of(party, "address") : dialled);
-    if (!service.empty()) destination += "\n " + service;
   }
   [[nodiscard]] Tone tone() const { return is_plain ? Tone::Warn : Tone::Good; }
 
@@ -88,8 +86,8 @@ struct Row {
 };
 
 // At most this many lines for one connection, in each of the two forms.
-constexpr std::size_t kWideLines = 3;
-constexpr std::size_t kCompactLines = 6;
+constexpr std::size_t kWideLines = 2;
+constexpr std::size_t kCompactLines = 5;
 
 Table wide_table(const Json& connections, std::size_t rows) {
   Table table({{.title = "DIRECTION"},

@@ -5,6 +5,7 @@
 
 #include "proxy/acceptor.hpp"
 #include "proxy/finisher.hpp"
+#include "proxy/streams.hpp"
 #include "proxy/tunnels.hpp"
 
 namespace culvert::proxy {
@@ -64,7 +65,8 @@ void Leave::check() {
     leaving_.erase(leaving_.begin() + static_cast<std::ptrdiff_t>(i));
     if (finished.done) finished.done();
   }
-  if (drained_ && (state_.flows.size() == 0 || drain_deadline_ms_ <= state_.now_ms)) {
+  const bool is_empty = state_.flows.size() == 0 && state_.streams->live_tunnels() == 0;
+  if (drained_ && (is_empty || drain_deadline_ms_ <= state_.now_ms)) {
     cut_all(CloseReason::Drained);
     std::exchange(drained_, nullptr)();
   }

@@ -28,9 +28,10 @@ void Streams::on_data(hbone::StreamId stream, ByteView data) {
   HboneTunnel& hbone = *current_->hbone;
   // The connection's window is open for the siblings whatever this stream's reader does, while there is memory for it.
   if (state_.buffers.is_exhausted()) {
+    if (hbone.withheld_bytes == 0) withheld_.push_back(current_->self);
     hbone.withheld_bytes += data.size();
   } else {
-    hbone.session->consume_connection(data.size() + std::exchange(hbone.withheld_bytes, 0));
+    hbone.session->consume_connection(data.size());
   }
   Flow* flow = find(stream);
   if (flow == nullptr) return;
@@ -46,9 +47,17 @@ void Streams::settle(Flow& flow, Tunnel& tunnel) {
     tunnel.hbone->session->consume_stream(flow.stream, flow.unread_bytes - kept);
     flow.unread_bytes = static_cast<std::uint32_t>(kept);
   }
-  if (tunnel.hbone->withheld_bytes > 0 && !state_.buffers.is_exhausted())
-    tunnel.hbone->session->consume_connection(std::exchange(tunnel.hbone->withheld_bytes, 0));
   if (tunnel.hbone->session->wants_write()) mark_dirty(tunnel);
+}
+
+void Streams::release_withheld() {
+  if (withheld_.empty() || state_.buffers.is_exhausted()) return;
+  for (const SlabHandle handle : std::exchange(withheld_, {})) {
+    Tunnel* tunnel = state_.tunnels.find(handle);
+    if (tunnel == nullptr) continue;
+    tunnel->hbone->session->consume_connection(std::exchange(tunnel->hbone->withheld_bytes, 0));
+    mark_dirty(*tunnel);
+  }
 }
 
 bool Streams::is_socket_full(const Tunnel& tunnel) const noexcept {

@@ -31,6 +31,7 @@ bool Streams::open(Tunnel& tunnel) {
   if (made->session == nullptr) return false;
   made->idle_since_ms = state_.now_ms;
   tunnel.hbone = std::move(made);
+  ++live_tunnels_;
   mark_dirty(tunnel);
   if (tunnel.is_client) {
     state_.pool.set_shared(tunnel.pool_key, true);
@@ -190,12 +191,24 @@ void Streams::fail_flows(Tunnel& tunnel, CloseReason reason, std::string_view de
   }
 }
 
+// It is the client that gives an idle tunnel up; one that never does is not kept for ever.
+std::uint64_t Streams::idle_limit_ms(const Tunnel& tunnel) const noexcept {
+  constexpr std::uint64_t kServerIdleMs = 10 * 60'000;
+  return tunnel.is_client ? state_.options.pool_idle_timeout_ms : std::max(2 * state_.options.pool_idle_timeout_ms, kServerIdleMs);
+}
+
+// A server waits until the client knows which stream was the last; a client only for what it has still to say.
+bool Streams::is_done(const Tunnel& tunnel) const noexcept {
+  const hbone::Session& session = *tunnel.hbone->session;
+  return tunnel.is_going_away && (session.is_done() || (tunnel.is_client && !session.wants_write()));
+}
+
 void Streams::schedule(Tunnel& tunnel) {
   const HboneTunnel& hbone = *tunnel.hbone;
   std::uint64_t due = hbone.session->next_tick_ms();
   const auto sooner = [&due](std::uint64_t when) { due = due == 0 ? when : std::min(due, when); };
   if (hbone.answer_due_ms != 0) sooner(hbone.answer_due_ms);
-  if (hbone.idle_since_ms != 0 && tunnel.is_client) sooner(hbone.idle_since_ms + state_.options.pool_idle_timeout_ms);
+  if (hbone.idle_since_ms != 0) sooner(hbone.idle_since_ms + idle_limit_ms(tunnel));
   if (due == 0) return;
   state_.set_deadline(tunnel, due > state_.now_ms ? due - state_.now_ms : 1);
 }
@@ -207,12 +220,11 @@ void Streams::on_timer(Tunnel& tunnel) {
     return;
   }
   const bool is_idle = hbone.idle_since_ms != 0 && hbone.flows.empty();
-  // It is the client that gives an idle tunnel up.
-  if (is_idle && tunnel.is_client && state_.now_ms >= hbone.idle_since_ms + state_.options.pool_idle_timeout_ms) {
+  if (is_idle && state_.now_ms >= hbone.idle_since_ms + idle_limit_ms(tunnel)) {
     state_.tunnel_engine->end_hbone(tunnel, CloseReason::Completed, {});
     return;
   }
-  flush(tunnel);
+  mark_dirty(tunnel);
   schedule(tunnel);
 }
 
@@ -222,6 +234,7 @@ void Streams::mark_dirty(Tunnel& tunnel) {
 }
 
 void Streams::flush_dirty() {
+  release_withheld();
   // Serving and closing may make further ones dirty; a tunnel is looked at a bounded number of times.
   for (unsigned round = 0; round < 4 && !(dirty_.empty() && retries_.empty()); ++round) {
     run_retries();
@@ -236,7 +249,7 @@ void Streams::flush_dirty() {
       if (!tunnel->must_close && !holds_answer) flush(*tunnel);
       if (tunnel->must_close) {
         state_.tunnel_engine->end_hbone(*tunnel, CloseReason::TunnelBroken, "a record could not be sent");
-      } else if (tunnel->is_going_away && tunnel->hbone->flows.empty() && !tunnel->hbone->session->wants_write()) {
+      } else if (tunnel->hbone->flows.empty() && is_done(*tunnel)) {
         state_.tunnel_engine->end_hbone(*tunnel, CloseReason::Completed, {});
       }
     }

@@ -53,6 +53,9 @@ class Streams final : private hbone::Events {
   void go_away(Tunnel& tunnel);
   // At the end of a turn: what sessions have queued is sent; tunnels that broke are closed.
   void flush_dirty();
+  // HBONE tunnels that live; a drain is over when there is none.
+  [[nodiscard]] std::size_t live_tunnels() const noexcept { return live_tunnels_; }
+  void closed(const Tunnel& tunnel) noexcept { live_tunnels_ -= tunnel.hbone != nullptr ? 1 : 0; }
   [[nodiscard]] bool has_dirty() const noexcept { return !dirty_.empty() || !retries_.empty(); }
   // Sends what the session has queued, as far as the socket takes it.
   void flush(Tunnel& tunnel);
@@ -75,10 +78,13 @@ class Streams final : private hbone::Events {
   void became_free(Tunnel& tunnel);
   void serve_waiting(Tunnel& tunnel);
   void schedule(Tunnel& tunnel);
+  [[nodiscard]] bool is_done(const Tunnel& tunnel) const noexcept;
+  [[nodiscard]] std::uint64_t idle_limit_ms(const Tunnel& tunnel) const noexcept;
   [[nodiscard]] bool is_socket_full(const Tunnel& tunnel) const noexcept;
   // The flow is tried again at the end of the turn. False: it was tried too often.
   [[nodiscard]] bool retry(Flow& flow, Tunnel& tunnel);
   void run_retries();
+  void release_withheld();
   [[nodiscard]] bool may_send(const Flow& flow) const noexcept;
   [[nodiscard]] bool send_spill(Flow& flow, Tunnel& tunnel);
   [[nodiscard]] bool send_read(Flow& flow, Tunnel& tunnel);
@@ -95,6 +101,8 @@ class Streams final : private hbone::Events {
     PoolKey key;
   };
   std::vector<Retry> retries_;
+  std::size_t live_tunnels_ = 0;
+  std::vector<SlabHandle> withheld_;  // tunnels whose connection window waits for memory
 };
 
 }  // namespace culvert::proxy

@@ -281,6 +281,7 @@ void Tunnels::close(Tunnel& tunnel, bool is_orderly) {
     }
   }
   state_.counters.tunnels_idle.set(state_.pool.idle_total());
+  state_.streams->closed(tunnel);
   state_.tunnels.free(tunnel.self);
 }
 

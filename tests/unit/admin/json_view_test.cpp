@@ -99,6 +99,8 @@ TEST_CASE("a connection has these keys, and its age") {
                        .cluster = "Kubernetes"};
   connection.destination.address = Endpoint::parse("10.2.0.7:15008").value();
   connection.original_destination = Endpoint::parse("10.2.0.7:80").value();
+  connection.authority = "10.2.0.7:80";
+  connection.why = "its address";
   connection.pod = "cni-1";
   connection.cipher = "TLS_AES_128_GCM_SHA256";
   connection.tx_engine = "kernel";
@@ -113,7 +115,7 @@ TEST_CASE("a connection has these keys, and its age") {
       R"("source":{"address":"10.1.0.5:40000","workload":"client","namespace":"default",)"
       R"("identity":"spiffe://cluster.local/ns/default/sa/client","cluster":"Kubernetes"},)"
       R"("destination":{"address":"10.2.0.7:15008","workload":"","namespace":"","identity":"","cluster":""},)"
-      R"("original_destination":"10.2.0.7:80","cipher":"TLS_AES_128_GCM_SHA256","tx_engine":"kernel","rx_engine":"user-ipsec-mb",)"
+      R"("original_destination":"10.2.0.7:80","authority":"10.2.0.7:80","service":"","why":"its address","cipher":"TLS_AES_128_GCM_SHA256","tx_engine":"kernel","rx_engine":"user-ipsec-mb",)"
       R"("bytes_sent":1,"bytes_received":2,"start_us":1000000,"age_ms":1250}]})"
       "\n");
 }

@@ -34,6 +34,7 @@ telemetry::ConnectionLog connection() {
   one.bytes_received = 12;
   one.start_us = 1'000'000;
   one.state = "open";
+  one.why = "a workload's address";
   return one;
 }
 
@@ -43,10 +44,10 @@ TEST_CASE("a live connection shows both identities, cipher and the engine of eac
   CHECK(view_connections(parsed(admin::json_connections(std::vector{connection()}, 13'000'000)), {}, 0) ==
         "DIRECTION  SOURCE                                        DESTINATION                                TRANSPORT "
         " CIPHER       "
-        "TX / RX RECORDS            SENT  RECEIVED  AGE  STATE\n"
+        "TX / RX RECORDS            SENT  RECEIVED  AGE  STATE  WHY\n"
         "outbound   10.1.0.5:40236 default/client                 10.2.0.7:80 shop/server                    direct    "
         " AES-128-GCM  "
-        "kernel / user-ipsec-mb  1.5 KiB      12 B  12s  open\n"
+        "kernel / user-ipsec-mb  1.5 KiB      12 B  12s  open   a workload's address\n"
         "            spiffe://cluster.local/ns/default/sa/client   spiffe://cluster.local/ns/shop/sa/server\n");
 }
 

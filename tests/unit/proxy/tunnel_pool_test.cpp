@@ -45,7 +45,7 @@ TEST_CASE("an identity change of the destination does not reuse tunnels to the o
   TunnelPool pool(4);
   PoolKey key = key_of(1, "10.0.0.1:15008");
   const std::uint32_t before = pool.open(key);
-  key.identity = 2;
+  key.accepted = 2;
   CHECK(pool.open(key) != before);
 }
 

@@ -29,6 +29,8 @@ ConnectionLog tunnelled() {
                             .identity = "spiffe://cluster.local/ns/shop/sa/server",
                             .cluster = "Kubernetes"};
   connection.original_destination = endpoint("10.2.0.7:80");
+  connection.authority = "10.2.0.7:80";
+  connection.service = "cart.shop.svc.cluster.local";
   connection.bytes_sent = 78;
   connection.bytes_received = 1024;
   connection.duration_ms = 12;
@@ -49,7 +51,7 @@ TEST_CASE("a completed tunnelled connection is one plain line in ztunnel's field
       "2024-02-29T12:34:56.123456Z\tinfo\taccess\tconnection complete\tsrc.addr=10.1.0.5:40236 "
       "src.workload=\"client-7d4f\" src.namespace=\"default\" "
       "src.identity=\"spiffe://cluster.local/ns/default/sa/client\" src.cluster=\"Kubernetes\" dst.addr=10.2.0.7:15008 "
-      "dst.hbone_addr=10.2.0.7:80 dst.workload=\"server-0\" dst.namespace=\"shop\" "
+      "dst.hbone_addr=10.2.0.7:80 dst.service=\"cart.shop.svc.cluster.local\" dst.workload=\"server-0\" dst.namespace=\"shop\" "
       "dst.identity=\"spiffe://cluster.local/ns/shop/sa/server\" dst.cluster=\"Kubernetes\" direction=\"outbound\" "
       "bytes_sent=78 bytes_recv=1024 duration=\"12ms\"\n");
 }
@@ -60,7 +62,7 @@ TEST_CASE("the same connection is one JSON object with the fields flat") {
       R"({"level":"info","time":"2024-02-29T12:34:56.123456Z","scope":"access","message":"connection complete",)"
       R"("src.addr":"10.1.0.5:40236","src.workload":"client-7d4f","src.namespace":"default",)"
       R"("src.identity":"spiffe://cluster.local/ns/default/sa/client","src.cluster":"Kubernetes",)"
-      R"("dst.addr":"10.2.0.7:15008","dst.hbone_addr":"10.2.0.7:80","dst.workload":"server-0","dst.namespace":"shop",)"
+      R"("dst.addr":"10.2.0.7:15008","dst.hbone_addr":"10.2.0.7:80","dst.service":"cart.shop.svc.cluster.local","dst.workload":"server-0","dst.namespace":"shop",)"
       R"("dst.identity":"spiffe://cluster.local/ns/shop/sa/server","dst.cluster":"Kubernetes","direction":"outbound",)"
       R"("bytes_sent":78,"bytes_recv":1024,"duration":"12ms"})"
       "\n");
@@ -72,6 +74,8 @@ TEST_CASE("unknown fields are left out, and a plaintext connection has no tunnel
   connection.source.address = endpoint("[2001:db8::5]:5000");
   connection.destination.address = endpoint("[2001:db8::7]:8080");
   connection.original_destination = connection.destination.address;
+  connection.authority.clear();
+  connection.service.clear();
   connection.duration_ms = 0;
   CHECK(line(connection, Format::Plain) ==
         "2024-02-29T12:34:56.123456Z\tinfo\taccess\tconnection complete\tsrc.addr=[2001:db8::5]:5000 "
