@@ -204,9 +204,10 @@ proxy::Options Agent::proxy_options() const {
   proxy::Options options;
   options.mark = config_.bpf.mark;
   options.cluster = config_.cluster;
+  options.network = config_.network;
   options.alpn.clear();
   for (const control::TunnelProtocol protocol : config_.tunnel.offer) {
-    if (protocol == control::TunnelProtocol::Direct) options.alpn.push_back(tls::Alpn::Direct);
+    options.alpn.push_back(protocol == control::TunnelProtocol::Direct ? tls::Alpn::Direct : tls::Alpn::Hbone);
   }
   options.engines = tls::plan_engines(engine_support_, config_.records.tx, config_.records.rx);
   options.splice = config_.records.splice;
