@@ -153,7 +153,8 @@ void Session::set_user_word(StreamId stream, std::uint64_t word) noexcept {
 
 std::uint64_t Session::user_word(StreamId stream) const noexcept {
   const StreamEntry* entry = std::as_const(state_->streams).find(stream);
-  return entry == nullptr ? 0 : entry->user_word;
+  if (entry == nullptr) return state_->closing.id == stream ? state_->closing.user_word : 0;
+  return entry->user_word;
 }
 
 void Session::consume_connection(std::size_t bytes) {

@@ -106,7 +106,8 @@ class Session {
   // Server: 200 with `baggage` (may be empty: no header), or a refusal, which ends the stream both ways: it is gone with this call.
   void respond(StreamId stream, std::uint16_t status, std::string_view baggage);
 
-  // A word of the caller's for each stream (a slab handle); 0 when never set, or for a stream that is gone.
+  // A word of the caller's for each stream (a slab handle); 0 when never set, or for a stream that is gone (but in its
+  // on_closed).
   void set_user_word(StreamId stream, std::uint64_t word) noexcept;
   [[nodiscard]] std::uint64_t user_word(StreamId stream) const noexcept;
 

@@ -161,9 +161,9 @@ int Session::State::on_answer(const nghttp2_frame& frame) {
     return 0;
   }
   events->on_response(stream, answer);
-  if (!streams.erase(stream)) return 0;  // the handler has reset it
+  if (streams.find(stream) == nullptr) return 0;  // the handler has reset it
   static_cast<void>(::nghttp2_submit_rst_stream(ng.get(), NGHTTP2_FLAG_NONE, stream, kCancel));
-  events->on_closed(stream, StreamEnd::Finished, kNoError);
+  tell_closed(stream, StreamEnd::Finished, kNoError);
   return 0;
 }
 
@@ -197,21 +197,32 @@ int Session::State::on_stream_gone(StreamId stream, std::uint32_t code) {
   const StreamEntry* entry = streams.find(stream);
   if (entry == nullptr) return 0;
   const bool is_finished = entry->has_ended && entry->has_peer_ended;
-  streams.erase(stream);
-  if (events == nullptr) return 0;
+  if (events == nullptr) {
+    streams.erase(stream);
+    return 0;
+  }
   // REFUSED_STREAM is how nghttp2 says that GOAWAY excluded it.
   const StreamEnd end = is_finished              ? StreamEnd::Finished
                         : code == kRefusedStream ? StreamEnd::Unprocessed
                                                  : StreamEnd::Failed;
-  events->on_closed(stream, end, code);
+  tell_closed(stream, end, code);
   if (end == StreamEnd::Failed && is_server && !wasted_streams.take(now_ms)) return abuse();
   return 0;
 }
 
+// The stream is gone before the caller hears of it, so that nothing can be done with it; only its word can still be asked for.
+void Session::State::tell_closed(StreamId stream, StreamEnd end, std::uint32_t code) {
+  const StreamEntry* entry = streams.find(stream);
+  if (entry == nullptr) return;
+  closing = *entry;
+  streams.erase(stream);
+  events->on_closed(stream, end, code);
+  closing = {};
+}
+
 int Session::State::fail_stream(StreamId stream, std::uint32_t code) {
   static_cast<void>(::nghttp2_submit_rst_stream(ng.get(), NGHTTP2_FLAG_NONE, stream, code));
-  streams.erase(stream);
-  events->on_closed(stream, StreamEnd::Failed, code);
+  tell_closed(stream, StreamEnd::Failed, code);
   return is_server && !wasted_streams.take(now_ms) ? abuse() : 0;
 }
 
@@ -221,8 +232,7 @@ int Session::State::on_reset(const nghttp2_frame& frame) {
   const StreamEntry* entry = streams.find(stream);
   if (entry == nullptr) return meter.stray_reset(now_ms) ? 0 : abuse();
   const bool was_wasted = is_server && !entry->is_answered;
-  streams.erase(stream);
-  events->on_closed(stream, code == kRefusedStream ? StreamEnd::Unprocessed : StreamEnd::Reset, code);
+  tell_closed(stream, code == kRefusedStream ? StreamEnd::Unprocessed : StreamEnd::Reset, code);
   return was_wasted && !wasted_streams.take(now_ms) ? abuse() : 0;
 }
 
@@ -263,7 +273,7 @@ int Session::State::on_go_away(const nghttp2_frame& frame) {
 
 void Session::State::end_all_streams() {
   for (const StreamId stream : streams.ids()) {
-    if (streams.erase(stream)) events->on_closed(stream, StreamEnd::Failed, kInternalError);
+    tell_closed(stream, StreamEnd::Failed, kInternalError);
   }
 }
 

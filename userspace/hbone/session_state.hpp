@@ -64,6 +64,7 @@ struct Session::State {
   int on_stream_gone(StreamId stream, std::uint32_t code);
   // The peer broke a rule on this stream only.
   int fail_stream(StreamId stream, std::uint32_t code);
+  void tell_closed(StreamId stream, StreamEnd end, std::uint32_t code);
   void end_of_peer(StreamId stream);
   void end_all_streams();
   int abuse() noexcept;
@@ -83,6 +84,7 @@ struct Session::State {
   std::uint64_t drain_due_ms = 0;  // 0: the next tick sets it
 
   StreamTable streams;
+  StreamEntry closing;  // the stream that on_closed is being told of
   FrameMeter meter;
   TokenBucket wasted_streams;
   TokenBucket interim_answers;
