@@ -2,6 +2,8 @@
 // Every key of the configuration except those of the mesh and of pods (config_mesh_fields.cpp). Pure.
 #include "control/config_fields.hpp"
 
+#include <algorithm>
+
 #include "control/config_mesh_fields.hpp"
 
 namespace culvert::control {
@@ -39,10 +41,7 @@ ListValue tunnel_protocols(std::vector<TunnelProtocol>& target) {
           [&target] { target.clear(); },
           [&target](std::string_view text) -> Result<void> {
             const TunnelProtocol protocol = kTunnelWords[CV_TRY(find_word(text, words_of(kTunnelWords)))].second;
-            if (protocol == TunnelProtocol::Hbone) {
-              return fail(ErrorCode::Unsupported, "{} is not offered by this version; write [direct]", quoted(text));
-            }
-            if (!target.empty()) {
+            if (std::ranges::find(target, protocol) != target.end()) {
               return fail(ErrorCode::AlreadyExists, "{} stands twice in this list; remove one", quoted(text));
             }
             target.push_back(protocol);

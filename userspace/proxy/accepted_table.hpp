@@ -24,7 +24,8 @@ class AcceptedTable {
     const auto [begin, end] = numbers_.equal_range(hash);
     for (auto place = begin; place != end; ++place) {
       const std::vector<SpiffeId>& list = lists_[place->second - 1];
-      if (list.front() == first && std::equal(list.begin() + 1, list.end(), rest.begin(), rest.end())) return place->second;
+      if (list.front() == first && std::equal(list.begin() + 1, list.end(), rest.begin(), rest.end()))
+        return place->second;
     }
     std::vector<SpiffeId>& list = lists_.emplace_back();
     list.reserve(rest.size() + 1);

@@ -34,8 +34,9 @@ std::string_view state_name(const Flow& flow) noexcept {
 std::string why_of(const Flow& flow, const Options& options) {
   std::string why(flow.why);
   if (flow.role != FlowRole::Outbound || !flow.used_tunnel) return why;
-  why += flow.is_hbone ? options.alpn.size() == 1 ? "; h2: nothing else is offered" : "; h2: the peer takes nothing else"
-                       : "; culvert/1: both agents offer it";
+  why += flow.is_hbone
+             ? options.alpn.size() == 1 ? "; h2: nothing else is offered" : "; h2: the peer takes nothing else"
+             : "; culvert/1: both agents offer it";
   return why;
 }
 

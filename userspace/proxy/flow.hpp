@@ -55,11 +55,11 @@ struct UnresolvedRoute {
 
 // What few flows need.
 struct FlowDetails {
-  std::string service;                       // hostname of the service that was dialled
-  std::string authority;                     // of the CONNECT, where it is not `target`
-  std::string forwarded_network;             // Outbound, inner tunnel of another network: our own network
+  std::string service;            // hostname of the service that was dialled
+  std::string authority;          // of the CONNECT, where it is not `target`
+  std::string forwarded_network;  // Outbound, inner tunnel of another network: our own network
   std::unique_ptr<UnresolvedRoute> unresolved;
-  std::vector<std::uint8_t> proxy_header;    // InboundTunnel: what the application is sent first
+  std::vector<std::uint8_t> proxy_header;  // InboundTunnel: what the application is sent first
 };
 
 struct Flow {
@@ -93,15 +93,15 @@ struct Flow {
   FlowRole role = FlowRole::Outbound;
   FlowState state = FlowState::AwaitTunnel;
   bool used_tunnel = false;
-  bool is_end_sent = false;      // END towards the tunnel: the plain side is at its end
-  bool is_end_received = false;  // END from the tunnel
-  bool is_retried = false;       // moved once from a tunnel that had gone away
-  bool is_deferred = false;      // already on the worker's list of flows to go on with
-  bool is_hbone = false;         // its tunnel speaks HTTP/2
-  bool is_answered = false;      // HBONE: CONNECT has been answered with 200
-  bool is_blocked = false;       // HBONE: on its tunnel's list of flows that wait to send
+  bool is_end_sent = false;       // END towards the tunnel: the plain side is at its end
+  bool is_end_received = false;   // END from the tunnel
+  bool is_retried = false;        // moved once from a tunnel that had gone away
+  bool is_deferred = false;       // already on the worker's list of flows to go on with
+  bool is_hbone = false;          // its tunnel speaks HTTP/2
+  bool is_answered = false;       // HBONE: CONNECT has been answered with 200
+  bool is_blocked = false;        // HBONE: on its tunnel's list of flows that wait to send
   bool is_other_network = false;  // InboundTunnel: its source address says nothing here
-  std::uint8_t attempts = 0;     // HBONE client: CONNECTs that nobody looked at
+  std::uint8_t attempts = 0;      // HBONE client: CONNECTs that nobody looked at
   // For the log, once the tunnel is gone.
   std::uint8_t cipher = 0;
   std::uint8_t tx_engine = 0;

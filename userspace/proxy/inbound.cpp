@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/inbound.hpp"
 
-#include <cerrno>
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include <sys/socket.h>
@@ -103,7 +103,8 @@ bool Inbound::on_connect(Flow& flow, Tunnel& tunnel, const hbone::ConnectRequest
   const std::optional<Endpoint> local = local_endpoint(tunnel.socket.fd());
   flow.why = "HBONE: the peer asked for h2";
   if (!authority || pod == nullptr || !local) {
-    refuse(flow, authority ? CloseReason::PodLeft : CloseReason::TunnelProtocol, authority ? RefuseReason::ConnectFailed : RefuseReason::BadRequest,
+    refuse(flow, authority ? CloseReason::PodLeft : CloseReason::TunnelProtocol,
+           authority ? RefuseReason::ConnectFailed : RefuseReason::BadRequest,
            authority ? std::string_view{} : std::string_view("bad :authority"));
     return false;
   }
@@ -112,23 +113,26 @@ bool Inbound::on_connect(Flow& flow, Tunnel& tunnel, const hbone::ConnectRequest
     refuse(flow, CloseReason::Internal, RefuseReason::ConnectFailed, "the mesh is not known yet");
     return false;
   }
-  flow.is_other_network = !request.forwarded_network.empty() && !equals_ignoring_case(request.forwarded_network, state_.options.network);
+  flow.is_other_network =
+      !request.forwarded_network.empty() && !equals_ignoring_case(request.forwarded_network, state_.options.network);
   const state::Workload* workload = state_.workload_of(*pod);
   const state::InboundTarget target =
-      authority->endpoint ? state::inbound_target(*state_.snapshot, workload, local->address, *authority->endpoint)
-                          : state::inbound_target(*state_.snapshot, workload, local->address, authority->host, authority->port);
+      authority->endpoint
+          ? state::inbound_target(*state_.snapshot, workload, local->address, *authority->endpoint)
+          : state::inbound_target(*state_.snapshot, workload, local->address, authority->host, authority->port);
   flow.target = authority->endpoint ? *authority->endpoint : flow.destination;
   if (!authority->endpoint || target.wants_proxy_header) flow.details = std::make_unique<FlowDetails>();
   if (!authority->endpoint) flow.details->authority = std::string(request.authority);
   if (target.status != 200) {
-    refuse(flow, CloseReason::UnknownDestination, target.status == 400 ? RefuseReason::UnknownDestination : RefuseReason::ConnectFailed);
+    refuse(flow, CloseReason::UnknownDestination,
+           target.status == 400 ? RefuseReason::UnknownDestination : RefuseReason::ConnectFailed);
     return false;
   }
   flow.destination = target.destination;
   if (target.wants_proxy_header) {
     const SpiffeId* peer = state_.identities.find(tunnel.peer_identity);
-    flow.details->proxy_header =
-        hbone::make_proxy_header(flow.source, target.proxy_destination, peer == nullptr ? std::string{} : peer->to_string());
+    flow.details->proxy_header = hbone::make_proxy_header(flow.source, target.proxy_destination,
+                                                          peer == nullptr ? std::string{} : peer->to_string());
   }
   return true;
 }
@@ -146,7 +150,8 @@ void Inbound::start(SlabHandle handle) {
     return;
   }
   if (is_agent_port(flow->destination.port)) {
-    refuse(*flow, CloseReason::SelfCall, flow->is_hbone ? RefuseReason::ConnectFailed : RefuseReason::UnknownDestination);
+    refuse(*flow, CloseReason::SelfCall,
+           flow->is_hbone ? RefuseReason::ConnectFailed : RefuseReason::UnknownDestination);
     return;
   }
   if (judge(state_, *flow, *pod, state_.identities.find(flow->peer_identity)) != policy::Verdict::Allow) {

@@ -57,7 +57,7 @@ struct NameResolved {
 };
 struct Stop {};
 
-using ToWorker = std::variant<AddPod, RemovePod, SetOptions, SetSnapshot, SetCredentials, ListConnections, Drain, NameResolved,
-                              Stop>;
+using ToWorker = std::variant<AddPod, RemovePod, SetOptions, SetSnapshot, SetCredentials, ListConnections, Drain,
+                              NameResolved, Stop>;
 
 }  // namespace culvert::proxy

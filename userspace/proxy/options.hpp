@@ -19,7 +19,7 @@ namespace culvert::proxy {
 struct Options {
   std::uint32_t mark = 0x539;  // of the agent's sockets towards the local application
   std::string cluster = "Kubernetes";
-  std::string network;                                                   // of this node
+  std::string network;                                                  // of this node
   std::vector<tls::Alpn> alpn = {tls::Alpn::Direct, tls::Alpn::Hbone};  // offered and taken, in order
   hbone::Limits hbone;
   // Asks DNS, from a worker's thread: (worker, name, preferred family, flow). The answer comes back as NameResolved. Null: never.

@@ -93,7 +93,8 @@ void Outbound::follow(Flow& flow, const WorkerPod& pod, const state::Route& rout
 void Outbound::want_tunnel(Flow& flow, const WorkerPod& pod, const state::Route& route) {
   flow.target = route.target;
   flow.peer_identity = state_.identities.intern(route.workload->identity);
-  const PoolKey key{pod.setup.slot, state_.accepted.intern(route.workload->identity, route.accepted), route.next_hop, 0};
+  const PoolKey key{pod.setup.slot, state_.accepted.intern(route.workload->identity, route.accepted), route.next_hop,
+                    0};
   state_.tunnel_engine->want(flow, key);
 }
 
@@ -125,7 +126,8 @@ void Outbound::ask_name(Flow& flow, const state::Route& route) {
   state_.counters.dns_lookups.add();
   details_of(flow).unresolved = std::make_unique<UnresolvedRoute>(UnresolvedRoute{state_.snapshot, route});
   state_.set_deadline(flow, state_.options.connect_timeout_ms);
-  state_.options.resolve(state_.worker_index, std::string(route.dns_name), flow.destination.address.family(), flow.self);
+  state_.options.resolve(state_.worker_index, std::string(route.dns_name), flow.destination.address.family(),
+                         flow.self);
 }
 
 void Outbound::name_resolved(SlabHandle handle, const std::optional<IpAddress>& address) {
@@ -137,7 +139,9 @@ void Outbound::name_resolved(SlabHandle handle, const std::optional<IpAddress>& 
   if (pod == nullptr) return state_.finisher->abort(*flow, CloseReason::PodLeft);
   if (!address) return state_.finisher->abort(*flow, CloseReason::NoRoute, "the endpoint's name has no address in DNS");
   // Decided over the snapshot that chose the endpoint.
-  follow(*flow, *pod, state::route_resolved(*unresolved->snapshot, source_of(state_, *pod, flow->source.address), unresolved->route, *address));
+  follow(*flow, *pod,
+         state::route_resolved(*unresolved->snapshot, source_of(state_, *pod, flow->source.address), unresolved->route,
+                               *address));
 }
 
 void Outbound::connect_plain(Flow& flow, const WorkerPod& pod, const Endpoint& destination) {

@@ -42,8 +42,8 @@ Tunnel* Streams::pick(std::uint32_t pool_key) {
 
 bool Streams::start(Tunnel& tunnel, Flow& flow) {
   const FlowDetails* details = flow.details.get();
-  const std::string authority = details != nullptr && !details->authority.empty() ? details->authority
-                                                                                  : hbone::format_authority(flow.target);
+  const std::string authority =
+      details != nullptr && !details->authority.empty() ? details->authority : hbone::format_authority(flow.target);
   const std::string forwarded =
       hbone::format_forwarded(flow.source, details == nullptr ? std::string_view{} : details->service);
   hbone::TraceParent trace;

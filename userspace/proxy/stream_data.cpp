@@ -83,7 +83,8 @@ void Streams::run_blocked(SlabHandle handle) {
     if (tunnel = state_.tunnels.find(handle); tunnel == nullptr) return;
     if (is_socket_full(*tunnel)) {
       // Those that had no turn are first next time.
-      tunnel->hbone->blocked.insert(tunnel->hbone->blocked.begin(), turn.begin() + static_cast<std::ptrdiff_t>(i), turn.end());
+      tunnel->hbone->blocked.insert(tunnel->hbone->blocked.begin(), turn.begin() + static_cast<std::ptrdiff_t>(i),
+                                    turn.end());
       return;
     }
     Flow* flow = state_.flows.find(turn[i]);
@@ -223,7 +224,8 @@ void Streams::flush(Tunnel& tunnel) {
   hbone.answer_due_ms = 0;
   if (!hbone.out.empty()) {
     if (tunnel.socket.wants_write()) return;
-    const tls::IoResult result = tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, hbone.out.filled()}});
+    const tls::IoResult result =
+        tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, hbone.out.filled()}});
     if (result.status == tls::IoStatus::Error) {
       tunnel.must_close = true;
       mark_dirty(tunnel);

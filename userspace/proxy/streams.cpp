@@ -15,9 +15,7 @@ namespace {
 
 using telemetry::CloseReason;
 
-std::uint64_t word_of(SlabHandle handle) noexcept {
-  return std::uint64_t{handle.generation} << 32U | handle.index;
-}
+std::uint64_t word_of(SlabHandle handle) noexcept { return std::uint64_t{handle.generation} << 32U | handle.index; }
 SlabHandle handle_of(std::uint64_t word) noexcept {
   return {static_cast<std::uint32_t>(word), static_cast<std::uint32_t>(word >> 32U)};
 }
@@ -156,7 +154,8 @@ void Streams::on_closed(hbone::StreamId stream, hbone::StreamEnd end, std::uint3
     reason = CloseReason::TunnelProtocol;
   } else if (tunnel.is_client && !flow->is_answered) {
     reason = CloseReason::PeerRefused;
-    detail = end == hbone::StreamEnd::Unprocessed ? "refused, and so it was on other tunnels" : "RST_STREAM before the answer";
+    detail = end == hbone::StreamEnd::Unprocessed ? "refused, and so it was on other tunnels"
+                                                  : "RST_STREAM before the answer";
   }
   state_.finisher->abort(*flow, reason, detail);
 }
@@ -194,7 +193,8 @@ void Streams::fail_flows(Tunnel& tunnel, CloseReason reason, std::string_view de
 // It is the client that gives an idle tunnel up; one that never does is not kept for ever.
 std::uint64_t Streams::idle_limit_ms(const Tunnel& tunnel) const noexcept {
   constexpr std::uint64_t kServerIdleMs = 10 * 60'000;
-  return tunnel.is_client ? state_.options.pool_idle_timeout_ms : std::max(2 * state_.options.pool_idle_timeout_ms, kServerIdleMs);
+  return tunnel.is_client ? state_.options.pool_idle_timeout_ms
+                          : std::max(2 * state_.options.pool_idle_timeout_ms, kServerIdleMs);
 }
 
 // A server waits until the client knows which stream was the last; a client only for what it has still to say.
@@ -216,7 +216,8 @@ void Streams::schedule(Tunnel& tunnel) {
 void Streams::on_timer(Tunnel& tunnel) {
   HboneTunnel& hbone = *tunnel.hbone;
   if (!hbone.session->tick(state_.now_ms)) {
-    state_.tunnel_engine->end_hbone(tunnel, CloseReason::TunnelBroken, "no answer to PING: the peer or the way to it is gone");
+    state_.tunnel_engine->end_hbone(tunnel, CloseReason::TunnelBroken,
+                                    "no answer to PING: the peer or the way to it is gone");
     return;
   }
   const bool is_idle = hbone.idle_since_ms != 0 && hbone.flows.empty();
@@ -242,7 +243,8 @@ void Streams::flush_dirty() {
       Tunnel* tunnel = state_.tunnels.find(handle);
       if (tunnel == nullptr || tunnel->hbone == nullptr) continue;
       tunnel->hbone->is_dirty = false;
-      if (!tunnel->must_close && tunnel->is_client && !tunnel->is_going_away && state_.pool.waiting(tunnel->pool_key) > 0)
+      if (!tunnel->must_close && tunnel->is_client && !tunnel->is_going_away &&
+          state_.pool.waiting(tunnel->pool_key) > 0)
         serve_waiting(*tunnel);
       if (tunnel = state_.tunnels.find(handle); tunnel == nullptr) continue;
       const bool holds_answer = tunnel->hbone->answer_due_ms > state_.now_ms;

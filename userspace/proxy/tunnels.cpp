@@ -95,10 +95,12 @@ void Tunnels::pump_streams(SlabHandle handle) {
     if (result.status == tls::IoStatus::WouldBlock) tunnel->is_readable = false;
     for (std::size_t i = 0; i < state_.io.segments().size(); ++i) {
       const tls::Segment segment = state_.io.segments()[i];
-      if (segment.type != tls::RecordType::ApplicationData) return end_hbone(*tunnel, CloseReason::TunnelProtocol, "a record that h2 does not have");
+      if (segment.type != tls::RecordType::ApplicationData)
+        return end_hbone(*tunnel, CloseReason::TunnelProtocol, "a record that h2 does not have");
       if (!state_.streams->receive(*tunnel, segment.data)) {
         const hbone::SessionFailure failure = tunnel->hbone->session->failure();
-        (failure == hbone::SessionFailure::Abuse ? state_.counters.sessions_abused : state_.counters.sessions_failed).add();
+        (failure == hbone::SessionFailure::Abuse ? state_.counters.sessions_abused : state_.counters.sessions_failed)
+            .add();
         state_.log.debug("HBONE tunnel with {} ended: {}", tunnel->remote.to_string(), hbone::to_string(failure));
         return end_hbone(*tunnel, CloseReason::TunnelProtocol, hbone::to_string(failure));
       }
@@ -107,7 +109,8 @@ void Tunnels::pump_streams(SlabHandle handle) {
     if (result.status != tls::IoStatus::Ok && result.status != tls::IoStatus::WouldBlock) {
       std::string detail = result.status == tls::IoStatus::Eof ? "close_notify with live streams" : "";
       if (result.sys_errno != 0) detail = ::strerrordesc_np(result.sys_errno);
-      return end_hbone(*tunnel, result.status == tls::IoStatus::Error ? reason_of(result) : CloseReason::TunnelBroken, detail);
+      return end_hbone(*tunnel, result.status == tls::IoStatus::Error ? reason_of(result) : CloseReason::TunnelBroken,
+                       detail);
     }
   }
 }
@@ -117,7 +120,8 @@ void Tunnels::end_hbone(Tunnel& tunnel, CloseReason reason, std::string_view det
   tunnel.is_going_away = true;
   if (tunnel.is_client) state_.pool.forget_shared(tunnel.pool_key, tunnel.self);
   if (!tunnel.must_close) {
-    if (!is_broken || reason == CloseReason::PodLeft || reason == CloseReason::Drained) tunnel.hbone->session->go_away();
+    if (!is_broken || reason == CloseReason::PodLeft || reason == CloseReason::Drained)
+      tunnel.hbone->session->go_away();
     state_.streams->flush(tunnel);
   }
   state_.streams->fail_flows(tunnel, reason, detail, reason == CloseReason::TunnelBroken);
@@ -125,7 +129,8 @@ void Tunnels::end_hbone(Tunnel& tunnel, CloseReason reason, std::string_view det
 }
 
 void Tunnels::pump(SlabHandle handle) {
-  if (Tunnel* tunnel = state_.tunnels.find(handle); tunnel != nullptr && tunnel->hbone != nullptr) return pump_streams(handle);
+  if (Tunnel* tunnel = state_.tunnels.find(handle); tunnel != nullptr && tunnel->hbone != nullptr)
+    return pump_streams(handle);
   constexpr unsigned kReceivesPerTurn = 8;
   unsigned receives = 0;
   for (;;) {

@@ -24,8 +24,8 @@ class ViaTable {
  public:
   // 0 is never given.
   [[nodiscard]] std::uint32_t intern(const Via& via) {
-    const auto [place, is_new] =
-        numbers_.try_emplace(std::tuple(via.gateway, via.accepted, via.authority), static_cast<std::uint32_t>(vias_.size() + 1));
+    const auto [place, is_new] = numbers_.try_emplace(std::tuple(via.gateway, via.accepted, via.authority),
+                                                      static_cast<std::uint32_t>(vias_.size() + 1));
     if (is_new) vias_.push_back(via);
     return place->second;
   }

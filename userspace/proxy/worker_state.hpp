@@ -62,8 +62,8 @@ struct WorkerState {
   telemetry::WorkerCounters& counters;
   telemetry::Log& log;
   UniqueFd home_netns;
-  UniqueFd spare_fd;                 // given up for a moment when descriptors run out, to refuse aloud
-  std::vector<SlabHandle> deferred;  // flows that used up their turn and can go on
+  UniqueFd spare_fd;                         // given up for a moment when descriptors run out, to refuse aloud
+  std::vector<SlabHandle> deferred;          // flows that used up their turn and can go on
   std::vector<SlabHandle> deferred_tunnels;  // HBONE tunnels that have more to receive
   std::uint64_t now_ms;
   std::uint64_t next_flow_id = 1;

@@ -32,7 +32,7 @@ namespace culvert::telemetry {
   X(KeyLimit, "key_limit", "TLS_FAILURE", "a record key reached its limit and could not be replaced")            \
   X(PeerRefused, "peer_refused", "CONNECT", "refused by the peer's agent")                                       \
   X(SelfCall, "self_call", "CONNECT", "attempted recursive call to ourselves")                                   \
-  X(NoRoute, "no_route", "CONNECT", "no way to the destination")                                                  \
+  X(NoRoute, "no_route", "CONNECT", "no way to the destination")                                                 \
   X(UnknownDestination, "unknown_destination", "CONNECT", "the destination is not on this pod")                  \
   X(Overloaded, "overloaded", "CONNECT", "a limit of the agent was reached")                                     \
   X(PodLeft, "pod_left", "-", "the pod left the mesh")                                                           \

@@ -56,8 +56,6 @@ TEST_CASE("a mistake is reported with line, column, key, value and remedy") {
       {"trust_domain: Mesh", "trust_domain: \"Mesh\" is not a trust domain"},
       {"node_name: a b", "f.yaml:1:12: node_name: \"a b\" is not a name"},
       {"node_name: \"a\\0b\"", "node_name: \"a\\x00b\" holds control characters; remove them"},
-      {"tunnel: {offer: [hbone]}",
-       "f.yaml:1:18: tunnel.offer[0]: \"hbone\" is not offered by this version; write [direct]"},
       {"tunnel: {offer: []}", "tunnel.offer: is empty; write [direct]"},
       {"tunnel: {offer: direct}", "tunnel.offer: a single value was found; write a list, such as [a, b] (choice)"},
       {"tunnel: {offer: [direct, direct]}", "tunnel.offer[1]: \"direct\" stands twice in this list; remove one"},

@@ -51,7 +51,8 @@ TEST_CASE("a completed tunnelled connection is one plain line in ztunnel's field
       "2024-02-29T12:34:56.123456Z\tinfo\taccess\tconnection complete\tsrc.addr=10.1.0.5:40236 "
       "src.workload=\"client-7d4f\" src.namespace=\"default\" "
       "src.identity=\"spiffe://cluster.local/ns/default/sa/client\" src.cluster=\"Kubernetes\" dst.addr=10.2.0.7:15008 "
-      "dst.hbone_addr=10.2.0.7:80 dst.service=\"cart.shop.svc.cluster.local\" dst.workload=\"server-0\" dst.namespace=\"shop\" "
+      "dst.hbone_addr=10.2.0.7:80 dst.service=\"cart.shop.svc.cluster.local\" dst.workload=\"server-0\" "
+      "dst.namespace=\"shop\" "
       "dst.identity=\"spiffe://cluster.local/ns/shop/sa/server\" dst.cluster=\"Kubernetes\" direction=\"outbound\" "
       "bytes_sent=78 bytes_recv=1024 duration=\"12ms\"\n");
 }
