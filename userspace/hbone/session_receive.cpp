@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a session receives: nghttp2's callbacks, and what each frame means to the streams of the tunnel.
+#include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "hbone/session_state.hpp"
 
@@ -117,16 +117,16 @@ int Session::State::on_frame(const nghttp2_frame& frame) {
       if (entry == nullptr) return 0;
       return entry->is_answered ? on_trailers(frame) : on_answer(frame);
     }
-    case NGHTTP2_DATA:
-      if ((frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) end_of_peer(frame.hd.stream_id);
-      return 0;
+    case NGHTTP2_DATA: return (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 ? on_end(frame.hd.stream_id) : 0;
     case NGHTTP2_RST_STREAM: return on_reset(frame);
     case NGHTTP2_SETTINGS: return on_settings(frame);
     case NGHTTP2_WINDOW_UPDATE: return on_window_update(frame);
     case NGHTTP2_GOAWAY: return on_go_away(frame);
     case NGHTTP2_PING:
-      // Any PING of ours has come back: what was on its way when the drain was announced has arrived.
-      if ((frame.hd.flags & NGHTTP2_FLAG_ACK) != 0 && drain == Drain::Announced) finish_drain();
+      // What was on its way when the drain was announced has arrived.
+      if ((frame.hd.flags & NGHTTP2_FLAG_ACK) != 0 && drain == Drain::Announced &&
+          std::equal(kPingDrain.begin(), kPingDrain.end(), frame.ping.opaque_data))
+        finish_drain();
       return 0;
     default: return 0;
   }
@@ -183,6 +183,13 @@ int Session::State::on_data(StreamId stream, ByteView data) {
   // Nobody will give it back.
   if (::nghttp2_session_consume_connection(ng.get(), data.size()) != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
   return entry == nullptr ? 0 : fail_stream(stream, kProtocolError);
+}
+
+int Session::State::on_end(StreamId stream) {
+  const StreamEntry* entry = streams.find(stream);
+  if (entry != nullptr && !is_server && !entry->is_answered) return fail_stream(stream, kProtocolError);
+  end_of_peer(stream);
+  return 0;
 }
 
 void Session::State::end_of_peer(StreamId stream) {

@@ -12,7 +12,6 @@ namespace culvert::hbone {
 namespace {
 
 constexpr std::size_t kControlCapacityMax = 1'024;  // what an idle connection may hold on to
-constexpr std::array<std::uint8_t, 8> kPingDrain = {'c', 'v', ' ', 'd', 'r', 'a', 'i', 'n'};
 
 // NO_COPY: the views live until the pump at the end of this call; inside a callback of nghttp2 the pump comes later. Never-indexed: values that
 // differ each time would push those that repeat out of the compression table.
@@ -80,6 +79,11 @@ void Session::State::on_sent(const nghttp2_frame& frame) {
     failure = frame.goaway.error_code == kEnhanceYourCalm ? SessionFailure::Abuse : SessionFailure::Protocol;
     return;
   }
+  if (frame.hd.type == NGHTTP2_GOAWAY && drain == Drain::Announced) {
+    // Only now: nghttp2 sends PING before everything else that waits.
+    static_cast<void>(::nghttp2_submit_ping(ng.get(), NGHTTP2_FLAG_NONE, kPingDrain.data()));
+    return;
+  }
   // After a refusal nothing of the client's is wanted any more (RFC 9113 section 8.1).
   const bool is_refusal = is_server && frame.hd.type == NGHTTP2_HEADERS &&
                           streams.find(frame.hd.stream_id) == nullptr &&
@@ -98,7 +102,6 @@ void Session::State::fail(SessionFailure why, std::uint32_t code) {
 void Session::State::announce_drain() {
   drain = Drain::Announced;
   static_cast<void>(::nghttp2_submit_shutdown_notice(ng.get()));
-  static_cast<void>(::nghttp2_submit_ping(ng.get(), NGHTTP2_FLAG_NONE, kPingDrain.data()));
 }
 
 void Session::State::finish_drain() {

@@ -4,6 +4,7 @@
 // windows is always what the peer will see; inside its callbacks it must not be asked to send, so there the pump waits for the end of `receive`.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -17,6 +18,9 @@
 #include "hbone/stream_table.hpp"
 
 namespace culvert::hbone {
+
+// Payload of the PING behind the first GOAWAY of a drain.
+inline constexpr std::array<std::uint8_t, 8> kPingDrain = {'c', 'v', ' ', 'd', 'r', 'a', 'i', 'n'};
 
 struct NgSessionDelete {
   void operator()(nghttp2_session* session) const noexcept { ::nghttp2_session_del(session); }
@@ -61,6 +65,7 @@ struct Session::State {
   int on_window_update(const nghttp2_frame& frame);
   int on_go_away(const nghttp2_frame& frame);
   int on_data(StreamId stream, ByteView data);
+  int on_end(StreamId stream);
   int on_stream_gone(StreamId stream, std::uint32_t code);
   // The peer broke a rule on this stream only.
   int fail_stream(StreamId stream, std::uint32_t code);

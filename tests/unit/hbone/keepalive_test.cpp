@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// PING after silence; every byte is a sign of life.
+#include <catch2/catch.hpp>
+
+#include "support.hpp"
+
+using namespace culvert;
+using namespace culvert::hbone;
+using namespace culvert::hbone::test;
+
+TEST_CASE("ten seconds of silence are asked about, and twenty more end the connection") {
+  const bool is_server = GENERATE(true, false);
+  Scripted one(is_server);
+  Session& session = *one.session;
+  REQUIRE(session.next_tick_ms() == kStartMs + 10'000);
+  CHECK(session.tick(kStartMs + 9'999));
+  CHECK(one.sent().empty());
+  CHECK(session.tick(kStartMs + 10'000));
+  CHECK(one.sent_text() == "PING/0@0[8]");
+  CHECK(session.next_tick_ms() == kStartMs + 30'000);
+  CHECK(session.tick(kStartMs + 20'000));
+  CHECK(session.tick(kStartMs + 29'999));
+  CHECK(one.sent().empty());
+  CHECK_FALSE(session.tick(kStartMs + 30'000));
+  CHECK(session.failure() == SessionFailure::PingTimeout);
+  CHECK_FALSE(session.tick(kStartMs + 30'001));
+  CHECK(session.next_tick_ms() == 0);
+}
+
+TEST_CASE("an answer to PING, and any other byte, starts the ten seconds again") {
+  Scripted one(true);
+  CHECK(one.session->tick(kStartMs + 10'000));
+  const auto ping = one.sent();
+  one.now_ms = kStartMs + 10'050;
+  REQUIRE(one.feed(frame(kPing, kAck, 0, ping.at(0).payload)));
+  CHECK(one.session->next_tick_ms() == kStartMs + 20'050);
+  CHECK(one.session->tick(kStartMs + 20'050));
+  CHECK(one.sent_text() == "PING/0@0[8]");
+  // Half a frame header is life too.
+  one.now_ms = kStartMs + 40'000;
+  REQUIRE(one.feed(std::string_view("\0\0", 2)));
+  CHECK(one.session->tick(kStartMs + 40'050));
+  CHECK(one.session->next_tick_ms() == kStartMs + 50'000);
+  CHECK(one.session->failure() == SessionFailure::None);
+}
+
+TEST_CASE("a PING of the peer is answered with its own bytes") {
+  Scripted one(false);
+  REQUIRE(one.feed(frame(kPing, 0, 0, "8 bytes!")));
+  const auto sent = one.sent();
+  REQUIRE(describe(sent) == "PING/1@0[8]");
+  CHECK(sent[0].payload == "8 bytes!");
+}
+
+TEST_CASE("a clock that goes back does no harm") {
+  Scripted one(true);
+  CHECK(one.session->tick(kStartMs - 5'000));
+  one.now_ms = kStartMs - 1;
+  REQUIRE(one.feed(frame(kPing, kAck, 0, "12345678")));
+  CHECK(one.session->next_tick_ms() == kStartMs + 10'000);
+}
