@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hbone/header_fields.hpp"
 
-#include <algorithm>
-
 #include "hbone/abuse_limits.hpp"
 
 namespace culvert::hbone {
@@ -11,12 +9,14 @@ namespace {
 constexpr std::size_t kFieldOverhead = 32;     // RFC 9113 section 6.5.2
 constexpr std::size_t kKeptCapacityMax = 512;  // what an idle connection may hold on to
 
-// RFC 9110 section 5.5: field values have no control characters but the tab.
+// RFC 9110 section 5.5: field values have no control characters but the tab. Without branches: it is run over every byte that is kept.
 bool is_field_value(std::string_view value) noexcept {
-  return std::all_of(value.begin(), value.end(), [](char c) {
+  bool is_bad = false;
+  for (const char c : value) {
     const auto byte = static_cast<unsigned char>(c);
-    return (byte >= 0x20 && byte != 0x7f) || byte == '\t';
-  });
+    is_bad = is_bad | ((byte < 0x20) & (byte != '\t')) | (byte == 0x7f);
+  }
+  return !is_bad;
 }
 
 }  // namespace

@@ -189,3 +189,50 @@ TEST_CASE("padding is given back at once, and is not data") {
   CHECK(server.told.take() == "data 1 1000");
   CHECK(stream_back >= 200'000);
 }
+
+TEST_CASE("what is left of a frame whose stream was reset while it arrived is given back") {
+  Limits limits;
+  limits.connection_window = 100'000;
+  Scripted server(true, limits);
+  std::size_t taken = 0;
+  server.told.when_data = [&](StreamId stream, ByteView data) {
+    taken += data.size();
+    server.session->reset(stream, kCancel);
+  };
+  REQUIRE(server.feed(connect_frame(1)));
+  for (StreamId stream = 1; stream < 21; stream += 2) {
+    if (stream > 1) REQUIRE(server.feed(connect_frame(stream)));
+    const std::string data = frame(kData, 0, stream, std::string(16'000, 'x'));
+    // The stream goes with the first part; the rest belongs to nobody.
+    REQUIRE(server.feed(data.substr(0, 20)));
+    REQUIRE(server.feed(data.substr(20)));
+  }
+  CHECK(taken == 110);
+  CHECK(server.session->failure() == SessionFailure::None);
+}
+
+TEST_CASE("data in the handler's own frame is given back when its stream was refused") {
+  Limits limits;
+  limits.connection_window = 100'000;
+  Scripted server(true, limits);
+  server.told.when_connect = [&](StreamId stream) { server.session->respond(stream, 503, {}); };
+  std::size_t given_back = 0;
+  for (StreamId stream = 1; stream < 41; stream += 2) {
+    // Request and data come in one read: the refusal has not left when the data is looked at.
+    REQUIRE(server.feed(connect_frame(stream) + frame(kData, 0, stream, std::string(16'000, 'x'))));
+    for (const Frame& sent : server.sent()) {
+      if (sent.type == kWindowUpdate) given_back += sent.number();
+    }
+  }
+  CHECK(given_back >= 250'000);
+}
+
+TEST_CASE("a stream whose peer has ended needs no more window") {
+  Scripted server(true);
+  REQUIRE(server.feed(connect_frame(1)));
+  for (int i = 0; i < 200; ++i) REQUIRE(server.feed(frame(kData, 0, 1, std::string(16'000, 'x'))));
+  REQUIRE(server.feed(frame(kData, kEndStream, 1)));
+  static_cast<void>(server.sent());
+  server.session->consume_stream(1, 3'200'000);
+  CHECK(server.sent().empty());
+}

@@ -77,6 +77,21 @@ TEST_CASE("the second GOAWAY of a drain names the last stream, and comes after a
   CHECK(server.sent_text().empty());
 }
 
+TEST_CASE("an answer to a PING that was sent before the drain does not end it") {
+  Scripted server(true);
+  server.now_ms += 10'000;
+  REQUIRE(server.session->tick(server.now_ms));
+  const auto keepalive = server.sent();
+  server.session->go_away();
+  const auto drain = server.sent();
+  REQUIRE(describe(drain) == "GOAWAY/0@0[8] PING/0@0[8]");
+  REQUIRE(server.feed(frame(kPing, kAck, 0, keepalive.at(0).payload) + connect_frame(1)));
+  CHECK(server.sent().empty());
+  CHECK(server.told.take() == "connect 1 10.0.0.1:80");
+  REQUIRE(server.feed(frame(kPing, kAck, 0, drain.at(1).payload)));
+  CHECK(server.sent_text() == "GOAWAY/0@0[8]");
+}
+
 TEST_CASE("a client that goes away sends one GOAWAY and keeps its streams") {
   Pair pair;
   const StreamId stream = pair.open();
