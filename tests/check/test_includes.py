@@ -16,6 +16,7 @@ ARROWS = {
     "state": "base",
     "tls": "base core",
     "hbone": "base core",
+    "dns": "base core",
     "direct": "base core",
     "telemetry": "base core",
     "policy": "base state",
@@ -25,7 +26,7 @@ ARROWS = {
     "admin": "base core telemetry",
     "proxy": "base core tls hbone direct telemetry state policy datapath enroll",
     "ctl": "base core tls telemetry datapath admin control",
-    "app": "base core tls hbone direct telemetry state policy datapath enroll control admin proxy",
+    "app": "base core tls hbone dns direct telemetry state policy datapath enroll control admin proxy",
     "cni-plugin": "base enroll",
 }
 
@@ -34,6 +35,7 @@ LIBRARIES = {
     r"bpf/|.*\.skel\.h$": "datapath enroll",
     r"openssl/|intel-ipsec-mb\.h": "tls",
     r"nghttp2/": "hbone",
+    r"ares\.h": "dns",
     r"grpc": "control",
     r"CLI/": "app ctl cni-plugin",
     r"yaml-cpp/": "control",

@@ -17,6 +17,7 @@
 #include "app/privileges.hpp"
 #include "base/clock.hpp"
 #include "core/netns.hpp"
+#include "dns/name_cache.hpp"
 #include "enroll/mesh_file.hpp"
 
 namespace culvert::app {
@@ -105,6 +106,7 @@ Result<void> Agent::open_parts() {
 
   resumption_store_ = std::make_unique<tls::ResumptionStore>();
   resumption_issuer_ = std::make_unique<tls::ResumptionIssuer>();
+  resolver_ = std::make_unique<dns::Resolver>(*reactor_, dns::Resolver::Options{});
   options_ = proxy_options();
   workers_ = CV_TRY(WorkerSet::start(config_.workers, options_, datapath_->socket_marker(), *log_, *queue_));
   open_certificates();
@@ -200,7 +202,7 @@ Result<void> Agent::open_sockets() {
   return {};
 }
 
-proxy::Options Agent::proxy_options() const {
+proxy::Options Agent::proxy_options() {
   proxy::Options options;
   options.mark = config_.bpf.mark;
   options.cluster = config_.cluster;
@@ -221,7 +223,18 @@ proxy::Options Agent::proxy_options() const {
   options.connections_max = config_.limits.connections_per_worker;
   options.resumption_store = resumption_store_.get();
   options.resumption_issuer = resumption_issuer_.get();
+  options.resolve = [this](std::uint32_t worker, std::string name, int family, SlabHandle flow) {
+    queue_->post([this, worker, family, flow, name = std::move(name)] { resolve(worker, name, family, flow); });
+  };
   return options;
+}
+
+void Agent::resolve(std::uint32_t worker, const std::string& name, int family, SlabHandle flow) {
+  resolver_->resolve(name, [this, worker, family, flow](const std::vector<IpAddress>& addresses) {
+    proxy::NameResolved answer{flow, std::nullopt};
+    if (!addresses.empty()) answer.address = dns::choose(addresses, family, random_());
+    static_cast<void>(workers_->post_to(worker, answer));
+  });
 }
 
 Result<void> Agent::watch_signals() {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "control/scheduler.hpp"
 #include "core/reactor.hpp"
 #include "datapath/datapath.hpp"
+#include "dns/resolver.hpp"
 #include "enroll/cni_server.hpp"
 #include "enroll/enroller.hpp"
 #include "proxy/options.hpp"
@@ -61,13 +63,14 @@ class Agent final : public admin::Provider {
   [[nodiscard]] Result<void> open_parts();
   [[nodiscard]] Result<void> open_sockets();
   [[nodiscard]] Result<void> watch_signals();
-  [[nodiscard]] proxy::Options proxy_options() const;
+  [[nodiscard]] proxy::Options proxy_options();
   [[nodiscard]] Result<void> open_source();
   void open_certificates();
   void on_signal(int signal);
   void publish_local_workloads();
   void config_changed(const control::Config& config, std::shared_ptr<const state::Snapshot> snapshot);
   void publish_mesh_file();
+  void resolve(std::uint32_t worker, const std::string& name, int family, SlabHandle flow);
   void begin_drain();
   void tend();
 
@@ -79,6 +82,7 @@ class Agent final : public admin::Provider {
   std::vector<std::string> notes_;
   tls::EngineSupport engine_support_;
   proxy::Options options_;
+  std::mt19937_64 random_{std::random_device{}()};  // which of several addresses of a name
   std::shared_ptr<const state::Snapshot> snapshot_;
 
   // In the order of making; destroyed the other way round.
@@ -96,6 +100,7 @@ class Agent final : public admin::Provider {
   std::unique_ptr<tls::ResumptionStore> resumption_store_;
   std::unique_ptr<tls::ResumptionIssuer> resumption_issuer_;
   std::unique_ptr<WorkerSet> workers_;
+  std::unique_ptr<dns::Resolver> resolver_;
   std::unique_ptr<PodManager> pods_;
   std::unique_ptr<control::FileSource> source_;
   std::unique_ptr<enroll::CniServer> cni_server_;

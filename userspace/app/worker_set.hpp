@@ -27,6 +27,9 @@ class WorkerSet {
     for (std::size_t i = 0; i < workers_.size(); ++i) is_posted = workers_[i]->post(make(i)) && is_posted;
     return is_posted;
   }
+  [[nodiscard]] bool post_to(std::size_t worker, proxy::ToWorker message) {
+    return workers_[worker]->post(std::move(message));
+  }
   // `make(i, done)` builds messages whose `done` is called once by each worker; `all_done` then runs on the control thread.
   template <typename Make>
   void post_and_gather(Make&& make, std::function<void()> all_done) {
