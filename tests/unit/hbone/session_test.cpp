@@ -134,6 +134,24 @@ TEST_CASE("a user word stays with its stream and goes with it") {
   CHECK(pair.client->user_word(first) == 0);
 }
 
+TEST_CASE("the word of a stream can be asked for while its end is told, and not afterwards") {
+  Pair pair;
+  const StreamId stream = pair.open();
+  const StreamId sibling = pair.open();
+  pair.client->set_user_word(stream, 33);
+  std::uint64_t word = 0;
+  pair.client_told.when_closed = [&](StreamId which) {
+    word = pair.client->user_word(which);
+    CHECK(pair.client->user_word(sibling) == 0);
+    pair.client->reset(which, kCancel);  // it is gone: nothing happens
+  };
+  pair.server->reset(stream, kCancel);
+  pair.carry();
+  CHECK(word == 33);
+  CHECK(pair.client->user_word(stream) == 0);
+  CHECK_FALSE(pair.client->wants_write());
+}
+
 TEST_CASE("connect stops at the peer's stream limit and goes on when a stream ends") {
   Limits server_limits;
   server_limits.streams_max = 3;
