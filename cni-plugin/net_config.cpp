@@ -17,7 +17,7 @@ using enroll::Need;
 using nlohmann::json;
 
 constexpr std::size_t kNamespacesMax = 4096;
-constexpr std::size_t kArrayMax = 65'536;
+constexpr std::size_t kArrayMax = 1'000'000;
 constexpr std::string_view kAssumedVersion =
     "0.1.0";  // of a configuration without "cniVersion", as the specification's libraries do
 constexpr std::array<std::string_view, 3> kPolicies = {"ask", "all", "none"};

@@ -17,7 +17,7 @@
 
 namespace culvert::cni_plugin {
 
-inline constexpr std::size_t kConfigBytesMax = std::size_t{1} << 20U;
+inline constexpr std::size_t kConfigBytesMax = std::size_t{16} << 20U;  // a GC names every attachment
 inline constexpr std::uint64_t kAgentWaitMsMax =
     3'000;  // with the time for an answer this stays below the 5 s that a runtime is promised
 

@@ -120,17 +120,14 @@ Done gc(const NetConfig& config) {
     return error(CniErrorCode::InvalidConfig, "cni.dev/valid-attachments is missing",
                  "a GC must name the attachments that are to stay");
   }
-  if (config.valid_ids->size() > cni::kValidIdsMax) {
-    return error(CniErrorCode::AgentRefused, "too many attachments",
-                 fmt::format("{} are named, {} are taken at once", config.valid_ids->size(), cni::kValidIdsMax));
+  for (const cni::GcRequest& request : cni::split_gc(config.name, *config.valid_ids)) {
+    const std::uint64_t now = monotonic_ms();
+    const auto answer =
+        ask_agent(config.agent_socket, request, -1,
+                  {.connect_until_ms = now, .answer_until_ms = now + kAnswerWithinMs, .gives_up = nullptr});
+    if (!answer || answer->code != AnswerCode::Ok) return refused(answer, "stale pods cannot be collected");
   }
-  const std::uint64_t now = monotonic_ms();
-  const cni::GcRequest request{.network = config.name, .valid_ids = *config.valid_ids};
-  const auto answer =
-      ask_agent(config.agent_socket, request, -1,
-                {.connect_until_ms = now, .answer_until_ms = now + kAnswerWithinMs, .gives_up = nullptr});
-  if (answer && answer->code == AnswerCode::Ok) return {};
-  return refused(answer, "stale pods cannot be collected");
+  return {};
 }
 
 Done status(const NetConfig& config) {

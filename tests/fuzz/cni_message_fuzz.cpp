@@ -28,8 +28,9 @@ class Service : public enroll::PodService {
   }
   Result<void> check(const std::string& id) override { return known(id); }
   Result<void> leave(const std::string& id) override { return known(id); }
-  Result<void> gc(const std::string&, const std::vector<std::string>& ids) override {
-    require(ids.size() <= cni::kValidIdsMax);
+  Result<void> gc(const cni::GcRequest& request) override {
+    require(request.valid_ids.size() <= cni::kValidIdsMax);
+    require(request.until.empty() || cni::is_valid_id(request.until));
     return {};
   }
   cni::Membership is_in_mesh(const cni::PodName& pod) override {

@@ -37,3 +37,69 @@ def test_tunnel_time_limits_follow_the_file(world):
         before.sendall(b"y")
         assert before.recv(1) == b"y"
     wait_for(lambda: world.a.agent.metric("culvert_tunnels_open") == 0, "the idle tunnel to be closed by the new limit", 10)
+
+
+def listed(pod) -> dict:
+    return {"id": pod.container_id, "netns": pod.netns.path, "name": pod.name, "namespace": "shop", "service_account": pod.name,
+            "addresses": [pod.v4, pod.v6]}
+
+
+def joined(node) -> dict[str, str]:
+    return {pod["name"]: pod["state"] for pod in node.agent.ctl("pods")}
+
+
+class TestPodsOfTheFile:
+    """Pods that `pods:` lists, wired by a chain without culvert-cni."""
+
+    def start(self, world):
+        for name, node in (("client", "a"), ("second", "a"), ("server", "b")):
+            world.declare(name, node, namespace="shop")
+        world.b.agent.start()
+        client, second = world.add("client", chain="plain"), world.add("second", chain="plain")
+        world.a.agent.extra_config = {"pods": [listed(client), listed(second)], "drain": {"pod_leave_timeout": "2m"}}
+        world.a.agent.start()
+        server = world.add("server")
+        programs.echo_server(server)
+        wait_for(lambda: joined(world.a) == {"client": "joined", "second": "joined"}, "both pods of the file")
+        return client, second, server
+
+    def test_one_that_is_listed_no_longer_leaves_and_its_live_connection_goes_on(self, world):
+        client, second, server = self.start(world)
+        with contextlib.closing(connect(client, server.v4, 7002)) as live:
+            live.sendall(b"x")
+            assert live.recv(1) == b"x"
+            world.a.agent.extra_config["pods"] = [listed(second)]
+            world.a.agent.reload()
+            wait_for(lambda: joined(world.a)["client"] == "leaving", "the pod to leave")
+            live.sendall(b"y")
+            assert live.recv(1) == b"y"
+        wait_for(lambda: joined(world.a) == {"second": "joined"}, "the pod to have left with its last connection")
+
+    def test_one_that_was_taken_off_while_no_agent_ran_leaves_at_the_start(self, world):
+        client, second, _ = self.start(world)
+        world.a.agent.kill()
+        world.a.agent.extra_config["pods"] = [listed(second)]
+        world.a.agent.start()
+        wait_for(lambda: joined(world.a) == {"second": "joined"}, "the pod that is listed no longer to be gone")
+
+    def test_one_whose_entry_changes_joins_again_as_it_is_listed_now(self, world):
+        client, second, server = self.start(world)
+        world.workloads["client"].service_account = "other"
+        changed = listed(client) | {"service_account": "other", "exclude_ports": {"outbound": [7002]}}
+        world.a.agent.extra_config["pods"] = [changed, listed(second)]
+        world.a.agent.reload()
+        wait_for(lambda: any(pod["identity"].endswith("/sa/other") for pod in world.a.agent.ctl("pods")), "the new identity")
+        with contextlib.closing(connect(client, server.v4, 7002)) as plain:
+            plain.sendall(b"x")
+            assert plain.recv(1) == b"x"
+            assert not world.a.agent.ctl("connections"), "port 7002 is excluded now"
+
+    def test_one_that_cannot_join_is_tried_again_and_forgotten_when_it_is_taken_off(self, world):
+        client, second, _ = self.start(world)
+        absent = listed(client) | {"id": "ghost", "name": "ghost", "netns": "/run/netns/there-is-none", "addresses": ["10.1.0.99"]}
+        world.a.agent.extra_config["pods"] = [listed(client), listed(second), absent]
+        world.a.agent.reload()
+        wait_for(lambda: [p["state"] for p in world.a.agent.ctl("pods") if p["id"] == "ghost"] == ["failed"], "the failure to be shown")
+        world.a.agent.extra_config["pods"] = [listed(client), listed(second)]
+        world.a.agent.reload()
+        wait_for(lambda: joined(world.a) == {"client": "joined", "second": "joined"}, "the failure to be forgotten")

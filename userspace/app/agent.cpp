@@ -164,7 +164,7 @@ void Agent::config_changed(const control::Config& config, std::shared_ptr<const 
   if (phase_ != Phase::Ready) return;
   log_->info("configuration in force: version {}, {} workloads", snapshot_->version(), snapshot_->workloads().size());
   publish_mesh_file();
-  pods_->join_configured();
+  pods_->follow_configuration();
 }
 
 // Pods that joined here are workloads of the mesh whether or not the file lists them.

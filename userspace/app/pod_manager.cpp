@@ -14,14 +14,23 @@ Result<enroll::JoinAnswer> PodManager::join(enroll::PodSpec spec, UniqueFd netns
   if (is_draining_) return fail(ErrorCode::Unavailable, "the agent is shutting down; try again");
   const std::string id = spec.id;
   add_exclusions(spec, parts_.config->capture);
-  if (const auto place = joined_.find(id); place != joined_.end() && place->second.is_leaving) {
+  if (const auto place = joined_.find(id); place != joined_.end()) {
+    const SpiffeId identity =
+        CV_TRY(SpiffeId::make(parts_.config->trust_domain, spec.namespace_name, spec.service_account));
+    // Listeners and tunnels are an identity's: with another one the pod joins anew.
+    if (place->second.identity != identity) static_cast<void>(leave(id));
     // The old sandbox's connections are cut: its name is wanted again.
-    finish_leave(id, place->second.slot);
+    if (place->second.is_leaving) finish_leave(id, place->second.slot);
   }
   enroll::Pod pod = CV_TRY(parts_.enroller->join(std::move(spec), std::move(netns)));
   const std::uint32_t slot = pod.slot;
   failed_.erase(id);
-  if (pod.listeners.empty()) return enroll::JoinAnswer{slot};  // joined already
+  if (pod.listeners.empty()) {  // joined already, perhaps with other addresses
+    static_cast<void>(parts_.workers->post_each(
+        [&](std::size_t) -> proxy::ToWorker { return proxy::SetPodAddresses{slot, pod.spec.addresses}; }));
+    changed();
+    return enroll::JoinAnswer{slot};
+  }
   if (auto served = serve(std::move(pod)); !served) {
     static_cast<void>(parts_.enroller->finish_leave(id));
     return std::unexpected(std::move(served).error());
@@ -117,11 +126,13 @@ void PodManager::finish_leave(const std::string& id, std::uint32_t slot) {
   changed();
 }
 
-Result<void> PodManager::gc(const std::string& network, const std::vector<std::string>& valid_ids) {
-  for (const std::string& id : parts_.enroller->stale_ids(network, valid_ids)) {
-    if (auto left = leave(id); !left) return left;
+Result<void> PodManager::gc(const cni::GcRequest& request) {
+  // One that cannot leave does not keep the others; the first failure is what the runtime is told.
+  Result<void> done;
+  for (const std::string& id : parts_.enroller->stale_ids(request)) {
+    if (auto left = leave(id); !left && done) done = std::move(left);
   }
-  return {};
+  return done;
 }
 
 cni::Membership PodManager::is_in_mesh(const cni::PodName& pod) {
@@ -137,57 +148,6 @@ Result<void> PodManager::is_ready() {
   if (is_draining_) return fail(ErrorCode::Unavailable, "the agent is shutting down");
   if (!is_ready_) return fail(ErrorCode::Unavailable, "the agent is starting");
   return {};
-}
-
-void PodManager::adopt() {
-  std::vector<enroll::Pod> pods = parts_.enroller->adopt_all([this](const std::string& id, const Error& error) {
-    parts_.log->error("pod {} of an earlier agent cannot be taken over; its new connections stay blocked: {}", id,
-                      error.message());
-    failed_[id] = error.message();
-  });
-  for (enroll::Pod& pod : pods) {
-    const std::string id = pod.spec.id;
-    if (auto served = serve(std::move(pod)); served) {
-      parts_.log->info("pod {} taken over from an earlier agent", id);
-    } else {
-      parts_.log->error("pod {}: {}", id, served.error().message());
-      failed_[id] = served.error().message();
-    }
-  }
-}
-
-void PodManager::join_configured() {
-  for (const control::PodConfig& pod : parts_.config->pods) {
-    if (is_joined(pod.id)) continue;
-    enroll::PodSpec spec;
-    spec.id = pod.id;
-    spec.name = pod.name;
-    spec.namespace_name = pod.namespace_name;
-    spec.service_account = pod.service_account;
-    spec.netns_path = pod.netns;
-    spec.addresses = pod.addresses;
-    spec.bypass_inbound = pod.bypass_inbound;
-    add_exclusions(spec, pod.exclude);
-    Result<UniqueFd> netns = open_netns(pod.netns);
-    Result<enroll::JoinAnswer> joined =
-        netns ? join(std::move(spec), std::move(*netns)) : std::unexpected(std::move(netns).error());
-    if (joined) continue;
-    // Said once for each new reason; `tend` tries again.
-    const std::string why = joined.error().message();
-    if (failed_[pod.id] != why) parts_.log->error("pod {} of the configuration cannot join: {}", pod.id, why);
-    failed_[pod.id] = why;
-  }
-}
-
-void PodManager::tend() {
-  if (is_draining_) return;
-  for (const std::string& id : parts_.enroller->pod_ids()) {
-    const auto place = joined_.find(id);
-    if ((place != joined_.end() && place->second.is_leaving) || parts_.enroller->is_netns_alive(id)) continue;
-    parts_.log->info("the namespace of pod {} is gone", id);
-    static_cast<void>(leave(id));
-  }
-  join_configured();
 }
 
 void PodManager::credentials_changed(const SpiffeId& identity, std::shared_ptr<const tls::Credentials> credentials) {
@@ -213,11 +173,11 @@ std::vector<admin::Pod> PodManager::list() const {
     }
     pods.push_back(std::move(pod));
   }
-  for (const auto& [id, why] : failed_) {
+  for (const auto& [id, failure] : failed_) {
     admin::Pod pod;
     pod.id = id;
     pod.state = "failed";
-    pod.detail = why;
+    pod.detail = failure.why;
     pods.push_back(std::move(pod));
   }
   std::ranges::sort(pods, {}, &admin::Pod::id);

@@ -38,14 +38,16 @@ class PodManager final : public enroll::PodService {
   [[nodiscard]] Result<enroll::JoinAnswer> join(enroll::PodSpec spec, UniqueFd netns) override;
   [[nodiscard]] Result<void> check(const std::string& id) override;
   [[nodiscard]] Result<void> leave(const std::string& id) override;
-  [[nodiscard]] Result<void> gc(const std::string& network, const std::vector<std::string>& valid_ids) override;
+  [[nodiscard]] Result<void> gc(const cni::GcRequest& request) override;
   [[nodiscard]] cni::Membership is_in_mesh(const cni::PodName& pod) override;
   [[nodiscard]] Result<void> is_ready() override;
 
-  // At the start: pods of an earlier agent, then those of the configuration. What fails is logged, tried again later, and shown.
+  // At the start: pods of an earlier agent, then those of the configuration. What fails is logged, tried again by `tend`, and shown.
   void adopt();
-  void join_configured();
-  // Pods whose namespace has gone leave; configured ones that could not be joined are tried again.
+  // Pods of the configuration join, those that it lists no longer leave (with the drain time), and those that it lists otherwise than
+  // before join again. A pod that the CNI plugin or a person has joined is theirs, listed or not.
+  void follow_configuration();
+  // Pods whose namespace has gone leave; what failed to join or to be adopted is tried again.
   void tend();
   // A certificate of `identity` is there or was renewed.
   void credentials_changed(const SpiffeId& identity, std::shared_ptr<const tls::Credentials> credentials);
@@ -65,6 +67,15 @@ class PodManager final : public enroll::PodService {
     std::uint32_t slot = 0;
     bool is_leaving = false;
   };
+  enum class Origin : std::uint8_t { Adoption, File };
+  struct Failure {
+    std::string why;
+    Origin origin;
+  };
+  // Logs it unless the same was said before. True when it was news.
+  bool note_failure(const std::string& id, std::string why, Origin origin);
+  void join_listed(const control::PodConfig& pod);
+  void forget_unlisted();
   [[nodiscard]] Result<void> serve(enroll::Pod pod);
   void add_exclusions(enroll::PodSpec& spec, const control::Exclusions& exclusions) const;
   void finish_leave(const std::string& id, std::uint32_t slot);
@@ -74,7 +85,10 @@ class PodManager final : public enroll::PodService {
 
   Parts parts_;
   std::unordered_map<std::string, Joined> joined_;
-  std::unordered_map<std::string, std::string> failed_;  // id -> why
+  std::unordered_map<std::string, Failure> failed_;               // by id
+  std::unordered_map<std::string, control::PodConfig> in_force_;  // of the file's joined pods, as they were listed
+  std::uint64_t adopt_again_ms_ = 0;                              // 0: nothing failed
+  std::uint64_t adopt_wait_ms_ = 0;
   std::function<void()> changed_;
   bool is_ready_ = false;
   bool is_draining_ = false;

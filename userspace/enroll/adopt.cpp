@@ -42,6 +42,8 @@ std::vector<Pod> Enroller::adopt_all(const std::function<void(const std::string&
     }
     PodRecord& record = *entry.record;
     known_slots.push_back(record.slot);
+    if (const auto known = state_->pods.find(entry.id); known != state_->pods.end() && known->second.has_listeners)
+      continue;
     auto netns = find_netns(record.spec.netns_path, record.netns_id, record.netns_cookie);
     const bool is_gone = !netns && netns.error().code() == ErrorCode::NotFound;
     if (is_gone || record.is_leaving || std::ranges::binary_search(tombstones, entry.id)) {

@@ -11,8 +11,8 @@
 
 namespace culvert::enroll {
 
-// Writes `text` beside `path` and renames it there. There is no fsync: what these files describe (namespaces, hooks, a running
-// agent's rule) ends with the kernel, so a file that a power failure empties is about nothing any more, and readers refuse it.
+// Writes `text` beside `path` and renames it there. There is no fsync, which costs some 10 ms of each ADD: what these files describe (namespaces,
+// hooks, a running agent's rule) ends with the kernel, and StateDir removes what another boot has left without reading it.
 [[nodiscard]] Result<void> replace_file(const std::string& path, std::string_view text, mode_t mode);
 // At most `bytes_max` bytes; NotFound when there is no such file.
 [[nodiscard]] Result<std::string> read_small_file(const std::string& path, std::size_t bytes_max);

@@ -2,7 +2,8 @@
 // The enroller's public face: which of the steps of enroller_state.hpp a call takes, and what it knows of the joined pods.
 #include "enroll/enroller.hpp"
 
-#include <algorithm>
+#include <string_view>
+#include <unordered_set>
 
 #include "culvert/cni/messages.hpp"
 #include "enroll/enroller_state.hpp"
@@ -17,7 +18,8 @@ std::string context_of(const PodSpec& spec) {
 }  // namespace
 
 Result<std::unique_ptr<Enroller>> Enroller::open(const Options& options, datapath::Datapath& datapath) {
-  StateDir dir = CV_TRY(StateDir::open(options.state_dir));
+  const std::string boot_id = CV_TRY(current_boot_id());
+  StateDir dir = CV_TRY(StateDir::open(options.state_dir, boot_id));
   UniqueFd home = CV_TRY(open_current_netns());
   return std::unique_ptr<Enroller>(
       new Enroller(std::make_unique<State>(options, datapath, std::move(dir), std::move(home))));
@@ -126,12 +128,12 @@ bool Enroller::is_leaving(const std::string& id) const {
   return place != state_->pods.end() && place->second.record.is_leaving;
 }
 
-std::vector<std::string> Enroller::stale_ids(const std::string& network,
-                                             const std::vector<std::string>& valid_ids) const {
+std::vector<std::string> Enroller::stale_ids(const cni::GcRequest& request) const {
+  const std::unordered_set<std::string_view> valid(request.valid_ids.begin(), request.valid_ids.end());
   std::vector<std::string> stale;
   for (const auto& [id, pod] : state_->pods) {
-    const bool is_of_network = !network.empty() && pod.record.spec.cni_network == network;
-    if (is_of_network && std::ranges::find(valid_ids, id) == valid_ids.end()) stale.push_back(id);
+    const bool is_of_network = !request.network.empty() && pod.record.spec.cni_network == request.network;
+    if (is_of_network && request.is_about(id) && !valid.contains(id)) stale.push_back(id);
   }
   return stale;
 }

@@ -13,6 +13,7 @@
 #include "base/address.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "culvert/cni/messages.hpp"
 #include "datapath/datapath.hpp"
 
 namespace culvert::enroll {
@@ -29,7 +30,8 @@ struct PodSpec {
   std::vector<datapath::PortRule> excluded_ports;
   std::vector<datapath::CidrRule> excluded_cidrs;
   bool bypass_inbound = false;
-  std::string cni_network;  // name of the CNI network that added it; empty: joined by hand or from the file
+  std::string cni_network;    // name of the CNI network that added it; empty: joined by hand or from the file
+  bool is_from_file = false;  // the configuration lists it: it leaves when it is listed no longer
 };
 
 // The agent's sockets in one pod for one worker. Invalid descriptors where the pod lacks the family.
@@ -80,6 +82,7 @@ class Enroller {
 
   // After a restart: re-adopts every pod of the state directory whose namespace still lives, and cleans up after the others.
   // One pod's failure does not stop the rest; it is reported through `failed(id, error)` and its hooks stay (fail closed).
+  // Called again it tries those that failed, and passes over those that are joined.
   [[nodiscard]] std::vector<Pod> adopt_all(const std::function<void(const std::string&, const Error&)>& failed);
 
   // Whether the namespace still exists and is the one that was joined.
@@ -88,9 +91,8 @@ class Enroller {
   [[nodiscard]] const PodSpec* find(const std::string& id) const;
   [[nodiscard]] std::uint32_t slot_of(const std::string& id) const;  // 0 when unknown
   [[nodiscard]] bool is_leaving(const std::string& id) const;  // between begin_leave and finish_leave; join ends it
-  // For PodService::gc: pods of this CNI network whose id is not among `valid_ids`.
-  [[nodiscard]] std::vector<std::string> stale_ids(const std::string& network,
-                                                   const std::vector<std::string>& valid_ids) const;
+  // For PodService::gc: pods that the request is about and does not list.
+  [[nodiscard]] std::vector<std::string> stale_ids(const cni::GcRequest& request) const;
 
  private:
   struct State;

@@ -53,6 +53,13 @@ std::string id_field(Fields& fields) {
   return id;
 }
 
+// Required: an agent that passed over a bound would take a part for the whole.
+std::string bound_field(Fields& fields, const char* key) {
+  std::string id = fields.text(key, kIdBytesMax);
+  if (fields.ok() && !id.empty() && !is_valid_id(id)) fields.wrong(key, "empty or a container's id");
+  return id;
+}
+
 PodName pod_field(Fields& fields) {
   const json* object = fields.object("pod");
   if (object == nullptr) return {};
@@ -103,7 +110,11 @@ struct ToJson {
   }
   json operator()(const LeaveRequest& request) const { return {{"type", "leave"}, {"id", request.id}}; }
   json operator()(const GcRequest& request) const {
-    return {{"type", "gc"}, {"network", request.network}, {"valid_ids", request.valid_ids}};
+    return {{"type", "gc"},
+            {"network", request.network},
+            {"after", request.after},
+            {"until", request.until},
+            {"valid_ids", request.valid_ids}};
   }
   json operator()(const StatusRequest&) const { return {{"type", "status"}}; }
   json operator()(const EligibilityRequest& request) const {
@@ -133,6 +144,8 @@ Request request_fields(Fields& fields, const std::string& type) {
   if (type == "gc") {
     GcRequest request;
     request.network = fields.text("network", kNameBytesMax);
+    request.after = bound_field(fields, "after");
+    request.until = bound_field(fields, "until");
     request.valid_ids = fields.texts("valid_ids", kValidIdsMax, kIdBytesMax);
     return request;
   }
@@ -174,6 +187,28 @@ bool is_valid_id(std::string_view id) noexcept {
 
 bool is_valid_name(std::string_view name) noexcept {
   return name.size() <= kNameBytesMax && name != "." && name != ".." && std::ranges::all_of(name, is_name_byte);
+}
+
+std::vector<GcRequest> split_gc(const std::string& network, std::vector<std::string> valid_ids) {
+  constexpr std::size_t kFrameBytes = 1024;  // the other members, at their longest
+  constexpr std::size_t kPerIdBytes = 3;     // quotes and a comma
+  std::erase_if(valid_ids, [](const std::string& id) { return !is_valid_id(id); });
+  std::ranges::sort(valid_ids);
+  const auto repeated = std::ranges::unique(valid_ids);
+  valid_ids.erase(repeated.begin(), repeated.end());
+  std::vector<GcRequest> requests{{.network = network, .valid_ids = {}, .after = {}, .until = {}}};
+  std::size_t bytes = kFrameBytes;
+  for (std::string& id : valid_ids) {
+    if (bytes + id.size() + kPerIdBytes > kMessageBytesMax) {
+      GcRequest& full = requests.back();
+      full.until = full.valid_ids.back();
+      requests.push_back({.network = network, .valid_ids = {}, .after = full.until, .until = {}});
+      bytes = kFrameBytes;
+    }
+    bytes += id.size() + kPerIdBytes;
+    requests.back().valid_ids.push_back(std::move(id));
+  }
+  return requests;
 }
 
 Result<std::string> encode(const Request& request) {

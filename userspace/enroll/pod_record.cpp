@@ -83,6 +83,7 @@ std::string encode(const PodRecord& record) {
                {"excluded_cidrs", std::move(cidrs)},
                {"bypass_inbound", spec.bypass_inbound},
                {"cni_network", spec.cni_network},
+               {"is_from_file", spec.is_from_file},
                {"slot", record.slot},
                {"netns_cookie", record.netns_cookie},
                {"netns_device", record.netns_id.device},
@@ -109,6 +110,7 @@ Result<PodRecord> decode_pod_record(std::string_view text) {
   spec.excluded_cidrs = read_cidrs(fields);
   spec.bypass_inbound = fields.boolean("bypass_inbound");
   spec.cni_network = fields.text("cni_network", cni::kNameBytesMax);
+  spec.is_from_file = fields.boolean("is_from_file", Need::Optional);
   record.slot = static_cast<std::uint32_t>(fields.number("slot", std::numeric_limits<std::uint32_t>::max()));
   record.netns_cookie = fields.number("netns_cookie", kU64Max);
   record.netns_id.device = fields.number("netns_device", kU64Max);

@@ -30,8 +30,8 @@ class PodService {
   [[nodiscard]] virtual Result<void> check(const std::string& id) = 0;
   // Begins the leave: live connections drain after the answer. Unknown ids succeed.
   [[nodiscard]] virtual Result<void> leave(const std::string& id) = 0;
-  // Pods whose spec.cni_network is `network` and whose id is not listed leave (Enroller::stale_ids finds them).
-  [[nodiscard]] virtual Result<void> gc(const std::string& network, const std::vector<std::string>& valid_ids) = 0;
+  // Pods whose spec.cni_network is the request's, which it is about and does not list, leave (Enroller::stale_ids finds them).
+  [[nodiscard]] virtual Result<void> gc(const cni::GcRequest& request) = 0;
   // From the configuration and, in a cluster, the pod's labels. Unknown: not known yet, the plugin tries again.
   [[nodiscard]] virtual cni::Membership is_in_mesh(const cni::PodName& pod) = 0;
   // An error says why no pod can join now.

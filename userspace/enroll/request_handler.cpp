@@ -97,9 +97,7 @@ Answer RequestHandler::run(const cni::CheckRequest& request) {
 }
 
 Answer RequestHandler::run(const cni::LeaveRequest& request) { return answer_to(service_.leave(request.id)); }
-Answer RequestHandler::run(const cni::GcRequest& request) {
-  return answer_to(service_.gc(request.network, request.valid_ids));
-}
+Answer RequestHandler::run(const cni::GcRequest& request) { return answer_to(service_.gc(request)); }
 
 Answer RequestHandler::run(const cni::StatusRequest&) {
   const auto ready = service_.is_ready();

@@ -16,6 +16,7 @@ namespace culvert::enroll {
 namespace {
 
 constexpr std::string_view kRecordSuffix = ".json";
+constexpr std::size_t kBootIdBytesMax = 64;
 
 // File names that are `id` + `suffix` with a valid id; temporaries start with a dot and are none.
 Result<std::vector<std::string>> list_ids(const std::string& directory, std::string_view suffix) {
@@ -34,11 +35,25 @@ Result<std::vector<std::string>> list_ids(const std::string& directory, std::str
 
 }  // namespace
 
-Result<StateDir> StateDir::open(const std::string& path) {
+Result<StateDir> StateDir::open(const std::string& path, const std::string& boot_id) {
   for (const std::string& directory : {path, path + "/pods", path + "/" + cni::kTombstoneDir}) {
     CV_TRY(with_context(make_directory(directory, 0700), "the state directory"));
   }
-  return StateDir(path);
+  StateDir dir(path);
+  CV_TRY(with_context(dir.leave_other_boot(boot_id), "the state directory"));
+  return dir;
+}
+
+Result<void> StateDir::leave_other_boot(const std::string& boot_id) {
+  const std::string path = path_ + "/boot_id";
+  const auto known = read_small_file(path, kBootIdBytesMax);
+  if (known && *known == boot_id) return {};
+  // No file: the directory is new, or of an agent that kept none; then its records are taken for this boot's.
+  if (known || known.error().code() != ErrorCode::NotFound) {
+    for (const std::string& id : CV_TRY(list_ids(path_ + "/pods", kRecordSuffix))) CV_TRY(remove(id));
+    for (const std::string& id : tombstones()) remove_tombstone(id);
+  }
+  return replace_file(path, boot_id, 0600);
 }
 
 std::string StateDir::record_path(const std::string& id) const {
@@ -76,6 +91,12 @@ std::vector<std::string> StateDir::tombstones() const {
 
 void StateDir::remove_tombstone(const std::string& id) const noexcept {
   ::unlink(fmt::format("{}/{}/{}", path_, cni::kTombstoneDir, id).c_str());
+}
+
+Result<std::string> current_boot_id() {
+  auto text = CV_TRY(read_small_file("/proc/sys/kernel/random/boot_id", kBootIdBytesMax));
+  while (text.ends_with('\n')) text.pop_back();
+  return text;
 }
 
 }  // namespace culvert::enroll

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/address.hpp"
 #include "base/spiffe_id.hpp"
 #include "proxy/options.hpp"
 #include "proxy/pod_table.hpp"
@@ -20,6 +21,11 @@ namespace culvert::proxy {
 
 struct AddPod {
   PodSetup setup;
+};
+// The pod joined again with other addresses and the same listeners.
+struct SetPodAddresses {
+  std::uint32_t slot = 0;
+  std::vector<IpAddress> addresses;
 };
 // The pod takes no new connections. Live ones go on until `deadline_ms` from now; 0 ends them at once. `done` is called on the
 // worker's thread when none is left.
@@ -57,7 +63,7 @@ struct NameResolved {
 };
 struct Stop {};
 
-using ToWorker = std::variant<AddPod, RemovePod, SetOptions, SetSnapshot, SetCredentials, ListConnections, Drain,
-                              NameResolved, Stop>;
+using ToWorker = std::variant<AddPod, SetPodAddresses, RemovePod, SetOptions, SetSnapshot, SetCredentials,
+                              ListConnections, Drain, NameResolved, Stop>;
 
 }  // namespace culvert::proxy

@@ -178,6 +178,9 @@ class Worker::Loop {
       state_.log.error("worker {} cannot watch the listeners of pod {}", state_.worker_index, pod.setup.id);
     }
   }
+  void on(SetPodAddresses&& message) {
+    if (WorkerPod* pod = state_.pods.find(message.slot)) pod->setup.addresses = std::move(message.addresses);
+  }
   void on(RemovePod&& message) { leave_.begin(std::move(message)); }
   void on(SetOptions&& message) {
     state_.options = std::move(message.options);

@@ -24,7 +24,7 @@ inline constexpr std::size_t kIdBytesMax = 128;
 inline constexpr std::size_t kNameBytesMax = 253;
 inline constexpr std::size_t kPathBytesMax = 4095;
 inline constexpr std::size_t kAddressesMax = 16;
-inline constexpr std::size_t kValidIdsMax = 900;  // in one gc; with the 64 characters of usual ids that fills a message
+inline constexpr std::size_t kValidIdsMax = kMessageBytesMax / 4;  // in one gc; its bytes are the tighter limit
 inline constexpr char kDefaultSocketPath[] = "/run/culvert/cni.sock";
 inline constexpr char kDefaultStateDir[] = "/var/lib/culvert";
 // Below the state directory: one empty file per id whose DEL found no agent. The agent takes them at its start.
@@ -60,10 +60,16 @@ struct LeaveRequest {
   std::string id;
   bool operator==(const LeaveRequest&) const = default;
 };
-// Pods of `network` that are not among `valid_ids` leave.
+// Pods of `network` whose id is in (`after`, `until`] and not among `valid_ids` leave. An empty bound is none. What does not fit into one
+// message comes in several, each about a range of its own (`split_gc`), so that none of them needs to know of the others.
 struct GcRequest {
   std::string network;
   std::vector<std::string> valid_ids;
+  std::string after;
+  std::string until;
+  [[nodiscard]] bool is_about(std::string_view id) const noexcept {
+    return id > after && (until.empty() || id <= until);
+  }
   bool operator==(const GcRequest&) const = default;
 };
 struct StatusRequest {
@@ -105,6 +111,9 @@ struct Answer {
 
 // One packet without its descriptor. The encoders truncate nothing: a message beyond `kMessageBytesMax` is an error.
 [[nodiscard]] Result<std::string> encode(const Request& request);
+// One or more requests that together say that of `network` these ids stay, each small enough to be encoded. Ids that no pod
+// can have are left out.
+[[nodiscard]] std::vector<GcRequest> split_gc(const std::string& network, std::vector<std::string> valid_ids);
 [[nodiscard]] std::string encode(const Answer& answer);  // a long `message` is cut to 4,096 bytes
 // Errors: Unsupported for another protocol version, Protocol for anything malformed.
 [[nodiscard]] Result<Request> decode_request(std::string_view packet);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The codec of the plugin protocol: what goes in comes out, and nothing else is accepted.
+#include <algorithm>
+
 #include <catch2/catch.hpp>
 
 #include "culvert/cni/messages.hpp"
@@ -25,7 +27,7 @@ JoinRequest join_request() {
 TEST_CASE("every request survives encoding and decoding") {
   const std::vector<Request> requests = {
       join_request(),         CheckRequest{"c0ffee", {"cart", "shop", "default"}, Enrol::Ask},
-      LeaveRequest{"c0ffee"}, GcRequest{"pods", {"a", "b"}},
+      LeaveRequest{"c0ffee"}, GcRequest{"pods", {"a", "b"}, "", "b"},
       StatusRequest{},        EligibilityRequest{{"cart", "shop", ""}}};
   for (const Request& request : requests) {
     const auto packet = encode(request);
@@ -73,8 +75,10 @@ TEST_CASE("a malformed request is refused with the place that is wrong") {
       {R"({"v":1,"type":"eligibility"})", "\"pod\" is missing"},
       {R"({"v":1,"type":"eligibility","pod":[]})", "\"pod\""},
       {R"({"v":1,"type":"eligibility","pod":{"name":"a","namespace":"a/b","service_account":""}})", "\"namespace\""},
-      {R"({"v":1,"type":"gc","network":"n","valid_ids":"a"})", "\"valid_ids\""},
-      {R"({"v":1,"type":"gc","network":"n","valid_ids":[1]})", "\"valid_ids\""},
+      {R"({"v":1,"type":"gc","network":"n","after":"","until":"","valid_ids":"a"})", "\"valid_ids\""},
+      {R"({"v":1,"type":"gc","network":"n","after":"","until":"","valid_ids":[1]})", "\"valid_ids\""},
+      {R"({"v":1,"type":"gc","network":"n","valid_ids":[]})", "\"after\""},
+      {R"({"v":1,"type":"gc","network":"n","after":"","until":"a/b","valid_ids":[]})", "\"until\""},
       {R"({"v":1,"type":"check","id":"a","pod":{"name":"","namespace":"","service_account":""},"enrol":"maybe"})",
        "\"enrol\""},
       {R"({"v":1,"type":"join","id":"a","network":"n","pod":{"name":"","namespace":"","service_account":""},
@@ -104,13 +108,35 @@ TEST_CASE("unknown keys of a newer peer are ignored") {
 }
 
 TEST_CASE("a message beyond the limit is refused on both sides") {
-  GcRequest request{"pods", std::vector<std::string>(kValidIdsMax, std::string(kIdBytesMax, 'a'))};
+  const GcRequest request{"pods", std::vector<std::string>(900, std::string(kIdBytesMax, 'a')), "", ""};
   CHECK_FALSE(encode(Request(request)));
   CHECK_FALSE(decode_request(std::string(kMessageBytesMax + 1, ' ')));
-  request.valid_ids.assign(kValidIdsMax, std::string(64, 'a'));
-  const auto packet = encode(Request(request));
-  REQUIRE(packet);
-  CHECK(decode_request(*packet));
+}
+
+TEST_CASE("a GC of any number of ids is split into messages that fit, and each pod is the business of exactly one") {
+  std::vector<std::string> valid;
+  std::vector<std::string> others;
+  for (int i = 0; i < 20'000; ++i) {
+    valid.push_back(fmt::format("{:x}{}", i * 2'654'435'761U, std::string(static_cast<std::size_t>(i % 117), 'x')));
+    others.push_back(valid.back() + "-gone");
+  }
+  std::vector<std::string> wanted = valid;
+  wanted.emplace_back("not/an id");
+  const std::vector<GcRequest> requests = split_gc("pods", wanted);
+  CHECK(requests.size() > 10);
+  std::size_t named = 0;
+  for (const GcRequest& request : requests) {
+    const auto packet = encode(Request(request));
+    REQUIRE(packet);
+    CHECK(decode_request(*packet).value() == Request(request));
+    named += request.valid_ids.size();
+    for (const std::string& id : request.valid_ids) CHECK(request.is_about(id));
+  }
+  CHECK(named == valid.size());
+  for (const std::string& id : others) {
+    CHECK(std::ranges::count_if(requests, [&](const GcRequest& request) { return request.is_about(id); }) == 1);
+  }
+  CHECK(split_gc("pods", {}) == std::vector<GcRequest>{{"pods", {}, "", ""}});
 }
 
 TEST_CASE("an answer's text is cut and cleaned rather than refused") {

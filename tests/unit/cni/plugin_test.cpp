@@ -250,7 +250,7 @@ TEST_CASE("GC names the containers that stay") {
   CHECK(output.text.empty());
   const auto request = cni::decode_request(agent.finish().at(0).text);
   REQUIRE(request);
-  CHECK(std::get<cni::GcRequest>(*request) == cni::GcRequest{"pods", {"c2"}});
+  CHECK(std::get<cni::GcRequest>(*request) == cni::GcRequest{"pods", {"c2"}, "", ""});
 }
 
 TEST_CASE("GC without a list removes nothing") {

@@ -149,6 +149,29 @@ TEST_CASE("one pod's failure is reported, keeps its hooks, stops no other, and a
   CHECK(node.enroller->verify("c1"));
 }
 
+TEST_CASE("adopting again mends what failed and leaves alone what is joined") {
+  const TestNetns first({"10.1.0.5/24"});
+  const TestNetns second({"10.1.0.6/24"});
+  Node node;
+  node.join(first, "c1");
+  node.join(second, "c2");
+  node.restart();
+  UniqueFd taken = listen_in(first, "0.0.0.0:15008", false);
+  const auto pods = node.adopt();
+  REQUIRE(pods.size() == 1);
+  CHECK(node.failures.size() == 1);
+  CHECK(node.adopt().empty());
+  CHECK(node.failures.size() == 1);
+  taken.reset();
+  const auto mended = node.adopt();
+  CHECK(node.failures.empty());
+  REQUIRE(mended.size() == 1);
+  CHECK(mended[0].spec.id == "c1");
+  CHECK(mended[0].slot == 1);
+  CHECK(node.enroller->verify("c1"));
+  CHECK(node.enroller->verify("c2"));
+}
+
 TEST_CASE("a spoilt record is reported and its pod stays blocked until it joins again, in its old slot") {
   const TestNetns netns;
   Node node;

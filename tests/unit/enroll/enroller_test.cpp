@@ -296,10 +296,13 @@ TEST_CASE("a GC concerns pods of its own network only") {
   spec.cni_network = "other";
   REQUIRE(agent.enroller->join(spec, second.open()));
   REQUIRE(agent.enroller->join(spec_for(third, "by-hand"), third.open()));
-  CHECK(agent.enroller->stale_ids("pods", {}) == std::vector<std::string>{"c1"});
-  CHECK(agent.enroller->stale_ids("pods", {"c1"}).empty());
-  CHECK(agent.enroller->stale_ids("other", {"c1"}) == std::vector<std::string>{"c2"});
-  CHECK(agent.enroller->stale_ids("", {}).empty());
+  const auto stale = [&](cni::GcRequest request) { return agent.enroller->stale_ids(request); };
+  CHECK(stale({"pods", {}, "", ""}) == std::vector<std::string>{"c1"});
+  CHECK(stale({"pods", {"c1"}, "", ""}).empty());
+  CHECK(stale({"pods", {}, "c1", ""}).empty());
+  CHECK(stale({"pods", {}, "c0", "c1"}) == std::vector<std::string>{"c1"});
+  CHECK(stale({"other", {"c1"}, "", ""}) == std::vector<std::string>{"c2"});
+  CHECK(stale({"", {}, "", ""}).empty());
 }
 
 TEST_CASE("joining and leaving over and over leaks no descriptor") {

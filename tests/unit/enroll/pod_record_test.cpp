@@ -19,7 +19,8 @@ PodRecord record() {
                .excluded_ports = {{22, true}, {9000, false}},
                .excluded_cidrs = {{Cidr::parse("10.0.0.0/8").value(), false}},
                .bypass_inbound = true,
-               .cni_network = "pods"};
+               .cni_network = "pods",
+               .is_from_file = true};
   made.slot = 7;
   made.netns_cookie = 0xffff'ffff'ffff'fff0ULL;  // beyond what a double holds
   made.netns_id = {.device = 4, .inode = 4'026'532'000};
@@ -41,6 +42,7 @@ TEST_CASE("a pod's record survives encoding and decoding") {
   CHECK(after->spec.excluded_ports[0].is_inbound);
   CHECK(after->spec.excluded_cidrs.at(0).cidr.to_string() == "10.0.0.0/8");
   CHECK(after->spec.cni_network == "pods");
+  CHECK(after->spec.is_from_file);
   CHECK(after->is_leaving);
 }
 

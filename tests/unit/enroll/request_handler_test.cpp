@@ -111,7 +111,7 @@ TEST_CASE("each request asks for its own thing") {
   CHECK(handler.handle(packet_of(cni::CheckRequest{"c1", {"cart", "shop", ""}, cni::Enrol::Ask}, 0)).answer.code ==
         AnswerCode::Ok);
   CHECK(handler.handle(packet_of(cni::LeaveRequest{"c1"}, 0)).answer.code == AnswerCode::Ok);
-  CHECK(handler.handle(packet_of(cni::GcRequest{"pods", {"a", "b"}}, 0)).answer.code == AnswerCode::Ok);
+  CHECK(handler.handle(packet_of(cni::GcRequest{"pods", {"a", "b"}, "", ""}, 0)).answer.code == AnswerCode::Ok);
   CHECK(handler.handle(packet_of(cni::StatusRequest{}, 0)).answer.code == AnswerCode::Ok);
   CHECK(handler.handle(packet_of(cni::EligibilityRequest{{"cart", "shop", ""}}, 0)).answer.membership ==
         Membership::Inside);

@@ -21,9 +21,9 @@ class ScriptedService : public enroll::PodService {
   }
   Result<void> check(const std::string& id) override { return note("check " + id); }
   Result<void> leave(const std::string& id) override { return note("leave " + id); }
-  Result<void> gc(const std::string& network, const std::vector<std::string>& valid_ids) override {
-    std::string call = "gc " + network;
-    for (const std::string& id : valid_ids) call += " " + id;
+  Result<void> gc(const cni::GcRequest& request) override {
+    std::string call = "gc " + request.network;
+    for (const std::string& id : request.valid_ids) call += " " + id;
     return note(call);
   }
   cni::Membership is_in_mesh(const cni::PodName& pod) override {
