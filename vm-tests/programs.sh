@@ -25,7 +25,7 @@ run_catch_programs() {
       failures=1
       continue
     fi
-    timeout 300 "$program" -d yes -r xml -o "$CASE_RESULTS/$name.catch.xml"
+    timeout 900 "$program" -d yes -r xml -o "$CASE_RESULTS/$name.catch.xml"
     status=$?
     echo "status $name $status"
     [ "$status" = 0 ] || [ "$status" = 77 ] || failures=1

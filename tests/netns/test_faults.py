@@ -39,10 +39,11 @@ def test_an_agent_killed_under_load_leaks_nothing_and_serves_again_within_two_se
     programs.echo_server(server)
     capture = mesh.capture()
     pod_side = mesh.capture("a", interface="any", expression=f"host {client.v4} and tcp")
-    load = client.start([run.binary("flowtool"), "transfer", server.v4, "7001", "--up", str(1 << 40), "--down", str(1 << 40), "--parallel", "4",
-                         "--io-timeout-ms", "3000", "--pause-us-max", "2000"], name="load")
+    shape = ["--parallel", "2", "--pause-us-max", "50000", "--chunk-max", "20000"] if SLOW else ["--parallel", "4", "--pause-us-max", "2000"]
+    load = client.start([run.binary("flowtool"), "transfer", server.v4, "7001", "--up", str(1 << 40), "--down", str(1 << 40),
+                         "--io-timeout-ms", str(int(scaled(3000))), *shape], name="load")
     wait_for(lambda: mesh.a.agent.metric("culvert_tunnels_open") >= 1, "load")
-    with contextlib.closing(connect(client, server.v4, 7002)) as captured:
+    with contextlib.closing(connect(client, server.v4, 7002, 20)) as captured:
         captured.sendall(b"hello")
         assert captured.recv(5) == b"hello"
         mesh.a.agent.kill()

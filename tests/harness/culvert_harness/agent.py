@@ -58,6 +58,8 @@ class Agent:
                 "identity": {"embedded": {"directory": str(world.directory / "ca")}},
                 "log": {"level": "debug"},
                 "mesh": world.mesh_config()}
+        if run.SLOW:  # a handshake waits behind the load of an emulated machine for longer than a real one's limits allow
+            base["tunnel"] = {"connect_timeout": "90s", "handshake": {"timeout": "90s"}}
         return merge(merge(base, world.extra_config), self.extra_config)
 
     def write_config(self) -> None:

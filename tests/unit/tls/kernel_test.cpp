@@ -292,3 +292,57 @@ TEST_CASE("empty records and padding pass through kernel records", "[kernel]") {
   CHECK(got.control == std::vector<std::string>{"control"});
   CHECK(got.result.status != IoStatus::Truncated);
 }
+
+// What a splice out of kernel records does at each of these is why we do not use one (docs/tls.md): a kernel that behaves otherwise makes
+// this test speak up. `receive` must bring every byte all the same.
+TEST_CASE("what misleads a splice out of kernel records does not mislead receive", "[kernel]") {
+  Pair pair(Cipher::Aes128Gcm, user_plan(Engine::UserEvp), kernel_plan());
+  RawPeer peer(std::move(pair.client));
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);
+  const UniqueFd read_end(ends[0]);
+  const UniqueFd write_end(ends[1]);
+  const auto spliced = [&] {
+    wait_for(pair.server.fd(), POLLIN);
+    const ssize_t moved =
+        ::splice(pair.server.fd(), nullptr, write_end.get(), nullptr, 65'536, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    return moved < 0 ? -errno : static_cast<int>(moved);
+  };
+  SECTION("a control record in front: splice fails, the record stays") {
+    peer.send(0xc4, "control");
+    peer.send(23, "data");
+    CHECK(spliced() == -EINVAL);
+    CHECK(spliced() == -EINVAL);
+    const Got got = receive_until(pair.server_end, pair.server, [](const Got& g) { return g.data.size() >= 4; });
+    CHECK(got.control == std::vector<std::string>{"control"});
+    CHECK(got.data == "data");
+  }
+  SECTION("an empty record: splice says 0, as at the end of the stream") {
+    peer.send(23, "");
+    CHECK(spliced() == 0);
+    peer.send(23, "");
+    peer.send(23, "data");
+    const Got got = receive_until(pair.server_end, pair.server, [](const Got& g) { return g.data.size() >= 4; });
+    CHECK(got.data == "data");
+    CHECK(got.result.status != IoStatus::Truncated);
+  }
+  SECTION("a record of which a part was spliced: the rest is received") {
+    const std::string data = pattern(16'000);
+    peer.send(23, data);
+    wait_for(pair.server.fd(), POLLIN);
+    const ssize_t moved = ::splice(pair.server.fd(), nullptr, write_end.get(), nullptr, 1000, SPLICE_F_NONBLOCK);
+    REQUIRE(moved > 0);
+    const auto part = static_cast<std::size_t>(moved);
+    const Got got =
+        receive_until(pair.server_end, pair.server, [&](const Got& g) { return g.data.size() >= data.size() - part; });
+    CHECK((got.data == data.substr(part)));
+  }
+  SECTION("FIN in the middle of a record: splice says 0, receive says that the stream was cut") {
+    const std::string record = peer.seal(23, pattern(5000));
+    peer.send_raw(record.substr(0, record.size() / 2));
+    peer.shut_down();
+    const Got got = receive_until(pair.server_end, pair.server, kNever);
+    CHECK(got.data.empty());
+    CHECK(got.result.status == IoStatus::Truncated);
+  }
+}
