@@ -56,7 +56,7 @@ class Agent:
         base = {"node_name": self.node.name, "state_dir": str(self.state_dir), "run_dir": str(self.run_dir), "workers": 2,
                 "bpf": {"pin_dir": str(self.node.pin_dir)},
                 "identity": {"embedded": {"directory": str(world.directory / "ca")}},
-                "log": {"level": "debug"},
+                "log": {"level": "debug"}, "tunnel": world.tunnel,
                 "mesh": world.mesh_config()}
         if run.SLOW:  # a handshake waits behind the load of an emulated machine for longer than a real one's limits allow
             base["tunnel"] = {"connect_timeout": "90s", "handshake": {"timeout": "90s"}}
@@ -126,7 +126,7 @@ class Agent:
         self.write_config()
         assert self.daemon is not None
         self.daemon.signal(signal.SIGHUP)
-        wanted = {(w["namespace"], w["name"]) for w in self.config()["mesh"]["workloads"]}
+        wanted = {(w.get("namespace", "default"), w["name"]) for w in self.config()["mesh"]["workloads"]}
         run.wait_for(lambda: {(w["namespace"], w["name"]) for w in self.ctl("workloads")} == wanted,
                      f"{self.node.name} to know workloads {sorted(wanted)}")
 

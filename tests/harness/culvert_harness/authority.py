@@ -27,7 +27,7 @@ class Authority:
     def __init__(self, directory: pathlib.Path, certificate: pathlib.Path, key: pathlib.Path):
         self.directory, self.certificate, self.key = directory, certificate, key
         directory.mkdir(exist_ok=True)
-        self.count = 0
+        self.count = len(list(directory.glob("leaf*.crt")))  # another one may have issued here before
 
     @classmethod
     def new(cls, directory: pathlib.Path) -> "Authority":

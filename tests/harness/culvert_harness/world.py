@@ -39,6 +39,7 @@ class Workload:
     v6: str
     protocol: str = "HBONE"
     peer_authentication: str | None = None
+    fields: dict = dataclasses.field(default_factory=dict)  # more of its entry in mesh.workloads, such as waypoint
 
     @property
     def identity(self) -> str:
@@ -49,7 +50,7 @@ class Workload:
                  "protocol": self.protocol, "addresses": [self.v4, self.v6]}
         if self.peer_authentication:
             entry["peer_authentication"] = self.peer_authentication
-        return entry
+        return entry | self.fields
 
 
 class Node:
@@ -110,7 +111,9 @@ class World:
         self.daemons: list[run.Daemon] = []
         self.mesh: dict = {"peer_authentication": "PERMISSIVE"}  # the mesh section of both agents' configuration
         self.namespaces: dict[str, dict] = {}
-        self.extra_config: dict = {}  # merged into both agents' configuration
+        self.more_workloads: list[dict] = []  # entries of mesh.workloads beside the declared ones
+        self.tunnel: dict = {}  # the tunnel section of both agents' configuration
+        self.extra_config: dict = {}  # merged into both agents' configuration, over all of the above
         self._lock: socket.socket | None = None
         self.nodes = {letter: Node(self, letter) for letter in nodes}
 
@@ -237,7 +240,7 @@ class World:
     def mesh_config(self) -> dict:
         listed = [workload.config() for workload in self.workloads.values() if workload.namespace not in self.namespaces
                   or self.namespaces[workload.namespace].get("enrol") is not False]
-        return self.mesh | {"workloads": listed,
+        return self.mesh | {"workloads": listed + self.more_workloads,
                             "namespaces": [{"name": name, **entry} for name, entry in self.namespaces.items()]}
 
     # The link.

@@ -1,0 +1,508 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Culvert as the server of HBONE peers that are odd, broken or hostile, with a good certificate: each gets what it deserves, and
+nobody else notices. The peer is python3-h2, or frames made by hand; either way another implementation than Culvert's.
+"""
+
+import concurrent.futures
+import contextlib
+import struct
+import time
+
+import pytest
+from culvert_harness import SLOW, Authority, frames, h2peer, programs, scaled, tls13, wait_for
+from test_fidelity import accept_one, connect, reset
+
+core = pytest.mark.core
+
+
+@pytest.fixture
+def town(world):
+    """server (and an honest client) behind Culvert; stranger is a pod beside it on node a, with a certificate of its own."""
+    world.tunnel = {"offer": ["direct", "hbone"]}
+    for name, node in (("client", "a"), ("server", "b"), ("stranger", "a")):
+        world.declare(name, node, namespace="shop")
+    world.start_agents()
+    world.add("client")
+    programs.echo_server(world.add("server"))
+    stranger = world.add("stranger", chain="plain")
+    world.credentials = Authority.of(world).credentials(stranger.identity)
+    world.target = f"{world.pods['server'].v4}:7002"
+    return world
+
+
+def dial(town, *, settings: dict[int, int] | None = None, greets: bool = True, **options) -> frames.Wire:
+    return frames.Wire.dial(town.pods["stranger"], town.pods["server"].v4, tls13.Context(town.credentials, **options), settings=settings, greets=greets)
+
+
+def link(town, **options) -> h2peer.Link:
+    return h2peer.Link.dial(town.pods["stranger"], town.pods["server"].v4, tls13.Context(town.credentials), **options)
+
+
+def echoes(stream: h2peer.Stream, data: bytes = b"echo") -> bool:
+    stream.sendall(data)
+    return stream.recv_exactly(len(data)) == data
+
+
+@contextlib.contextmanager
+def nobody_else_notices(town):
+    """An honest connection of another pod, and an honest stream of the same peer on another connection, work before, during and after;
+    memory is as before."""
+    with contextlib.closing(connect(town.pods["client"], town.pods["server"].v4, 7002)) as other, link(town) as own:
+        stream = own.open(town.target)
+        assert stream.status == 200
+
+        def check() -> None:
+            other.sendall(b"other")
+            assert other.recv(5) == b"other"
+            assert echoes(stream)
+
+        check()
+        before = town.b.agent.rss_kib()
+        yield check
+        check()
+        assert town.b.agent.is_running()
+        wait_for(lambda: town.b.agent.rss_kib() < before + 8 * 1024, f"memory to be near {before} KiB", 20)
+
+
+class TestGoodPeers:
+    @core
+    def test_streams_of_another_implementation_are_carried_exactly(self, town):
+        with link(town) as peer:
+            assert peer.tls.alpn == "h2"
+            streams = [peer.open(town.target, ("baggage", "k8s.namespace.name=shop")) for _ in range(20)]
+            assert {stream.status for stream in streams} == {200}
+            for number, stream in enumerate(streams):
+                stream.sendall(bytes([number]) * 200_000)
+            for number, stream in enumerate(streams):
+                assert stream.recv_exactly(200_000) == bytes([number]) * 200_000
+                stream.shutdown()
+                assert stream.recv() == b""
+
+    def test_settings_are_those_of_an_ambient_mesh(self, town):
+        with dial(town) as wire:
+            wire.wait(frames.SETTINGS)
+            assert wire.peer_settings[frames.INITIAL_WINDOW_SIZE] >= 1 << 20
+            assert wire.peer_settings[frames.MAX_FRAME_SIZE] >= 1 << 18
+            assert wire.peer_settings[frames.MAX_CONCURRENT_STREAMS] == 200
+            assert frames.ENABLE_PUSH not in wire.peer_settings
+
+    @pytest.mark.parametrize("authority, status", [
+        ("{v4}:7002", 200), ("[{v6}]:7002", 400), ("{v4}:7999", 503), ("{v4}:15008", 503), ("{v4}:15001", 503), ("{v4}:15006", 503),
+        ("10.9.9.9:7002", 400), ("{v4}", 400), (":7002", 400), ("{v4}:0", 400), ("{v4}:65536", 400), ("", 400),
+        ("nowhere.shop.svc.cluster.local:80", 503)])
+    def test_an_authority_is_answered_with(self, town, authority, status):
+        server = town.pods["server"]
+        with link(town) as peer:
+            assert peer.open(authority.format(v4=server.v4, v6=server.v6)).status == status
+            assert echoes(peer.open(town.target)), "one refusal leaves the connection as it was"
+
+    @pytest.mark.parametrize("fields", [
+        [(":method", "GET"), (":authority", "{target}"), (":scheme", "https"), (":path", "/")],
+        [(":method", "CONNECT"), (":authority", "{target}"), (":scheme", "https"), (":path", "/"), (":protocol", "websocket")],
+        [(":method", "POST"), (":authority", "{target}")], [(":method", "CONNECT")]])
+    def test_what_is_no_connect_is_refused(self, town, fields):
+        """By status 400, or, where it is malformed, by RST_STREAM; other streams go on."""
+        with dial(town) as wire:
+            wire.headers(1, [(name, value.format(target=town.target)) for name, value in fields], end=True)
+            while (frame := wire.next()).kind not in (frames.HEADERS, frames.RST_STREAM):
+                pass
+            assert frame.stream == 1
+            if frame.kind == frames.HEADERS:
+                assert dict(wire.decoder.decode(frame.payload))[":status"] == "400"
+            wire.connect(3, town.target)
+            wire.data(3, b"x")
+            while (frame := wire.next()).kind != frames.DATA or frame.stream != 3:
+                if frame.kind == frames.HEADERS:
+                    wire.decoder.decode(frame.payload)
+            assert frame.data == b"x"
+
+    def test_policy_is_asked_before_the_upstream_is(self, world):
+        """STRICT has nothing against a certificate; a pod whose certificate is of another trust domain gets no handshake at all."""
+        world.declare("server", "b", namespace="shop", peer_authentication="STRICT")
+        world.declare("stranger", "a", namespace="shop")
+        world.start_agents()
+        server, stranger = world.add("server"), world.add("stranger", chain="plain")
+        programs.echo_server(server)
+        authority = Authority.of(world)
+        with h2peer.Link.dial(stranger, server.v4, tls13.Context(authority.credentials(stranger.identity))) as peer:
+            assert peer.open(f"{server.v4}:7002").status == 200
+        with pytest.raises(OSError), h2peer.Link.dial(stranger, server.v4, tls13.Context(authority.credentials("spiffe://elsewhere.org/ns/a/sa/b"))) as peer:
+            peer.open(f"{server.v4}:7002").status
+
+    @core
+    @pytest.mark.parametrize("who", ["peer", "server"])
+    def test_half_close_leaves_the_other_direction_open(self, town, who):
+        accept = accept_one(town.pods["server"], 7100)
+        with link(town) as peer:
+            stream = peer.open(f"{town.pods['server'].v4}:7100")
+            application = accept()
+            assert stream.status == 200
+            if who == "peer":
+                stream.sendall(b"question")
+                stream.shutdown()
+                assert application.recv(100) == b"question" and application.recv(100) == b""
+                application.sendall(b"answer")
+                application.close()
+                assert stream.recv_exactly(6) == b"answer" and stream.recv() == b""
+            else:
+                application.sendall(b"question")
+                application.shutdown(1)
+                assert stream.recv_exactly(8) == b"question" and stream.recv() == b""
+                stream.sendall(b"answer")
+                stream.shutdown()
+                assert application.recv(100) == b"answer" and application.recv(100) == b""
+                application.close()
+
+    @core
+    def test_an_applications_reset_is_rst_stream_cancel(self, town):
+        accept = accept_one(town.pods["server"], 7100)
+        with link(town) as peer:
+            stream = peer.open(f"{town.pods['server'].v4}:7100")
+            application = accept()
+            assert stream.status == 200
+            stream.sendall(b"x")
+            assert application.recv(1) == b"x"
+            reset(application)
+            with pytest.raises(h2peer.StreamReset) as caught:
+                stream.recv()
+            assert caught.value.code == frames.CANCEL
+            assert echoes(peer.open(town.target))
+
+    @core
+    @pytest.mark.parametrize("code", [code for code in frames.CODES if code != frames.NO_ERROR])
+    def test_rst_stream_of_each_code_is_a_reset_to_the_application(self, town, code):
+        accept = accept_one(town.pods["server"], 7100)
+        with link(town) as peer:
+            stream = peer.open(f"{town.pods['server'].v4}:7100")
+            application = accept()
+            assert stream.status == 200
+            stream.sendall(b"x")
+            assert application.recv(1) == b"x"
+            stream.reset(code)
+            with pytest.raises(ConnectionResetError):
+                application.recv(1)
+            application.close()
+            assert echoes(peer.open(town.target))
+
+    def test_a_ping_is_answered_with_its_own_bytes(self, town):
+        with dial(town) as wire:
+            wire.frame(frames.PING, 0, 0, b"12345678")
+            while (frame := wire.next()).kind != frames.PING or not frame.flags & frames.ACK:
+                pass
+            assert frame.payload == b"12345678"
+
+
+class TestOddPeers:
+    """Nothing of this is forbidden."""
+
+    @core
+    @pytest.mark.parametrize("how", ["key updates", "tiny records", "padded records", "padded frames", "unknown frames", "priority", "empty data"])
+    def test_records_and_frames_as_nobody_else_makes_them_are_understood(self, town, how):
+        with dial(town, padding=16384 if how == "padded records" else 0) as wire:
+            assert wire.open(1, town.target) == 200
+            sent = b""
+            for number in range(20):
+                part = bytes([number]) * 1000
+                sent += part
+                if how == "key updates":
+                    wire.tls.update_keys(ask=number % 2 == 1)
+                if how == "tiny records":
+                    wire.tls.send_in_records_of(1, frames.pack(frames.DATA, 0, 1, part))
+                    continue
+                if how == "unknown frames":
+                    wire.frame(0xEE, 0xFF, 0 if number % 2 else 1, b"nobody knows")
+                if how == "priority":
+                    wire.frame(frames.PRIORITY, 0, 1, struct.pack(">IB", 0, number))
+                if how == "empty data":
+                    wire.data(1)
+                wire.data(1, part, padding=255 if how == "padded frames" else None)
+            assert wire.read_data(1, len(sent)) == sent
+
+    def test_a_header_block_in_many_pieces_is_put_together(self, town):
+        with dial(town) as wire:
+            block = wire.encoder.encode([(":method", "CONNECT"), (":authority", town.target), ("x-long", "v" * 3000)])
+            wire.frame(frames.HEADERS, 0, 1, block[:10])
+            for at in range(10, len(block), 700):
+                wire.frame(frames.CONTINUATION, frames.END_HEADERS if at + 700 >= len(block) else 0, 1, block[at:at + 700])
+            assert wire.wait_headers(1)[1][":status"] == "200"
+
+    def test_a_window_of_one_byte_gets_a_byte_at_a_time(self, town):
+        with dial(town, settings={frames.INITIAL_WINDOW_SIZE: 1}) as wire:
+            assert wire.open(1, town.target) == 200
+            wire.data(1, b"abcdefgh")
+            got = b""
+            while len(got) < 8:
+                frame = wire.wait(frames.DATA, 1)
+                assert len(frame.data) <= 1
+                got += frame.data
+                wire.window(1, 1)
+            assert got == b"abcdefgh"
+
+    def test_a_window_that_is_made_smaller_than_nothing_is_obeyed(self, town):
+        """SETTINGS may take a window below zero (RFC 9113 section 6.9.2)."""
+        with dial(town) as wire:
+            assert wire.open(1, town.target) == 200
+            wire.data(1, b"x" * 1000)
+            assert wire.read_data(1, 1000, gives_back=False) == b"x" * 1000
+            wire.settings({frames.INITIAL_WINDOW_SIZE: 500})  # now at minus 500
+            wire.data(1, b"y" * 10)
+            with pytest.raises(TimeoutError):
+                wire.wait(frames.DATA, 1, timeout=scaled(1))
+            wire.window(1, 510)
+            assert wire.read_data(1, 10, gives_back=False) == b"y" * 10
+
+    def test_end_of_the_stream_in_the_first_frame_is_a_half_close(self, town):
+        with dial(town) as wire:
+            wire.headers(1, [(":method", "CONNECT"), (":authority", town.target)], end=True)
+            assert wire.wait_headers(1)[1][":status"] == "200"
+            assert wire.read_data(1, 1) == b""
+
+    def test_early_data_is_kept_until_the_upstream_is_there(self, town):
+        with dial(town) as wire:
+            wire.connect(1, town.target)
+            wire.data(1, b"early")
+            assert wire.wait_headers(1)[1][":status"] == "200"
+            assert wire.read_data(1, 5) == b"early"
+
+    def test_a_window_that_never_opens_holds_only_its_own_stream(self, town):
+        """The application has a gigabyte to say; nothing of it may pile up in the agent."""
+        server = town.pods["server"]
+        accept = accept_one(server, 7100)
+        with nobody_else_notices(town) as check, dial(town, settings={frames.INITIAL_WINDOW_SIZE: 0}) as wire:
+            assert wire.open(1, f"{server.v4}:7100") == 200
+            application = accept()
+            application.setblocking(False)
+            sent = 0
+            with contextlib.suppress(BlockingIOError):
+                while sent < 64 << 20:
+                    sent += application.send(b"s" * 65536)
+            assert sent < 32 << 20
+            check()
+            application.close()
+
+    def test_a_peer_that_is_killed_in_the_middle_is_a_reset_to_the_application(self, town):
+        accept = accept_one(town.pods["server"], 7100)
+        wire = dial(town)
+        assert wire.open(1, f"{town.pods['server'].v4}:7100") == 200
+        application = accept()
+        wire.data(1, b"x" * 1000)
+        assert application.recv(1000)
+        wire.tls.kill()
+        with pytest.raises(ConnectionResetError):
+            while application.recv(1000):
+                pass
+
+    def test_a_connection_that_ends_without_close_notify_is_no_clean_end(self, town):
+        accept = accept_one(town.pods["server"], 7100)
+        wire = dial(town)
+        assert wire.open(1, f"{town.pods['server'].v4}:7100") == 200
+        application = accept()
+        wire.data(1, b"x" * 1000)
+        assert application.recv(1000)
+        wire.tls.close(politely=False)
+        with pytest.raises(ConnectionResetError):
+            while application.recv(1000):
+                pass
+
+    def test_more_streams_than_announced_are_refused_one_by_one(self, town):
+        with dial(town) as wire:
+            wire.wait(frames.SETTINGS)
+            limit = wire.peer_settings[frames.MAX_CONCURRENT_STREAMS]
+            for number in range(limit + 10):
+                wire.connect(1 + 2 * number, town.target)
+            connected, refused = set(), set()
+            while len(connected) + len(refused) < limit + 10:
+                frame = wire.next()
+                if frame.kind == frames.HEADERS:
+                    assert dict(wire.decoder.decode(frame.payload))[":status"] == "200"
+                    connected.add(frame.stream)
+                elif frame.kind == frames.RST_STREAM:
+                    assert frame.code == frames.REFUSED_STREAM
+                    refused.add(frame.stream)
+                else:
+                    assert frame.kind != frames.GOAWAY, frame
+            assert len(connected) == limit
+
+    def test_the_agents_drain_is_told_in_two_steps(self, town):
+        with dial(town) as wire, concurrent.futures.ThreadPoolExecutor() as pool:
+            assert wire.open(1, town.target) == 200
+            ending = pool.submit(town.b.agent.stop)
+            assert wire.wait(frames.GOAWAY).last_stream == (1 << 31) - 1
+            final = wire.wait(frames.GOAWAY)
+            assert final.last_stream == 1 and final.code == frames.NO_ERROR
+            wire.data(1, b"still")
+            assert wire.read_data(1, 5) == b"still"
+            wire.data(1, end=True)
+            assert wire.until_closed()[-1].is_end
+            assert ending.result(scaled(30)) == 0
+
+
+# What is forbidden, or costs the peer little and the agent much. The codes: one of them in GOAWAY, and then the connection ends.
+P, F, S, C, E = (frames.PROTOCOL_ERROR, frames.FLOW_CONTROL_ERROR, frames.FRAME_SIZE_ERROR, frames.COMPRESSION_ERROR, frames.ENHANCE_YOUR_CALM)
+
+
+def literal(name: str, value: bytes) -> bytes:
+    """A field that leaves the table alone; both shorter than 127."""
+    return b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value
+
+
+def connect_block(target: str) -> bytes:
+    return literal(":method", b"CONNECT") + literal(":authority", target.encode())
+
+
+def rapid_reset(wire, target):
+    block = connect_block(target)
+    for number in range(0, 20_000, 100):
+        wire.raw(b"".join(frames.pack(frames.HEADERS, frames.END_HEADERS, 1 + 2 * n, block) + frames.pack(frames.RST_STREAM, 0, 1 + 2 * n, b"\0\0\0\x08")
+                          for n in range(number, number + 100)))
+
+
+def continuation_flood(wire, _target):
+    wire.frame(frames.HEADERS, 0, 1, literal(":method", b"CONNECT"))
+    for _ in range(200):
+        wire.raw(frames.pack(frames.CONTINUATION, 0, 1, literal("a", b"b")) * 1000)
+
+
+def empty_continuation_flood(wire, _target):
+    wire.frame(frames.HEADERS, 0, 1)
+    for _ in range(200):
+        wire.raw(frames.pack(frames.CONTINUATION, 0, 1) * 1000)
+
+
+def header_flood(wire, target):
+    """A megabyte of fields in one block, and again."""
+    for number in range(20):
+        wire.frame(frames.HEADERS, 0, 1 + 2 * number, connect_block(target))
+        wire.raw(frames.pack(frames.CONTINUATION, 0, 1 + 2 * number, literal("x-one", b"v" * 126) * 100) * 80)
+        wire.frame(frames.CONTINUATION, frames.END_HEADERS, 1 + 2 * number)
+
+
+def compressed_bomb(wire, target):
+    """4 KiB in the table, named twelve thousand times by one byte each: 48 MiB of fields out of 16 KiB. Two hundred times."""
+    stored = b"\x40\x01x\x7f\xb1\x1e" + b"b" * 4016
+    for number in range(200):
+        wire.frame(frames.HEADERS, frames.END_HEADERS, 1 + 2 * number, connect_block(target) + stored + b"\xbe" * 12_000)
+
+
+def empty_data_flood(wire, target):
+    assert wire.open(1, target) == 200
+    for _ in range(500):
+        wire.raw(frames.pack(frames.DATA, 0, 1) * 1000)
+
+
+def settings_flood(wire, _target):
+    for _ in range(200):
+        wire.raw(frames.pack(frames.SETTINGS, 0, 0, b"\x00\x04\x00\x00\xff\xff") * 1000)
+
+
+def ping_flood(wire, _target):
+    for _ in range(200):
+        wire.raw(frames.pack(frames.PING, 0, 0, b"12345678") * 1000)
+
+
+def window_update_flood(wire, target):
+    assert wire.open(1, target) == 200
+    for _ in range(500):
+        wire.raw(frames.pack(frames.WINDOW_UPDATE, 0, 1, b"\0\0\0\1") * 1000)
+
+
+def priority_flood(wire, _target):
+    for _ in range(500):
+        wire.raw(frames.pack(frames.PRIORITY, 0, 1, b"\0\0\0\0\1") * 1000)
+
+
+def unknown_frame_flood(wire, _target):
+    for _ in range(500):
+        wire.raw(frames.pack(0xEE, 0, 0) * 1000)
+
+
+FLOODS = {flood.__name__.replace("_", " "): flood for flood in (rapid_reset, continuation_flood, empty_continuation_flood, header_flood, compressed_bomb,
+                                                                empty_data_flood, settings_flood, ping_flood, window_update_flood, priority_flood,
+                                                                unknown_frame_flood)}
+
+# What costs so little, or is answered frame by frame (431, RST_STREAM), that the connection may live.
+BORNE = ("unknown frame flood", "priority flood", "window update flood", "header flood", "compressed bomb")
+
+MISTAKES = {
+    "preface garbage": ((P,), lambda wire, target: wire.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + bytes(100))),
+    "no settings first": ((P,), lambda wire, target: wire.raw(frames.PREFACE + frames.pack(frames.PING, 0, 0, b"12345678"))),
+    "a frame above the size that we announced": ((S,), lambda wire, target: (wire.greet(), wire.raw(b"\xff\xff\xff\x00\x00\x00\x00\x00\x01"))),
+    "an even stream": ((P,), lambda wire, target: (wire.greet(), wire.connect(2, target))),
+    "data on an idle stream": ((P, frames.STREAM_CLOSED), lambda wire, target: (wire.greet(), wire.data(7, b"x"))),
+    "data on stream 0": ((P,), lambda wire, target: (wire.greet(), wire.data(0, b"x"))),
+    "headers on stream 0": ((P,), lambda wire, target: (wire.greet(), wire.connect(0, target))),
+    "a settings frame of five bytes": ((S,), lambda wire, target: (wire.greet(), wire.frame(frames.SETTINGS, 0, 0, b"12345"))),
+    "a settings frame on a stream": ((P,), lambda wire, target: (wire.greet(), wire.frame(frames.SETTINGS, 0, 1))),
+    "a window of 2^31": ((F,), lambda wire, target: (wire.greet(), wire.settings({frames.INITIAL_WINDOW_SIZE: 1 << 31}))),
+    "a frame size of 1": ((P,), lambda wire, target: (wire.greet(), wire.settings({frames.MAX_FRAME_SIZE: 1}))),
+    "a connection window that overflows": ((F,), lambda wire, target: (wire.greet(), wire.window(0, (1 << 31) - 1), wire.window(0, (1 << 31) - 1))),
+    "a window update of 0": ((P,), lambda wire, target: (wire.greet(), wire.window(0, 0))),
+    "a ping of seven bytes": ((S,), lambda wire, target: (wire.greet(), wire.frame(frames.PING, 0, 0, b"1234567"))),
+    "an index beyond the table": ((C,), lambda wire, target: (wire.greet(), wire.frame(frames.HEADERS, frames.END_HEADERS, 1, b"\xff\xff\xff\x00"))),
+    "a header block that another frame interrupts": ((P,), lambda wire, target: (
+        wire.greet(), wire.frame(frames.HEADERS, 0, 1, wire.encoder.encode([(":method", "CONNECT")])), wire.data(1, b"x"))),
+    "a continuation of nothing": ((P,), lambda wire, target: (wire.greet(), wire.frame(frames.CONTINUATION, frames.END_HEADERS, 1, b"\x88"))),
+    "a push": ((P,), lambda wire, target: (wire.greet(), wire.frame(frames.PUSH_PROMISE, frames.END_HEADERS, 1, struct.pack(">I", 2) + b"\x88"))),
+    "padding longer than its frame": ((P,), lambda wire, target: (
+        wire.greet(), wire.connect(1, target), wire.frame(frames.DATA, frames.PADDED, 1, b"\xffx"))),
+    "more data than the window": ((F,), lambda wire, target: (
+        wire.greet(), wire.open(1, target), [wire.data(1, bytes(16384)) for _ in range((20 << 20) // 16384)])),
+}
+
+
+class TestHostilePeers:
+    @pytest.mark.parametrize("name", MISTAKES)
+    def test_a_mistake_ends_the_connection_with_its_error(self, town, name):
+        codes, act = MISTAKES[name]
+        with nobody_else_notices(town), dial(town, greets=False) as wire:
+            with contextlib.suppress(OSError):
+                act(wire, town.target)
+            goaways = [frame for frame in wire.until_closed(15) if frame.kind == frames.GOAWAY]
+            # An application that reads at once leaves no window to be broken: only then the connection may live.
+            assert [frame.code for frame in goaways if frame.code in codes], goaways
+
+    @core
+    @pytest.mark.parametrize("name", FLOODS)
+    def test_a_flood_ends_its_connection_and_nobody_else_notices(self, town, name):
+        """Or, where the agent can afford it, is swallowed in time that it would also take to read it."""
+        cpu = town.b.agent.cpu_seconds()
+        with nobody_else_notices(town) as check, dial(town) as wire:
+            began = time.monotonic()
+            ended = False
+            try:
+                FLOODS[name](wire, town.target)
+            except OSError:
+                ended = True
+            check()
+            if not ended:
+                try:
+                    wire.answers = False
+                    wire.frame(frames.PING, 0, 0, b"the-last")
+                    while not ((frame := wire.next(scaled(10))).kind == frames.PING and frame.payload == b"the-last"):
+                        if frame.kind == frames.GOAWAY:
+                            assert frame.code in (P, E, C, S), frame
+                except OSError:
+                    ended = True
+            assert ended or name in BORNE, f"{name} was borne"
+            assert time.monotonic() - began < scaled(30)
+        assert town.b.agent.cpu_seconds() - cpu < scaled(10)
+
+    def test_ten_thousand_streams_opened_and_reset_over_many_connections_leave_memory_flat(self, town):
+        """Each connection stays below what counts as abuse, and closes; or the agent ends it."""
+        with nobody_else_notices(town) as check:
+            done = 0
+            while done < (1000 if SLOW else 10_000):
+                with contextlib.suppress(OSError), dial(town) as wire:
+                    for number in range(100):
+                        wire.connect(1 + 2 * number, town.target)
+                        wire.reset(1 + 2 * number)
+                        done += 1
+                check()
+
+    def test_silence_after_the_handshake_costs_a_descriptor_and_no_more(self, town):
+        """200 connections without a preface."""
+        with nobody_else_notices(town) as check, contextlib.ExitStack() as stack:
+            for _ in range(200):
+                stack.enter_context(dial(town, greets=False))
+            check()
+            assert town.b.agent.metric("culvert_tls_handshakes_server_total") >= 200

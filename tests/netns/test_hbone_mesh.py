@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two Culverts that speak HBONE with each other: TCP as the applications know it, negotiation, pooling, certificates, drain."""
+
+import concurrent.futures
+import contextlib
+import time
+
+import pytest
+from culvert_harness import SLOW, programs, run, scaled, wait_for
+from test_fidelity import (  # noqa: F401: the same promises, over HBONE
+    accept_one, connect, pair, reset, test_a_client_that_half_closes_before_the_server_answers_gets_its_answer,
+    test_a_reader_that_stops_for_thirty_seconds_bounds_the_agents_memory, test_a_refused_connection_ends_at_once_and_without_data,
+    test_a_reset_after_the_others_half_close_arrives_as_a_reset, test_a_reset_arrives_as_a_reset, test_a_server_that_speaks_first_is_heard,
+    test_all_endings_one_after_the_other_over_the_same_tunnels, test_different_engines_on_the_two_nodes_understand_each_other,
+    test_each_ending_looks_to_both_sides_as_without_a_mesh, test_edge_sizes_are_exact, test_every_record_engine_moves_bytes_exactly,
+    test_half_close_leaves_the_other_direction_open, test_random_sizes_and_pauses_of_sixteen_connections_at_once_are_exact,
+    test_real_programs_work, test_small_writes_are_not_delayed)
+
+core = pytest.mark.core
+
+
+@pytest.fixture
+def world(world):
+    world.tunnel = {"offer": ["hbone"]}
+    return world
+
+
+def protocol_of(agent, client) -> set[str]:
+    """The tunnels' protocols of this pod's open outbound connections."""
+    return {row["transport"] for row in agent.ctl("connections") if row["direction"] == "outbound" and row["source"]["address"].startswith(client.v4)}
+
+
+def test_both_sides_show_hbone_and_the_link_carries_nothing_else(mesh):
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    capture = mesh.capture()
+    programs.echo_server(server)
+    with contextlib.closing(connect(client, server.v4, 7002)) as connection:
+        connection.sendall(b"readable-if-not-encrypted")
+        assert connection.recv(100) == b"readable-if-not-encrypted"
+        for agent in (mesh.a.agent, mesh.b.agent):
+            [row] = agent.ctl("connections")
+            assert row["transport"] == "hbone", row
+    capture.stop().assert_only_tunnels()
+    assert not capture.contains(b"readable-if-not-encrypted")
+
+
+def test_connections_of_one_pod_to_one_peer_share_tunnels(mesh):
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.echo_server(server)
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            connection = stack.enter_context(contextlib.closing(connect(client, server.v4, 7002)))
+            connection.sendall(b"x")
+            assert connection.recv(1) == b"x"
+        # One for each worker is what is to be expected, and a second one where the first is busy.
+        assert 1 <= mesh.a.agent.metric("culvert_tunnels_open") <= 8
+    wait_for(lambda: not mesh.a.agent.ctl("connections"), "all to be closed")
+    with contextlib.closing(connect(client, server.v4, 7002)) as connection:
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+    assert mesh.a.agent.metric("culvert_tls_handshakes_client_total") <= 8, "streams that have ended leave room for others"
+
+
+def test_more_connections_than_a_peer_allows_streams_all_work(mesh):
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.echo_server(server)
+    count = 250 if SLOW else 1000
+    lines = client.flowtool("many", server.v4, 7002, "--count", count, "--threads", 16, "--hold-seconds", 1, "--timeout-ms", 60_000, timeout=120)
+    assert lines[0]["count"] == count and lines[-1]["ok"], lines
+
+
+@core
+def test_a_peer_that_changes_its_protocols_is_followed_without_a_failed_connection(world):
+    """culvert/1 is preferred where both know it; a peer that no longer does is spoken to in h2, and the other way round."""
+    world.tunnel = {"offer": ["direct", "hbone"]}
+    world.declare("client", "a", namespace="shop")
+    world.declare("server", "b", namespace="shop")
+    world.start_agents()
+    client, server = world.add("client"), world.add("server")
+    programs.echo_server(server)
+    for offer, expected in ((["direct", "hbone"], "direct"), (["hbone"], "hbone"), (["direct", "hbone"], "direct"), (["hbone"], "hbone")):
+        world.b.agent.stop()
+        world.b.agent.extra_config = {"tunnel": {"offer": offer}}
+        world.b.agent.start()
+        for attempt in range(5):
+            with contextlib.closing(connect(client, server.v4, 7002)) as connection:
+                connection.sendall(b"x")
+                assert connection.recv(1) == b"x", (offer, attempt)
+                assert protocol_of(world.a.agent, client) == {expected}, (offer, attempt)
+
+
+def test_two_agents_without_a_protocol_in_common_refuse_and_say_so(world):
+    world.a.agent.extra_config = {"tunnel": {"offer": ["direct"]}}
+    world.declare("client", "a", namespace="shop")
+    world.declare("server", "b", namespace="shop")
+    world.start_agents()
+    client, server = world.add("client"), world.add("server")
+    programs.echo_server(server)
+    with pytest.raises(ConnectionResetError), contextlib.closing(connect(client, server.v4, 7002)) as connection:
+        connection.recv(1)
+    [line] = wait_for(lambda: world.a.agent.access_log(), "the line")
+    assert "error=" in line
+
+
+def test_a_drained_agent_ends_its_streams_and_takes_no_new_ones(mesh):
+    """SIGTERM at the server's agent: what is open goes on until it ends, then the agent does."""
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.echo_server(server)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with contextlib.closing(connect(client, server.v4, 7002)) as connection:
+            connection.sendall(b"before")
+            assert connection.recv(100) == b"before"
+            ending = pool.submit(mesh.b.agent.stop)
+            wait_for(lambda: 15008 not in server.netns.listeners(), "the listener to be closed")
+            for number in range(20):
+                connection.sendall(b"during %d" % number)
+                assert connection.recv(100) == b"during %d" % number
+        assert ending.result(scaled(30)) == 0
+
+
+def test_certificates_rotate_while_tunnels_are_pooled_and_used(world):
+    """Connections begin and end all the time over several lifetimes; none fails, and new tunnels come with new certificates."""
+    world.extra_config = {"identity": {"embedded": {"lifetime": "1m"}}}
+    world.declare("client", "a", namespace="shop")
+    world.declare("server", "b", namespace="shop")
+    world.start_agents()
+    client, server = world.add("client"), world.add("server")
+    programs.echo_server(server)
+
+    def serial() -> str:
+        return next(row["serial"] for row in world.a.agent.ctl("certificates") if row["identity"] == client.identity)
+
+    first, rounds = serial(), 0
+    with contextlib.closing(connect(client, server.v4, 7002)) as held:
+        deadline = time.monotonic() + scaled(50)
+        while serial() == first:
+            assert time.monotonic() < deadline, "no new certificate at half of the lifetime"
+            [line] = client.flowtool("rate", server.v4, 7002, "--threads", 4, "--seconds", 1)
+            assert line["ok"], line
+            rounds += 1
+        held.sendall(b"still here")
+        assert held.recv(100) == b"still here"
+    [line] = client.flowtool("rate", server.v4, 7002, "--threads", 4, "--seconds", 1)
+    assert rounds and line["ok"], line
+
+
+def test_the_servers_agent_restarted_leaves_no_dead_tunnel_to_be_tried(mesh):
+    """What is pooled to an agent that has gone is replaced before an application meets it."""
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.echo_server(server)
+    for how in ("stop", "kill", "stop"):
+        for _ in range(4):
+            with contextlib.closing(connect(client, server.v4, 7002)) as connection:
+                connection.sendall(b"x")
+                assert connection.recv(1) == b"x", how
+        getattr(mesh.b.agent, how)()
+        mesh.b.agent.start()
+
+
+def test_one_stalled_stream_among_ninety_nine_busy_ones_stalls_alone(mesh, record_property):
+    """They share tunnels. What its reader does not take waits with its sender, not in an agent."""
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.echo_server(server)
+    accept = accept_one(server, 7100)
+    stalled = connect(client, server.v4, 7100)
+    far = accept()
+    before = {node.name: node.agent.rss_kib() for node in mesh.nodes.values()}
+    stalled.setblocking(False)
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while sent < 64 << 20:
+            sent += stalled.send(b"s" * 65536)
+    programs.transfer_server(server)
+    count, size = (20, 100_000) if SLOW else (99, 2_000_000)
+    lines = client.flowtool("transfer", server.v4, 7001, "--up", size, "--down", size, "--parallel", count, timeout=120)
+    assert len(lines) == count and all(line["ok"] for line in lines), lines
+    with contextlib.suppress(BlockingIOError):
+        while sent < 64 << 20:
+            sent += stalled.send(b"s" * 65536)
+    assert sent < 40 << 20, "somebody buffers for the stalled reader"
+    for node in mesh.nodes.values():
+        growth = node.agent.rss_kib() - before[node.name]
+        record_property(f"{node.name}_rss_growth_kib", growth)
+        assert growth < 48 * 1024, f"{node.name} grew by {growth} KiB"
+    far.settimeout(scaled(20))
+    got = 0
+    while got < sent:
+        part = far.recv(1 << 20)
+        assert part and not part.strip(b"s")
+        got += len(part)
+    stalled.close()
+    far.close()
+
+
+def test_ten_thousand_streams_opened_and_reset_leave_memory_flat(mesh):
+    """By applications: connect, a byte, RST. Ten thousand in a row, over pooled tunnels."""
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.echo_server(server, threads=2)
+    count = 1000 if SLOW else 10_000
+
+    def some(number: int) -> None:
+        for _ in range(number):
+            connection = connect(client, server.v4, 7002)
+            connection.sendall(b"x")
+            reset(connection)
+
+    some(200)
+    wait_for(lambda: not mesh.a.agent.ctl("connections") and not mesh.b.agent.ctl("connections"), "the first to be gone")
+    before = {node.name: node.agent.rss_kib() for node in mesh.nodes.values()}
+    with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
+        for job in [pool.submit(some, count // 8) for _ in range(8)]:
+            job.result()
+    for node in mesh.nodes.values():
+        wait_for(lambda n=node: not n.agent.ctl("connections"), f"{node.name} to have closed all", 30)
+        wait_for(lambda n=node: n.agent.rss_kib() < before[n.name] + 8 * 1024, f"{node.name}'s memory to be as before", 20)
+    [line] = client.flowtool("latency", server.v4, 7002, "--count", 3)
+    assert line["ok"]
+
+
+def test_a_peer_agent_killed_mid_stream_is_a_reset_and_the_next_connection_works(mesh):
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    programs.transfer_server(server)
+    transfer = client.start([run.binary("flowtool"), "transfer", server.v4, "7001", "--up", str(1 << 40), "--down", str(1 << 40), "--io-timeout-ms",
+                             "20000"], name="transfer")
+    wait_for(lambda: mesh.b.agent.metric("istio_tcp_sent_bytes_total") > 1_000_000, "the transfer to be under way")
+    mesh.b.agent.kill()
+    assert transfer.wait(30) != 0
+    [line] = programs.reports(transfer)
+    assert line["end"] == "ECONNRESET", line
+    mesh.b.agent.start()
+    [line] = client.flowtool("transfer", server.v4, 7001, "--up", 1000, "--down", 1000)
+    assert line["ok"], line
