@@ -135,7 +135,7 @@ def measure(rows: list[Row], rounds: int, options: Options, rigs: Rigs, patience
                 samples.append({"row": row.name, "mode": mode, "round": number, "others_cpus": round(busy, 2), "values": values})
                 shown = ", ".join(f"{name} {figures.plain(values[name])}" for name in row.show if name in values)
                 warning = f", others used {busy:.1f} CPUs" if busy > BUSY_CPUS else ""
-                say(f"{row.name:16}{number}/{rounds} {mode:8}{shown}  ({time.monotonic() - began:.0f} s{warning})")
+                say(f"{row.name:26}{number}/{rounds} {mode:8}{shown}  ({time.monotonic() - began:.0f} s{warning})")
     return samples, broken, left_out
 
 
@@ -143,7 +143,7 @@ def main() -> int:
     arguments = parse()
     if arguments.list:
         for row in ROWS:
-            print(f"{row.name:16}{row.about}")
+            print(f"{row.name:26}{row.about}")
         return 0
     rows = choose(arguments.only)
     modes = tuple(mode for mode in MODES if mode in (arguments.mode or MODES))

@@ -105,7 +105,29 @@ def figures(samples: Samples) -> list[Figure]:
         relative(f"throughput, 1 flow, engine {engine}", f"engine-{engine}", "gbit_s", "Gbit/s", is_higher_better=True)
         relative(f"both agents' CPU per GB ÷ machine CPU per GB of none, engine {engine}", f"engine-{engine}", "agents_s_per_gb", "s/GB",
                  against="machine_s_per_gb")
+    hbone(relative, absolute)
     return [figure for figure in made if figure.value or figure.none]
+
+
+def hbone(relative: Callable, absolute: Callable) -> None:
+    """Two agents that speak HTTP/2 with each other, then one beside Envoy, which has no bar."""
+    for flows, suffix, ztunnel in ((1, "1 flow", 0.26), (16, "16 flows", 0.23)):
+        relative(f"HBONE: throughput, {suffix}", f"h2-throughput{flows}", "gbit_s", "Gbit/s", ztunnel=ztunnel, bar=0.31, aim=0.37, is_higher_better=True)
+    for flows, suffix, ztunnel in ((1, "1 flow", 3.15), (16, "16 flows", 3.32)):
+        relative(f"HBONE: both agents' CPU per GB ÷ machine CPU per GB of none, {suffix}", f"h2-throughput{flows}", "agents_s_per_gb", "s/GB",
+                 against="machine_s_per_gb", ztunnel=ztunnel, bar=2.5, aim=1.9)
+    relative("HBONE: 64 B round trip, p50", "h2-latency", "p50_us", "µs", ztunnel=3.5, bar=3.2, aim=2.6)
+    relative("HBONE: 64 B round trip, p99", "h2-latency", "p99_us", "µs", ztunnel=3.3, bar=3.2, aim=2.6)
+    relative("HBONE: connect + 1 byte each way + close, 16 threads: machine CPU per connection", "h2-rate16", "machine_us", "µs", ztunnel=5.7)
+    absolute("HBONE: the same: connections per CPU second of both agents", "h2-rate16", "per_agents_cpu_s", "", ztunnel=2668, bar=4500, aim=6500,
+             is_higher_better=True)
+    absolute("HBONE: user-space memory per idle stream, both agents", "h2-idle", "agents_kib", "KiB", ztunnel=10.4, bar=3, aim=1.5)
+    for rig, who in (("envoy-server", "Culvert to Envoy"), ("envoy-client", "Envoy to Culvert")):
+        relative(f"{who}: throughput, 1 flow", f"{rig}-throughput1", "gbit_s", "Gbit/s", is_higher_better=True)
+        relative(f"{who}: throughput, 16 flows", f"{rig}-throughput16", "gbit_s", "Gbit/s", is_higher_better=True)
+        relative(f"{who}: 64 B round trip, p50", f"{rig}-latency", "p50_us", "µs")
+        relative(f"{who}: 64 B round trip, p99", f"{rig}-latency", "p99_us", "µs")
+        absolute(f"{who}: connections per CPU second of the agent and Envoy, 16 threads", f"{rig}-rate16", "per_agents_cpu_s", "", is_higher_better=True)
 
 
 def plain(value: float) -> str:

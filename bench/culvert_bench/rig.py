@@ -8,9 +8,9 @@ import json
 import subprocess
 import time
 
-from culvert_harness import World, programs
+from culvert_harness import Authority, World, envoy, programs
 from culvert_harness.pod import Pod
-from culvert_harness.run import binary
+from culvert_harness.run import Daemon, binary
 
 from . import meters
 
@@ -19,14 +19,19 @@ ROLES = {"client": "a", "server": "b", "local": "a"}
 MODES = ("none", "culvert")
 # One congestion control for every namespace: kernels differ in their default.
 CONGESTION_CONTROL = "cubic"
+# Where a client's Envoy listens for what it carries to the same port of the server: 127.0.0.1 and that much higher.
+ENVOY_PORTS = 20_000
 SYSCTL = {"net.ipv4.tcp_congestion_control": CONGESTION_CONTROL}
 
 
 class Rig:
     """One world with its agents."""
 
-    def __init__(self, name: str, config: dict | None = None, *, roles: tuple[str, ...] = tuple(ROLES), modes: tuple[str, ...] = MODES):
-        self.name, self.modes = name, modes
+    def __init__(self, name: str, config: dict | None = None, *, roles: tuple[str, ...] = tuple(ROLES), modes: tuple[str, ...] = MODES,
+                 envoy_role: str = ""):
+        """`envoy_role`: the pod of this role is Envoy's instead of an agent's; Envoy then counts as an agent."""
+        self.name, self.modes, self.envoy_role = name, modes, envoy_role
+        self.envoys: list[Daemon] = []
         self.world = World(f"bench-{name}")
         self.world.extra_config = {"log": {"level": "warn", "access": False}, **(config or {})}
         self.roles = roles
@@ -44,7 +49,9 @@ class Rig:
                 self.world.start_agents()
             for mode, chain, prefix in (("none", "plain", "none-"), ("culvert", "mesh", "")):
                 for role in self.roles if mode in self.modes else ():
-                    self.pods[mode, role] = self._pod(prefix + role, chain)
+                    self.pods[mode, role] = self._pod(prefix + role, "plain" if role == self.envoy_role else chain)
+            if self.envoy_role and "culvert" in self.modes:
+                self._start_envoy()
         except BaseException:
             self.world.remove()
             raise
@@ -59,10 +66,25 @@ class Rig:
         pod.cni_add()
         return pod
 
+    def _start_envoy(self) -> None:
+        client, server = self.pair("culvert")
+        pod = self.pods["culvert", self.envoy_role]
+        credentials = Authority.of(self.world).credentials(pod.identity)
+        if pod is server:
+            parts = envoy.hbone_server(credentials)
+        else:
+            parts = [part for port in (IPERF_PORT, ECHO_PORT) for part in envoy.hbone_client(
+                credentials, local_port=ENVOY_PORTS + port, authority=f"{server.v4}:{port}", next_hop=server.v4, identity=server.identity)]
+        self.envoys.append(envoy.start(pod, self.envoy_role, *parts, concurrency=2))
+
     @property
     def agents(self) -> list[int]:
-        """Process ids of the running agents."""
-        return [node.agent.pid for node in self.world.nodes.values() if node.agent.is_running()]
+        """Process ids of what carries the traffic: the running agents, and Envoy in the place of one."""
+        return [node.agent.pid for node in self.world.nodes.values() if node.agent.is_running()] + [daemon.pid for daemon in self.envoys]
+
+    def target(self, mode: str, server: Pod, port: int) -> tuple[str, int]:
+        """What the client dials for this port of the server: Envoy captures nothing, it listens."""
+        return ("127.0.0.1", ENVOY_PORTS + port) if mode == "culvert" and self.envoy_role == "client" else (server.v4, port)
 
     def pair(self, mode: str, server: str = "server") -> tuple[Pod, Pod]:
         return self.pods[mode, "client"], self.pods[mode, server]

@@ -42,7 +42,8 @@ def throughput(flows: int, server_role: str = "server"):
         seconds = options.length(10)
         settle(rig.agents)
         with meters.use_of(rig.agents if mode == "culvert" else []) as use:
-            answer = programs.iperf3(client, server.v4, port=IPERF_PORT, seconds=seconds, flows=flows)
+            host, port = rig.target(mode, server, IPERF_PORT)
+            answer = programs.iperf3(client, host, port=port, seconds=seconds, flows=flows)
         received = answer["end"]["sum_received"]
         gigabytes = received["bytes"] / 1e9
         values = {"gbit_s": received["bits_per_second"] / 1e9, "machine_s_per_gb": use.machine_s / gigabytes}
@@ -55,11 +56,12 @@ def throughput(flows: int, server_role: str = "server"):
 def latency(rig: Rig, mode: str, options: Options) -> Values:
     client, server = rig.pair(mode)
     rig.serve_echo(server)
+    host, port = rig.target(mode, server, ECHO_PORT)
     count = options.round_trips // 4 if options.is_quick else options.round_trips
     with meters.awake_cpus() as is_awake:
-        client.flowtool("latency", server.v4, ECHO_PORT, "--size", 64, "--count", 200)
+        client.flowtool("latency", host, port, "--size", 64, "--count", 200)
         with meters.use_of(rig.agents if mode == "culvert" else []) as use:
-            report = client.flowtool("latency", server.v4, ECHO_PORT, "--size", 64, "--count", count)[0]
+            report = client.flowtool("latency", host, port, "--size", 64, "--count", count)[0]
     values = {"p50_us": report["p50"], "p99_us": report["p99"], "cpus_awake": float(is_awake)}
     if mode == "culvert":
         values["agents_us_per_round_trip"] = use.processes_s * 1e6 / count
@@ -70,7 +72,7 @@ def rate(threads: int):
     def measure(rig: Rig, mode: str, options: Options) -> Values:
         client, server = rig.pair(mode)
         rig.serve_echo(server)
-        load = ("rate", server.v4, ECHO_PORT, "--threads", threads, "--seconds")
+        load = ("rate", *rig.target(mode, server, ECHO_PORT), "--threads", threads, "--seconds")
         client.flowtool(*load, 0.5)  # fills the pool
         with meters.use_of(rig.agents if mode == "culvert" else []) as use:
             report = client.flowtool(*load, options.length(5))[0]
@@ -122,13 +124,43 @@ def burst(rig: Rig, mode: str, options: Options) -> Values:
     return values
 
 
+def idle_streams(rig: Rig, mode: str, options: Options) -> Values:
+    """Many connections that share pooled tunnels, each having carried a message each way."""
+    client, server = rig.pair(mode)
+    rig.serve_echo(server)
+    count = options.connections
+    rig.restart_agents()
+    settle(rig.agents)
+    anonymous = rested_memory(rig.agents, "Anonymous")
+    holder = Holder(client, server, count)
+    try:
+        holder.opened()
+        values = {"agents_kib": (rested_memory(rig.agents, "Anonymous") - anonymous) / count,
+                  "tunnels": rig.world.a.agent.metric("culvert_tunnels_open")}
+        holder.close()
+    finally:
+        holder.kill()
+    return values
+
+
+FLOW_VALUES, ROUND_VALUES, RATE_VALUES = (("gbit_s", "machine_s_per_gb", "agents_s_per_gb"), ("p50_us", "p99_us", "agents_us_per_round_trip"),
+                                          ("per_s", "machine_us", "per_agents_cpu_s"))
+
+
+def hbone_rows(rig: str, about: str) -> tuple[Row, ...]:
+    return (Row(f"{rig}-throughput1", f"iperf3, one flow, {about}", throughput(1), rig=rig, show=FLOW_VALUES),
+            Row(f"{rig}-throughput16", f"iperf3, 16 flows, {about}", throughput(16), rig=rig, show=FLOW_VALUES),
+            Row(f"{rig}-latency", f"64 B round trips, CPUs kept awake, {about}", latency, rig=rig, show=ROUND_VALUES),
+            Row(f"{rig}-rate16", f"connect, 1 byte each way, close; 16 threads, {about}", rate(16), rig=rig, show=RATE_VALUES))
+
+
 ROWS = (
-    Row("throughput1", "iperf3, one flow", throughput(1), show=("gbit_s", "machine_s_per_gb", "agents_s_per_gb")),
-    Row("throughput16", "iperf3, 16 flows", throughput(16), show=("gbit_s", "machine_s_per_gb", "agents_s_per_gb")),
-    Row("latency", "64 B round trips on one connection, CPUs kept awake", latency, show=("p50_us", "p99_us", "agents_us_per_round_trip")),
-    Row("rate1", "connect, 1 byte each way, close; 1 thread", rate(1), show=("per_s", "machine_us", "per_agents_cpu_s")),
-    Row("rate4", "connect, 1 byte each way, close; 4 threads", rate(4), show=("per_s", "machine_us", "per_agents_cpu_s")),
-    Row("rate16", "connect, 1 byte each way, close; 16 threads", rate(16), show=("per_s", "machine_us", "per_agents_cpu_s")),
+    Row("throughput1", "iperf3, one flow", throughput(1), show=FLOW_VALUES),
+    Row("throughput16", "iperf3, 16 flows", throughput(16), show=FLOW_VALUES),
+    Row("latency", "64 B round trips on one connection, CPUs kept awake", latency, show=ROUND_VALUES),
+    Row("rate1", "connect, 1 byte each way, close; 1 thread", rate(1), show=RATE_VALUES),
+    Row("rate4", "connect, 1 byte each way, close; 4 threads", rate(4), show=RATE_VALUES),
+    Row("rate16", "connect, 1 byte each way, close; 16 threads", rate(16), show=RATE_VALUES),
     Row("idle", "memory of an agent that has carried nothing", idle, rig="burst", modes=("culvert",), show=("rss_mb", "pss_mb")),
     Row("burst", "2,000 connections at once with an empty pool, then idle", burst, rig="burst",
         show=("first_agents_ms", "second_agents_ms", "agents_kib", "slab_kib")),
@@ -136,13 +168,17 @@ ROWS = (
         show=("gbit_s", "machine_s_per_gb")),
     Row("cni", "CNI ADD of culvert-cni, agent idle", cni.measure, modes=("culvert",), show=("p50_ms", "p99_ms", "main_plugin_p50_ms")),
     Row("same-node", "iperf3, one flow, both pods on one node", throughput(1, "local"),
-        show=("gbit_s", "machine_s_per_gb", "agents_s_per_gb")),
+        show=FLOW_VALUES),
     Row("engine-evp", "iperf3, one flow, records forced to OpenSSL's EVP", throughput(1), rig="user-evp", needs_engine="user-evp",
-        show=("gbit_s", "machine_s_per_gb", "agents_s_per_gb")),
+        show=FLOW_VALUES),
     Row("engine-ipsec-mb", "iperf3, one flow, records forced to intel-ipsec-mb", throughput(1), rig="user-ipsec-mb", needs_engine="user-ipsec-mb",
-        show=("gbit_s", "machine_s_per_gb", "agents_s_per_gb")),
+        show=FLOW_VALUES),
     Row("engine-kernel", "iperf3, one flow, records forced to the kernel", throughput(1), rig="kernel", needs_engine="kernel",
-        show=("gbit_s", "machine_s_per_gb", "agents_s_per_gb")),
+        show=FLOW_VALUES),
+    *hbone_rows("h2", "both agents offer HBONE only"),
+    Row("h2-idle", "2,000 connections over pooled HBONE tunnels, idle", idle_streams, rig="h2", modes=("culvert",), show=("agents_kib", "tunnels")),
+    *hbone_rows("envoy-server", "the server behind Envoy"),
+    *hbone_rows("envoy-client", "the client behind Envoy"),
 )
 
 # The agents' configuration of each rig, and the roles it has pods for.
@@ -153,4 +189,8 @@ RIGS: dict[str, dict] = {
     "hop": {"roles": ("client",), "agents": False},
     **{engine: {"config": {"records": {"tx": engine, "rx": engine}}, "roles": ("client", "server")}
        for engine in ("user-evp", "user-ipsec-mb", "kernel")},
+    "h2": {"config": {"tunnel": {"offer": ["hbone"]}}, "roles": ("client", "server")},
+    # Envoy chooses h2.
+    "envoy-server": {"config": {"tunnel": {"offer": ["direct", "hbone"]}}, "roles": ("client", "server"), "envoy_role": "server"},
+    "envoy-client": {"config": {"tunnel": {"offer": ["direct", "hbone"]}}, "roles": ("client", "server"), "envoy_role": "client"},
 }

@@ -25,7 +25,7 @@ def program() -> str:
     return run.run([str(run.ROOT / "scripts" / "envoy")], timeout=300).stdout.strip()
 
 
-def start(pod: Pod, name: str, *parts: dict, log_level: str = "warning") -> run.Daemon:
+def start(pod: Pod, name: str, *parts: dict, concurrency: int = 1, log_level: str = "warning") -> run.Daemon:
     """`parts` are listeners ("listener") and clusters ("cluster") of the functions below. Returns once all ports listen."""
     listeners = [part["listener"] for part in parts if "listener" in part]
     config = {
@@ -35,7 +35,8 @@ def start(pod: Pod, name: str, *parts: dict, log_level: str = "warning") -> run.
     }
     path = pod.node.world.directory / f"envoy-{pod.name}-{name}.json"
     path.write_text(json.dumps(config, indent=1))
-    daemon = pod.start([program(), "-c", str(path), "--disable-hot-restart", "--concurrency", "1", "--log-level", log_level], name=f"envoy-{name}")
+    daemon = pod.start([program(), "-c", str(path), "--disable-hot-restart", "--concurrency", str(concurrency), "--log-level", log_level],
+                       name=f"envoy-{name}")
     wanted = {listener["address"]["socket_address"]["port_value"] for listener in listeners if "address" in listener}
 
     def ready() -> bool:
