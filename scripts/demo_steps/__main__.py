@@ -12,15 +12,19 @@ import time
 from culvert_harness.cni import CniError
 from culvert_harness.run import binary
 
+from . import envoy_peer, steps, town, waypoint
 from .screen import Screen, bold
-from .steps import STEPS, StepFailed
-from .town import NAME, Town
+from .steps import StepFailed
 
 LOG_LINES = 12
+# What is shown: the pods and programs, and the steps.
+SHOWS = {"": (town.Town, steps.STEPS), "envoy": (envoy_peer.Town, envoy_peer.STEPS), "waypoint": (waypoint.Town, waypoint.STEPS)}
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo")
+    parser.add_argument("--peer", choices=("envoy",), help="Culvert on one node, something else on the other")
+    parser.add_argument("--waypoint", action="store_true", help="an HTTP rule between two pods")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--keep", action="store_true", help="leave it up")
     which.add_argument("--down", action="store_true", help="take away what --keep left")
@@ -31,11 +35,11 @@ def stop(number: int, _frame: object) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
-def show(town: Town, screen: Screen) -> bool:
+def show(town, shown_steps: tuple, screen: Screen) -> bool:
     try:
         town.world.remove()
         town.world.create()
-        for name, step in STEPS:
+        for name, step in shown_steps:
             screen.step(name)
             step(town, screen)
     except (StepFailed, CniError, AssertionError, RuntimeError, OSError, KeyError, ValueError, subprocess.SubprocessError) as error:
@@ -49,14 +53,12 @@ def show(town: Town, screen: Screen) -> bool:
     return True
 
 
-def things_to_try(town: Town) -> str:
-    frontend, backend = town.pair(True)
-    enter = f"nsenter --net={frontend.netns.path}"
-    status = shlex.join(frontend.node.agent.ctl_command("status"))
-    lines = [f"{bold('Try')} (as root):", f"  {enter} curl http://{backend.v4}/peer", f"  {enter} redis-cli -h {backend.v4}",
-             f"  {enter} iperf3 -c {backend.v4}", f"  {status}"]
+def things_to_try(town) -> str:
+    agents = [node.agent for node in town.world.nodes.values() if node.agent.is_running()]
+    status = shlex.join(agents[0].ctl_command("status"))
+    lines = [f"{bold('Try')} (as root):", *(f"  {line}" for line in town.things_to_try()), f"  {status}"]
     lines += [f"  {status.removesuffix('status')}{command}" for command in ("connections --watch", "certificates", "drops")]
-    lines += [f"  {binary('culvertctl')} preflight", f"  nsenter --net={frontend.node.netns.path} tcpdump -ni uplink -A tcp",
+    lines += [f"  {binary('culvertctl')} preflight", f"  nsenter --net={town.world.a.netns.path} tcpdump -ni uplink -A tcp",
               f"logs and configuration: {town.world.directory}", "take it away: scripts/demo --down"]
     return "\n".join(lines)
 
@@ -70,17 +72,20 @@ def main() -> int:
         sys.exit("demo: another one is running")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
-    town = Town()
     if arguments.down:
-        was_up = town.world.directory.exists() or bool(town.world.leftover_namespaces())
-        town.world.remove()
-        print(f"the {NAME} is {'taken away' if was_up else 'not up'}")
+        for make, _ in SHOWS.values():
+            world = make().world
+            was_up = world.directory.exists() or bool(world.leftover_namespaces())
+            world.remove()
+            print(f"the {world.name} is {'taken away' if was_up else 'not up'}")
         return 0
+    make, shown_steps = SHOWS["waypoint" if arguments.waypoint else arguments.peer or ""]
+    town = make()
     screen = Screen()
     began = time.monotonic()
     is_kept = False
     try:
-        is_good = show(town, screen)
+        is_good = show(town, shown_steps, screen)
         is_kept = is_good and arguments.keep
     except KeyboardInterrupt:
         print("\nstopped; cleaning up")

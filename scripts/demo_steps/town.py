@@ -31,6 +31,11 @@ class Town:
         prefix = "" if is_meshed else "plain-"
         return self.pod(f"{prefix}frontend"), self.pod(f"{prefix}backend")
 
+    def things_to_try(self) -> list[str]:
+        frontend, backend = self.pair(True)
+        enter = f"nsenter --net={frontend.netns.path}"
+        return [f"{enter} curl http://{backend.v4}/peer", f"{enter} redis-cli -h {backend.v4}", f"{enter} iperf3 -c {backend.v4}"]
+
     def start_programs(self) -> None:
         for pod in (self.pod("backend"), self.pod("plain-backend")):
             programs.nginx(pod, {"greeting.txt": f"hello, {self.secret}\n".encode()})
