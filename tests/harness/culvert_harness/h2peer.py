@@ -96,6 +96,7 @@ class Link:
         codes = h2.settings.SettingCodes
         self.h2.local_settings = h2.settings.Settings(client=is_client, initial_values={
             codes.INITIAL_WINDOW_SIZE: window, codes.MAX_FRAME_SIZE: FRAME, codes.MAX_CONCURRENT_STREAMS: streams})
+        self.h2.max_inbound_frame_size = FRAME
         self.changed = threading.Condition(threading.RLock())
         self.streams: dict[int, Stream] = {}
         self.ended: BaseException | str = ""

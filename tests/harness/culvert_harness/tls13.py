@@ -40,7 +40,7 @@ def _load() -> ctypes.CDLL:
             ("SSL_CTX_use_certificate_chain_file", _I, _P, _S), ("SSL_CTX_use_PrivateKey_file", _I, _P, _S, _I),
             ("SSL_CTX_load_verify_locations", _I, _P, _S, _S), ("SSL_CTX_set_verify", None, _P, _I, _P),
             ("SSL_CTX_set_alpn_protos", _I, _P, _S, ctypes.c_uint), ("SSL_CTX_set_alpn_select_cb", None, _P, _SELECT, _P),
-            ("SSL_CTX_set_block_padding", _I, _P, ctypes.c_size_t), ("SSL_CTX_set_session_id_context", _I, _P, _S, ctypes.c_uint),
+            ("SSL_set_block_padding", _I, _P, ctypes.c_size_t), ("SSL_CTX_set_session_id_context", _I, _P, _S, ctypes.c_uint),
             ("SSL_new", _P, _P), ("SSL_free", None, _P), ("SSL_set_fd", _I, _P, _I), ("SSL_set_accept_state", None, _P),
             ("SSL_set_connect_state", None, _P), ("SSL_do_handshake", _I, _P), ("SSL_read", _I, _P, _P, _I), ("SSL_write", _I, _P, _S, _I),
             ("SSL_get_error", _I, _P, _I), ("SSL_shutdown", _I, _P), ("SSL_key_update", _I, _P, _I), ("SSL_pending", _I, _P),
@@ -51,8 +51,8 @@ def _load() -> ctypes.CDLL:
 
 
 class Context:
-    """One end's credentials. `alpn`: offered by a client, chosen from by a server, in order of preference. `padding`: every record is
-    padded up to a multiple of it."""
+    """One end's credentials. `alpn`: offered by a client, chosen from by a server, in order of preference. `padding`: every record
+    after the handshake is padded up to a multiple of it."""
 
     def __init__(self, credentials: Credentials, *, alpn: tuple[str, ...] = ("h2",), padding: int = 0):
         self.library = _load()
@@ -69,8 +69,7 @@ class Context:
                 raise TlsError(f"{what}: {_reasons()}")
         library.SSL_CTX_set_verify(self.pointer, _VERIFY_PEER | _FAIL_WITHOUT, None)
         library.SSL_CTX_set_session_id_context(self.pointer, b"peer", 4)
-        if padding:
-            library.SSL_CTX_set_block_padding(self.pointer, padding)
+        self.padding = padding
         wire = b"".join(bytes([len(name)]) + name.encode() for name in alpn)
         if alpn:
             library.SSL_CTX_set_alpn_protos(self.pointer, wire, len(wire))
@@ -108,6 +107,8 @@ class Connection:
         (self._library.SSL_set_accept_state if is_server else self._library.SSL_set_connect_state)(self._ssl)
         try:
             self._until_done(lambda ssl: self._library.SSL_do_handshake(ssl))
+            if context.padding:
+                self._library.SSL_set_block_padding(self._ssl, context.padding)
         except BaseException:
             self.close(politely=False)
             raise
