@@ -29,16 +29,19 @@ def town(world):
 
 
 @contextlib.contextmanager
-def playing(town, script, **options):
+def playing(town, script, *, streams: int = 100, **options):
     """`script(wire, number)` is each connection's peer, its preface read and ours sent."""
     def whole(wire: frames.Wire, number: int) -> None:
         wire.read_preface()
-        wire.greet({frames.INITIAL_WINDOW_SIZE: 1 << 20, frames.MAX_CONCURRENT_STREAMS: 100})
+        wire.greet({frames.INITIAL_WINDOW_SIZE: 1 << 20, frames.MAX_CONCURRENT_STREAMS: streams})
         with contextlib.suppress(frames.Closed):
             script(wire, number)
 
     with h2peer.Scripted(town.pods["server"], tls13.Context(town.credentials, **options), whole) as peer:
-        yield peer
+        try:
+            yield peer
+        finally:
+            print("the peer's errors:", peer.errors)  # shown with a failed test
 
 
 def echo(wire: frames.Wire, *, first: tuple[frames.Frame, dict] | None = None) -> None:
@@ -121,7 +124,6 @@ class TestRequests:
 
         def script(wire, _number):
             live, is_known = set(), False
-            wire.settings({frames.MAX_CONCURRENT_STREAMS: 10})
             while True:
                 frame = wire.next(60)
                 if frame.kind == frames.SETTINGS and frame.flags & frames.ACK:
@@ -142,7 +144,7 @@ class TestRequests:
                 elif frame.kind == frames.RST_STREAM:
                     live.discard(frame.stream)
 
-        with playing(town, script) as peer:
+        with playing(town, script, streams=10) as peer:
             lines = town.pods["client"].flowtool("many", town.pods["server"].v4, 80, "--count", 300, "--threads", 8, "--timeout-ms", 30_000)
             assert lines[-1]["ok"], lines
             assert peer.accepted >= 30 and most == [10]

@@ -102,8 +102,9 @@ void Streams::on_response(hbone::StreamId stream, const hbone::ConnectResponse& 
   state_.finisher->abort(*flow, reason, detail);
 }
 
-bool Streams::retry(Flow& flow, Tunnel& tunnel) {
-  if (flow.is_answered || ++flow.attempts > kAttemptsMax || flow.client.has_failed) return false;
+bool Streams::retry(Flow& flow, Tunnel& tunnel, bool counts) {
+  if (flow.is_answered || flow.client.has_failed) return false;
+  if (counts && ++flow.attempts > kAttemptsMax) return false;
   Lent early = std::move(flow.early);
   const PoolKey key = state_.pool.key(tunnel.pool_key);
   detach(flow, tunnel);

@@ -138,7 +138,13 @@ void Streams::on_closed(hbone::StreamId stream, hbone::StreamEnd end, std::uint3
     touched_.push_back(flow->self);
     return;  // detached when our END_STREAM is known to be out as well
   }
-  if (end == hbone::StreamEnd::Unprocessed && tunnel.is_client && retry(*flow, tunnel)) return;
+  if (end == hbone::StreamEnd::Unprocessed && tunnel.is_client) {
+    // Streams that left before the peer's limit was known may be above it: as many as it allows are there all the same, so somebody
+    // gets on each time, and a burst is not refused for a peer that takes few.
+    const hbone::Session& session = *tunnel.hbone->session;
+    const bool is_above_limit = session.streams_max() > 0 && session.live_streams() >= session.streams_max();
+    if (retry(*flow, tunnel, !is_above_limit)) return;
+  }
   if (end == hbone::StreamEnd::Reset && code == hbone::kNoError && flow->is_end_received) {
     // The peer has said everything and takes no more (RFC 9113 section 8.1): what it said is delivered, then FIN.
     detach(*flow, tunnel);

@@ -81,8 +81,8 @@ class Streams final : private hbone::Events {
   [[nodiscard]] bool is_done(const Tunnel& tunnel) const noexcept;
   [[nodiscard]] std::uint64_t idle_limit_ms(const Tunnel& tunnel) const noexcept;
   [[nodiscard]] bool is_socket_full(const Tunnel& tunnel) const noexcept;
-  // The flow is tried again at the end of the turn. False: it was tried too often.
-  [[nodiscard]] bool retry(Flow& flow, Tunnel& tunnel);
+  // The flow is tried again at the end of the turn. False: it was tried too often. `counts`: this time is one of those.
+  [[nodiscard]] bool retry(Flow& flow, Tunnel& tunnel, bool counts = true);
   void run_retries();
   void release_withheld();
   [[nodiscard]] bool may_send(const Flow& flow) const noexcept;
