@@ -21,7 +21,7 @@ class Town:
         self.world.declare("frontend", "a", namespace="shop")
         waypoint = self.world.declare("waypoint", "b", namespace="shop")
         backend = self.world.declare("backend", "b", namespace="shop", peer_authentication="STRICT")
-        backend.fields["waypoint"] = {"address": waypoint.v4}
+        backend.fields["waypoint"] = waypoint.v4
 
     def pod(self, name: str) -> Pod:
         return self.world.pods[name]

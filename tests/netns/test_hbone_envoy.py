@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Culvert beside Envoy: as the peer of a workload that Envoy serves, of a client that Envoy carries, and of a waypoint.
+"""Culvert beside Envoy: as the peer of a workload that Envoy serves, and of a client that Envoy carries.
 
 That Envoy does its part is shown without Culvert in test_peers.py.
 """
 
 import contextlib
-import time
 
 import pytest
-from culvert_harness import Authority, envoy, programs, scaled, wait_for
+from culvert_harness import Authority, envoy, programs, wait_for
 from test_fidelity import accept_one, connect, reset
 
 LOCAL = 9000
+
+
+@pytest.fixture
+def world(world):
+    world.tunnel = {"offer": ["direct", "hbone"]}
+    return world
 
 
 @pytest.fixture
@@ -46,7 +51,8 @@ class TestCulvertToEnvoy:
         client, server = inward.pods["client"], inward.pods["server"]
         programs.transfer_server(server)
         capture = inward.capture()
-        lines = client.flowtool("transfer", getattr(server, family), 7001, "--up", 5_000_000, "--down", 5_000_000, "--parallel", 8)
+        lines = client.flowtool("transfer", getattr(server, family), 7001, "--up", 5_000_000, "--down", 5_000_000, "--parallel", 8,
+                                "--server-waits-for-eof")
         assert len(lines) == 8 and all(line["ok"] for line in lines), lines
         capture.stop().assert_only_tunnels()
 
@@ -59,12 +65,21 @@ class TestCulvertToEnvoy:
             [row] = inward.a.agent.ctl("connections")
             assert row["transport"] == "hbone" and row["destination"]["identity"] == server.identity, row
 
-    @pytest.mark.parametrize("who", ["client", "server"])
-    def test_half_close_leaves_the_other_direction_open(self, inward, who):
+    def test_half_close_by_the_client_leaves_the_other_direction_open(self, inward):
         accept = accept_one(inward.pods["server"], 7100)
         client_end = connect(inward.pods["client"], inward.pods["server"].v4, 7100)
-        server_end = accept()
-        half_close(*((client_end, server_end) if who == "client" else (server_end, client_end)))
+        half_close(client_end, accept())
+
+    def test_half_close_by_the_server_which_envoy_makes_the_end_of_all_is_a_clean_end(self, inward):
+        """See test_peers.py: END_STREAM, then RST_STREAM with NO_ERROR."""
+        accept = accept_one(inward.pods["server"], 7100)
+        with contextlib.closing(connect(inward.pods["client"], inward.pods["server"].v4, 7100)) as near, contextlib.closing(accept()) as far:
+            far.sendall(b"all")
+            far.shutdown(1)
+            got = b""
+            while part := near.recv(100):
+                got += part
+            assert got == b"all"
 
     @pytest.mark.parametrize("who", ["client", "server"])
     def test_a_reset_arrives_as_a_reset(self, inward, who):
@@ -179,60 +194,3 @@ def ends_after_reset(near, far, *, may_end_cleanly: bool = False) -> None:
         except ConnectionResetError:
             is_reset = True
         assert is_reset or may_end_cleanly, "a clean end for a reset"
-
-
-class TestWaypoint:
-    """client and server behind Culvert; server (or its service) is reached through an Envoy that applies an HTTP rule."""
-
-    @pytest.fixture(params=["workload", "service"])
-    def way(self, world, request):
-        world.declare("client", "a", namespace="shop")
-        waypoint = world.declare("waypoint", "b", namespace="shop")
-        server = world.declare("server", "b", namespace="shop", peer_authentication="STRICT")
-        world.vip = "10.96.0.1"
-        reference = {"address": waypoint.v4, "port": 15008}
-        if request.param == "workload":
-            server.fields["waypoint"] = reference
-            world.target = world.next_authority = f"{server.v4}:80"
-        else:
-            world.mesh["services"] = [{"name": "web", "namespace": "shop", "hostname": "web.shop.svc.cluster.local", "addresses": [world.vip],
-                                       "ports": [{"port": 8080, "target_port": 80}], "endpoints": [{"workload": "server"}],
-                                       "waypoint": reference}]
-            world.target, world.next_authority = f"{world.vip}:8080", f"{server.v4}:80"
-        world.start_agents()
-        world.add("client")
-        programs.nginx(world.add("server"), {"index.html": b"hello"})
-        self.start_waypoint(world)
-        return world
-
-    @staticmethod
-    def start_waypoint(world) -> None:
-        pod = world.pods.get("waypoint") or world.add("waypoint", chain="plain")
-        credentials = Authority.of(world).credentials(pod.identity)
-        server = world.pods["server"]
-        envoy.start(pod, "waypoint", *envoy.waypoint(credentials, {world.target: (server.v4, world.next_authority, server.identity)}))
-
-    def test_a_request_passes_and_one_with_the_header_is_refused_by_the_waypoint(self, way):
-        client = way.pods["client"]
-        answer = programs.curl(client, f"http://{way.target}/", "-i").stdout
-        assert answer.startswith("HTTP/1.1 200") and "x-waypoint: envoy" in answer and "hello" in answer, answer
-        refused = programs.curl(client, f"http://{way.target}/", "-i", "-H", "x-forbidden: yes").stdout
-        assert refused.startswith("HTTP/1.1 403"), refused
-
-    def test_a_waypoint_that_is_down_refuses_the_traffic_and_is_never_bypassed(self, way):
-        client, server = way.pods["client"], way.pods["server"]
-        assert programs.curl(client, f"http://{way.target}/").returncode == 0
-        way.pods["waypoint"].kill_daemons()
-        wait_for(lambda: 15008 not in way.pods["waypoint"].netns.listeners(), "the waypoint to be gone")
-        link = way.capture()
-        began = time.monotonic()
-        for _ in range(5):
-            refused = programs.curl(client, f"http://{way.target}/", check=False)
-            assert refused.returncode != 0 and "hello" not in refused.stdout
-        assert time.monotonic() - began < scaled(10)
-        link.stop()
-        bypassing = [segment for segment in link.segments() if {segment.source, segment.destination} == {client.v4, server.v4}]
-        assert not bypassing, bypassing
-        assert not link.contains(b"GET / HTTP")
-        self.start_waypoint(way)
-        assert programs.curl(client, f"http://{way.target}/").stdout == "hello"

@@ -330,6 +330,27 @@ class TestStreams:
         [line] = town.a.agent.access_log()
         assert "error=" not in line
 
+    def test_all_is_delivered_and_ends_cleanly_before_a_reset_that_only_says_no_more_is_read(self, town):
+        """END_STREAM, then RST_STREAM with NO_ERROR (RFC 9113 section 8.1); the application reads late."""
+        sent = threading.Event()
+
+        def script(wire, _number):
+            frame, _ = wire.wait_headers()
+            wire.respond(frame.stream)
+            for number in range(40):
+                wire.data(frame.stream, bytes([number]) * 10_000, end=number == 39)
+            wire.reset(frame.stream, frames.NO_ERROR)
+            sent.set()
+            wire.until_closed(60)
+
+        with playing(town, script), contextlib.closing(dial(town)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            assert sent.wait(scaled(10))
+            got = b""
+            while part := connection.recv(7000):
+                got += part
+            assert got == b"".join(bytes([number]) * 10_000 for number in range(40))
+
     def test_an_applications_reset_is_rst_stream_cancel(self, town):
         codes = []
 

@@ -46,7 +46,7 @@ def test_an_envoy_client_moves_bytes_exactly(town, server_is):
         else:
             made = stack.enter_context(h2peer.Server(server, context(town, "server")))
         start_envoy_client(town)
-        lines = client.flowtool("transfer", "127.0.0.1", LOCAL, "--up", 1_000_000, "--down", 2_000_000, "--parallel", 4)
+        lines = client.flowtool("transfer", "127.0.0.1", LOCAL, "--up", 1_000_000, "--down", 2_000_000, "--parallel", 4, "--server-waits-for-eof")
         assert len(lines) == 4 and all(line["ok"] for line in lines), lines
         if server_is == "h2":
             assert {request[":authority"] for request in made.requests} == {f"{server.v4}:7001"}
@@ -68,6 +68,21 @@ def test_an_h2_client_moves_bytes_through_envoys_server(town):
             assert stream.recv_exactly(300_000) == bytes([number]) * 300_000
             stream.shutdown()
             assert stream.recv() == b""
+
+
+def test_envoys_server_ends_the_stream_when_its_application_half_closes_first(town):
+    """A limit of Envoy's; what an HBONE client behind Envoy or Culvert sees of it is that Envoy's."""
+    start_envoy_server(town)
+    client, server = town.pods["client"], town.pods["server"]
+    with contextlib.closing(server.netns.socket()) as listener, frames.Wire.dial(client, server.v4, context(town, "client")) as wire:
+        listener.bind((server.v4, 7100))
+        listener.listen()
+        assert wire.open(1, f"{server.v4}:7100") == 200
+        application, _ = listener.accept()
+        application.sendall(b"all")
+        application.shutdown(socket.SHUT_WR)
+        assert wire.wait(frames.DATA, 1).is_end
+        assert wire.next().code == frames.NO_ERROR
 
 
 def test_envoys_server_says_503_where_nobody_listens(town):

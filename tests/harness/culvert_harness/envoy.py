@@ -58,7 +58,8 @@ def hbone_client(credentials: Credentials, *, local_port: int, authority: str, n
 
 
 def hbone_server(credentials: Credentials, *, port: int = TUNNEL_PORT) -> list[dict]:
-    """CONNECT is terminated to TCP, to the address that :authority names."""
+    """CONNECT is terminated to TCP, to the address that :authority names. Envoy ends the whole stream when the application half-closes before its
+    client did: RST_STREAM with NO_ERROR, or with INTERNAL_ERROR while bytes wait for the client's window, which are then lost."""
     return [{"listener": connect_listener("hbone", credentials, [{"authority": None, "cluster": "application"}], port)},
             {"cluster": {"name": "application", "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "connect_timeout": "5s",
                          "original_dst_lb_config": {"use_http_header": True, "http_header_name": ":authority"}}}]
