@@ -24,6 +24,8 @@ struct Options {
   hbone::Limits hbone;
   // Asks DNS, from a worker's thread: (worker, name, preferred family, flow). The answer comes back as NameResolved. Null: never.
   std::function<void(std::uint32_t, std::string, int, SlabHandle)> resolve;
+  // Both tunnels offered: so many direct ones are in use to one destination, per worker, before further flows share HBONE tunnels. 0: no sharing.
+  std::uint32_t direct_per_peer_max = 16;
   std::uint32_t hbone_connections_per_peer = 4;  // a busy peer is given up to so many before one is filled up
   bool hbone_early_data = true;                  // the first bytes leave with CONNECT, before its answer
   tls::EnginePlan engines;

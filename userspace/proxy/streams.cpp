@@ -32,7 +32,7 @@ bool Streams::open(Tunnel& tunnel) {
   ++live_tunnels_;
   mark_dirty(tunnel);
   if (tunnel.is_client) {
-    state_.pool.set_shared(tunnel.pool_key, true);
+    if (!tunnel.is_overflow) state_.pool.set_shared(tunnel.pool_key, true);
     state_.pool.warm_up(tunnel.pool_key);  // such peers bring no tickets
     state_.pool.add_shared(tunnel.pool_key, tunnel.self);
     serve_waiting(tunnel);

@@ -41,6 +41,7 @@ struct Tunnel {
   direct::ServerSession server;
   TunnelState state = TunnelState::Connecting;
   bool is_client = false;
+  bool is_overflow = false;  // client: offers HTTP/2 only, for flows beyond those that have direct tunnels
   bool is_readable = false;
   bool is_pooled = false;      // client: on the pool's idle list
   bool is_going_away = false;  // not used for a further flow

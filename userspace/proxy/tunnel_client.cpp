@@ -37,11 +37,12 @@ void Tunnels::want(Flow& flow, const PoolKey& key) {
     open_flow(tunnel, flow);
     return;
   }
-  if (Tunnel* shared = state_.streams->pick(number)) {
+  Tunnel* shared = state_.pool.prefers_shared(number) ? state_.streams->pick(number) : nullptr;
+  if (shared != nullptr) {
     // A busy one gets company, so that many flows to one peer use more than one core here and there.
     const bool is_busy = shared->hbone->flows.size() >= kStreamsBeforeSpread;
     if (is_busy && state_.pool.may_spread(number) && state_.pool.may_make(number, state_.options.client_handshakes_max))
-      static_cast<void>(start_tunnel(number));
+      static_cast<void>(start_tunnel(number, !state_.pool.is_shared(number)));
     const SlabHandle self = flow.self;
     if (state_.streams->start(*shared, flow)) {
       state_.counters.tunnels_reused.add();
@@ -65,9 +66,12 @@ void Tunnels::make_tunnels(std::uint32_t key) {
   while (state_.pool.wants_more(key) && state_.pool.may_make(key, state_.options.client_handshakes_max)) {
     if (!start_tunnel(key)) return;
   }
+  while (state_.pool.wants_overflow(key) && state_.pool.making_total() < state_.options.client_handshakes_max) {
+    if (!start_tunnel(key, true)) return;
+  }
 }
 
-bool Tunnels::start_tunnel(std::uint32_t key) {
+bool Tunnels::start_tunnel(std::uint32_t key, bool is_overflow) {
   const PoolKey wanted = state_.pool.key(key);
   const WorkerPod* pod = state_.pods.find(wanted.pod_slot);
   UniqueFd fd;
@@ -83,12 +87,14 @@ bool Tunnels::start_tunnel(std::uint32_t key) {
   Tunnel& tunnel = *state_.tunnels.find(handle);
   tunnel.self = handle;
   tunnel.is_client = true;
+  tunnel.is_overflow = is_overflow;
   tunnel.pool_key = key;
   tunnel.pod_slot = wanted.pod_slot;
   tunnel.remote = wanted.next_hop;
   tunnel.connecting = std::move(fd);
   state_.pool.hold(key);
   state_.pool.making(key, +1);
+  if (is_overflow) state_.pool.making_overflow(key, +1);
   if ((error == 0 || error == EINPROGRESS) && !state_.watch(tunnel.connecting.get(), TokenKind::Tunnel, handle))
     error = ENOMEM;
   if (error != 0 && error != EINPROGRESS) {
@@ -147,6 +153,7 @@ void Tunnels::connected(Tunnel& tunnel) {
   options.plan = state_.options.engines;
   options.resumption = state_.options.resumption_store;
   static constexpr std::array kHboneOnly = {tls::Alpn::Hbone};
+  if (tunnel.is_overflow) options.alpn = kHboneOnly;
   if (state_.pool.key(tunnel.pool_key).via != 0) {
     options.alpn = kHboneOnly;  // a service is asked for by name, which the direct tunnel does not have
     options.plan = tls::without_kernel(options.plan);
@@ -167,11 +174,17 @@ void Tunnels::connected(Tunnel& tunnel) {
 void Tunnels::making_failed(Tunnel& tunnel, CloseReason reason, std::string_view detail) {
   const std::uint32_t key = tunnel.pool_key;
   const std::string text(detail);  // may live in the tunnel
+  const bool is_overflow = tunnel.is_overflow;
   state_.pool.making(key, -1);
+  if (is_overflow) state_.pool.making_overflow(key, -1);
   state_.pool.hold(key);
   close(tunnel, false);
+  // That the peer does not share is not what the flows wait for: they get tunnels of their own.
+  if (is_overflow && reason == CloseReason::HandshakeFailed) state_.pool.refuse_overflow(key);
   if (Tunnel* shared = state_.streams->pick(key)) {
     state_.streams->serve(*shared);
+  } else if (is_overflow && reason == CloseReason::HandshakeFailed) {
+    make_tunnels(key);
   } else {
     fail_waiting(key, reason, text);
   }

@@ -28,7 +28,8 @@ void TunnelPool::drop(std::uint32_t number) noexcept {
   Entry& entry = entries_[number];
   CV_ASSERT(entry.holders > 0);
   if (--entry.holders > 0) return;
-  CV_ASSERT(entry.idle.empty() && entry.shared.empty() && entry.waiting.empty() && entry.making == 0);
+  CV_ASSERT(entry.idle.empty() && entry.shared.empty() && entry.waiting.empty() && entry.making == 0 &&
+            entry.direct == 0);
   numbers_.erase(entry.key);
   entry.is_used = false;
   free_.push_back(number);
@@ -74,7 +75,9 @@ void TunnelPool::making(std::uint32_t number, int change) noexcept {
 std::optional<std::uint32_t> TunnelPool::next_wanting(std::size_t at_once_max) {
   for (std::size_t step = 0; step < entries_.size(); ++step) {
     cursor_ = static_cast<std::uint32_t>((cursor_ + 1U) % entries_.size());
-    if (entries_[cursor_].is_used && wants_more(cursor_) && may_make(cursor_, at_once_max)) return cursor_;
+    if (!entries_[cursor_].is_used) continue;
+    if (wants_more(cursor_) && may_make(cursor_, at_once_max)) return cursor_;
+    if (wants_overflow(cursor_) && making_total_ < at_once_max) return cursor_;
   }
   return std::nullopt;
 }

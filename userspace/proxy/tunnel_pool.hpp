@@ -33,9 +33,11 @@ struct PoolKeyHash {
 
 class TunnelPool {
  public:
-  // `streams_max`: of one shared tunnel; `spread`: shared tunnels to one destination before they are filled up.
-  explicit TunnelPool(std::size_t idle_max, std::size_t streams_max = 100, std::size_t spread = 1)
-      : idle_max_(idle_max), streams_max_(streams_max), spread_(spread) {}
+  // `streams_max`: of one shared tunnel; `spread`: shared tunnels to one destination before they are filled up; `direct_max`: direct tunnels
+  // in use to one destination, beyond which further flows share; 0: they never do, unless the peer takes nothing else.
+  explicit TunnelPool(std::size_t idle_max, std::size_t streams_max = 100, std::size_t spread = 1,
+                      std::size_t direct_max = 0)
+      : idle_max_(idle_max), streams_max_(streams_max), spread_(spread), direct_max_(direct_max) {}
 
   // Of each key; a list that is longer already shrinks as its tunnels are used or run into their time.
   void set_idle_max(std::size_t idle_max) noexcept { idle_max_ = idle_max; }
@@ -67,10 +69,33 @@ class TunnelPool {
   // More tunnels are needed for this key than are being made: one for each flow, or, when the peer takes many on one, a few.
   [[nodiscard]] bool wants_more(std::uint32_t number) const noexcept {
     const Entry& entry = entries_[number];
-    return (entry.is_shared ? shared_needed(entry) : entry.waiting.size()) > entry.making;
+    if (entry.is_shared) return shared_needed(entry) > entry.making;
+    return direct_needed(entry) > entry.making - entry.making_overflow;
+  }
+  // Beyond `direct_max` in use, tunnels that offer HTTP/2 only are made for the rest (decision 015).
+  [[nodiscard]] bool wants_overflow(std::uint32_t number) const noexcept {
+    const Entry& entry = entries_[number];
+    if (entry.is_shared || !can_overflow(entry)) return false;
+    const std::size_t rest = entry.waiting.size() - direct_needed(entry);
+    return (rest + streams_max_ - 1) / streams_max_ > entry.making_overflow;
+  }
+  // Flows without an idle tunnel go on shared ones.
+  [[nodiscard]] bool prefers_shared(std::uint32_t number) const noexcept {
+    const Entry& entry = entries_[number];
+    return entry.is_shared || (can_overflow(entry) && direct_room(entry) == 0);
+  }
+  // The destination speaks the direct tunnel only.
+  void refuse_overflow(std::uint32_t number) noexcept { entries_[number].is_direct_only = true; }
+  void making_overflow(std::uint32_t number, int change) noexcept {
+    entries_[number].making_overflow =
+        static_cast<std::uint32_t>(static_cast<int>(entries_[number].making_overflow) + change);
+  }
+  // A direct tunnel is there, or is gone.
+  void direct_live(std::uint32_t number, int change) noexcept {
+    entries_[number].direct = static_cast<std::uint32_t>(static_cast<int>(entries_[number].direct) + change);
   }
 
-  // Shared tunnels: those that take further streams, as the last handshakes with this destination agreed.
+  // Shared tunnels: those that take further streams. `is_shared`: the last handshake with this destination chose that, though more was offered.
   void set_shared(std::uint32_t number, bool is_shared) noexcept { entries_[number].is_shared = is_shared; }
   [[nodiscard]] bool is_shared(std::uint32_t number) const noexcept { return entries_[number].is_shared; }
   void add_shared(std::uint32_t number, SlabHandle tunnel) { entries_[number].shared.push_back(tunnel); }
@@ -100,13 +125,26 @@ class TunnelPool {
     std::vector<SlabHandle> idle;
     std::vector<SlabHandle> shared;
     std::deque<SlabHandle> waiting;
-    std::uint32_t making = 0;
+    std::uint32_t making = 0;           // all that are being made
+    std::uint32_t making_overflow = 0;  // of these, those that offer HTTP/2 only
+    std::uint32_t direct = 0;           // direct tunnels that live
     std::uint32_t holders = 0;
     std::uint32_t made = 0;
     bool is_warm = false;
     bool is_used = false;
     bool is_shared = false;
+    bool is_direct_only = false;
   };
+  [[nodiscard]] bool can_overflow(const Entry& entry) const noexcept {
+    return direct_max_ > 0 && !entry.is_direct_only;
+  }
+  [[nodiscard]] std::size_t direct_room(const Entry& entry) const noexcept {
+    const std::size_t busy = entry.direct - entry.idle.size();
+    return busy < direct_max_ ? direct_max_ - busy : 0;
+  }
+  [[nodiscard]] std::size_t direct_needed(const Entry& entry) const noexcept {
+    return can_overflow(entry) ? std::min(entry.waiting.size(), direct_room(entry)) : entry.waiting.size();
+  }
   [[nodiscard]] std::size_t shared_needed(const Entry& entry) const noexcept {
     if (entry.waiting.empty()) return 0;
     const std::size_t there = entry.shared.size();
@@ -119,6 +157,7 @@ class TunnelPool {
   std::size_t idle_max_;
   std::size_t streams_max_;
   std::size_t spread_;
+  std::size_t direct_max_;
   std::size_t making_total_ = 0;
   std::size_t idle_total_ = 0;
   std::uint32_t cursor_ = 0;

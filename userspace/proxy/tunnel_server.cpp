@@ -72,12 +72,15 @@ void Tunnels::handshake_done(Tunnel& tunnel) {
   if (tunnel.is_client) {
     state_.counters.handshakes_client.add();
     state_.pool.making(tunnel.pool_key, -1);
+    if (tunnel.is_overflow) state_.pool.making_overflow(tunnel.pool_key, -1);
     state_.set_deadline(tunnel, 0);
   } else {
     state_.counters.handshakes_server.add();
   }
+  if (tunnel.is_client && !is_hbone) state_.pool.direct_live(tunnel.pool_key, +1);
   if (is_hbone) {
     if (!state_.streams->open(tunnel)) {
+      if (tunnel.is_client) state_.pool.direct_live(tunnel.pool_key, +1);  // as `close` counts it
       tunnel.must_close = true;
       tunnel.is_readable = true;
     }

@@ -272,6 +272,7 @@ void Tunnels::close(Tunnel& tunnel, bool is_orderly) {
   if (tunnel.is_client) {
     if (tunnel.is_pooled) state_.pool.forget_idle(tunnel.pool_key, tunnel.self);
     if (tunnel.hbone != nullptr) state_.pool.forget_shared(tunnel.pool_key, tunnel.self);
+    if (tunnel.state == TunnelState::Ready && tunnel.hbone == nullptr) state_.pool.direct_live(tunnel.pool_key, -1);
     state_.pool.drop(tunnel.pool_key);
   } else if (tunnel.state == TunnelState::Handshaking) {
     --state_.server_handshakes;

@@ -79,7 +79,7 @@ class Tunnels {
 
   // Client.
   void make_tunnels(std::uint32_t key);
-  [[nodiscard]] bool start_tunnel(std::uint32_t key);
+  [[nodiscard]] bool start_tunnel(std::uint32_t key, bool is_overflow = false);
   [[nodiscard]] UniqueFd outer_stream(const WorkerPod& pod, const Via& via);
   void fail_waiting(std::uint32_t key, telemetry::CloseReason reason, std::string_view detail);
   void connected(Tunnel& tunnel);

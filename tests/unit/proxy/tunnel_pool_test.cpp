@@ -169,3 +169,41 @@ TEST_CASE("a peer is not asked for another tunnel once it has its share") {
 }
 
 }  // namespace culvert::proxy
+
+namespace culvert::proxy {
+
+TEST_CASE("beyond a few direct tunnels in use, what waits is given shared ones, where the peer takes them") {
+  TunnelPool pool(8, 100, 4, 2);
+  const std::uint32_t number = pool.open(key_of(1, "10.0.0.1:15008"));
+  pool.hold(number);
+  pool.warm_up(number);
+  CHECK_FALSE(pool.prefers_shared(number));
+  for (std::uint32_t i = 0; i < 150; ++i) pool.enqueue(number, {i, 1});
+  CHECK(pool.wants_more(number));
+  pool.making(number, +2);
+  CHECK_FALSE(pool.wants_more(number));
+  CHECK(pool.wants_overflow(number));
+  pool.making(number, +2);
+  pool.making_overflow(number, +2);
+  CHECK_FALSE(pool.wants_overflow(number));
+  // Both direct ones are in use: nobody waits for a third.
+  pool.making(number, -2);
+  pool.direct_live(number, +2);
+  CHECK(pool.prefers_shared(number));
+  CHECK_FALSE(pool.wants_more(number));
+  // One becomes idle.
+  REQUIRE(pool.give_idle(number, {7, 7}));
+  CHECK_FALSE(pool.prefers_shared(number));
+  // The peer does not share: everybody gets a tunnel of their own.
+  pool.making(number, -2);
+  pool.making_overflow(number, -2);
+  pool.refuse_overflow(number);
+  CHECK_FALSE(pool.wants_overflow(number));
+  CHECK(pool.wants_more(number));
+  while (pool.dequeue(number)) continue;
+  pool.forget_idle(number, {7, 7});
+  pool.direct_live(number, -2);
+  pool.drop(number);
+}
+
+}  // namespace culvert::proxy

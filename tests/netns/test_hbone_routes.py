@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where connections go by the services of the file: virtual addresses, names, the application tunnel, another network."""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+from culvert_harness import Authority, envoy, programs, scaled, wait_for
+from culvert_harness.names import NameServer
+from test_fidelity import connect
+
+VIP, VIP6 = "10.96.0.10", "fd00:96::10"
+
+
+def listen(pod, port: int, *, host: str = "") -> socket.socket:
+    listener = pod.netns.socket(socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(16)
+    listener.settimeout(scaled(20))
+    return listener
+
+
+def service(world, *names: str, **keys) -> None:
+    world.mesh["services"] = [{"name": "web", "namespace": "shop", "addresses": [VIP, VIP6], "ports": [{"port": 80, "target_port": 8080}],
+                               "endpoints": [{"workload": f"shop/{name}"} for name in names]} | keys]
+
+
+@pytest.fixture
+def routed(world):
+    """client on a; one and two on b, which serve shop/web on port 8080."""
+    world.declare("client", "a", namespace="shop")
+    for name in ("one", "two"):
+        world.declare(name, "b", namespace="shop")
+    service(world, "one", "two")
+    world.start_agents()
+    for name in ("client", "one", "two"):
+        world.add(name)
+    for name in ("one", "two"):
+        programs.nginx(world.pods[name], {"index.html": name.encode()}, 8080)
+    return world
+
+
+class TestServices:
+    @pytest.mark.core
+    @pytest.mark.parametrize("host", [VIP, f"[{VIP6}]"])
+    def test_a_virtual_address_reaches_every_endpoint_inside_tunnels(self, routed, host):
+        capture = routed.capture()
+        seen = {programs.curl(routed.pods["client"], f"http://{host}/").stdout for _ in range(20)}
+        assert seen == {"one", "two"}
+        capture.stop().assert_only_tunnels()
+        assert any('dst.service="web.shop.svc.cluster.local"' in line for line in routed.a.agent.access_log())
+
+    def test_a_port_that_the_service_does_not_have_is_refused_and_not_passed_on(self, routed):
+        capture = routed.capture()
+        done = programs.curl(routed.pods["client"], f"http://{VIP}:81/", check=False)
+        assert done.returncode != 0
+        assert any("no healthy upstream" in line.lower() or "no_route" in line or "no way" in line for line in routed.a.agent.access_log())
+        assert VIP not in capture.stop().text()
+
+    def test_an_endpoint_that_is_unhealthy_or_gone_gets_nothing_after_a_reload(self, routed):
+        service(routed, "two")
+        routed.reload()
+        wait_for(lambda: {programs.curl(routed.pods["client"], f"http://{VIP}/").stdout for _ in range(5)} == {"two"}, "only two to serve")
+        service(routed)
+        routed.reload()
+        wait_for(lambda: programs.curl(routed.pods["client"], f"http://{VIP}/", check=False).returncode != 0, "the service to have nobody")
+
+    def test_a_pod_that_dials_its_own_service_may_reach_itself(self, routed):
+        service(routed, "one")
+        routed.reload()
+        wait_for(lambda: programs.curl(routed.pods["one"], f"http://{VIP}/", check=False).stdout == "one", "one to reach itself")
+
+
+@pytest.mark.parametrize("offer", ["hbone", "direct"])
+def test_a_pods_own_address_is_seen_behind_a_service(world, offer):
+    world.extra_config = {"tunnel": {"offer": [offer]}}
+    world.declare("client", "a", namespace="shop")
+    world.declare("one", "b", namespace="shop")
+    service(world, "one")
+    world.start_agents()
+    client, one = world.add("client"), world.add("one")
+    listener = listen(one, 8080)
+    with contextlib.closing(connect(client, VIP, 80)) as connection:
+        connection.sendall(b"x")
+        accepted, peer = listener.accept()
+        assert peer[0] == client.v4
+        accepted.close()
+
+
+class TestApplicationTunnel:
+    def test_the_application_is_told_who_the_client_is_by_a_proxy_header(self, world):
+        world.extra_config = {"tunnel": {"offer": ["hbone"]}}
+        world.declare("client", "a", namespace="shop")
+        world.declare("one", "b", namespace="shop")
+        config = world.mesh_config
+
+        def with_tunnel():
+            made = config()
+            for workload in made["workloads"]:
+                if workload["name"] == "one":
+                    workload["application_tunnel"] = {"protocol": "PROXY", "port": 15088}
+            return made
+
+        world.mesh_config = with_tunnel
+        world.start_agents()
+        client, one = world.add("client"), world.add("one")
+        listener = listen(one, 15088, host="127.0.0.1")
+        with contextlib.closing(connect(client, one.v4, 80)) as connection:
+            connection.sendall(b"hello")
+            accepted, _ = listener.accept()
+            accepted.settimeout(scaled(10))
+            received = b""
+            while not received.endswith(b"hello"):
+                received += accepted.recv(4096)
+            assert received[:16] == b"\r\n\r\n\0\r\nQUIT\n" + bytes([0x21, 0x11]) + received[14:16]
+            assert socket.inet_ntoa(received[16:20]) == client.v4 and socket.inet_ntoa(received[20:24]) == one.v4
+            assert int.from_bytes(received[26:28], "big") == 80
+            assert received[28] == 0xD0 and client.identity.encode() in received
+            accepted.sendall(b"bye")
+            assert connection.recv(3) == b"bye"
+            accepted.close()
+
+
+class TestNames:
+    def test_an_endpoint_that_is_a_name_is_asked_of_dns_and_a_changed_answer_is_followed(self, world):
+        world.declare("client", "a", namespace="shop")
+        one, two = world.declare("one", "b", namespace="shop"), world.declare("two", "b", namespace="shop")
+        service(world, "named")
+        config = world.mesh_config
+
+        def with_name():
+            made = config()
+            made["workloads"].append({"name": "named", "namespace": "shop", "service_account": "one", "protocol": "TCP", "addresses": [],
+                                      "hostname": "web.example"})
+            return made
+
+        world.mesh_config = with_name
+        world.a.agent.resolv_conf = "nameserver 127.0.0.1\n"
+        with NameServer(world.a.netns) as names:
+            names.table["web.example"] = [one.v4]
+            world.start_agents()
+            client = world.add("client")
+            for name in ("one", "two"):
+                programs.nginx(world.add(name, chain="plain"), {"index.html": name.encode()}, 8080)
+            assert programs.curl(client, f"http://{VIP}/").stdout == "one"
+            names.table["web.example"] = [two.v4]
+            wait_for(lambda: programs.curl(client, f"http://{VIP}/").stdout == "two", "the new address")
+            del names.table["web.example"]
+            wait_for(lambda: programs.curl(client, f"http://{VIP}/", check=False).returncode != 0, "the name to be gone")
+
+
+class TestOtherNetwork:
+    def test_a_service_of_another_network_is_reached_inside_a_tunnel_to_its_gateway(self, world):
+        """Envoy is the gateway: it sees CONNECT for the service's name and, inside, TLS that is not for it."""
+        world.declare("client", "a", namespace="shop")
+        world.declare("one", "b", namespace="shop", peer_authentication="STRICT")
+        world.declare("gateway", "b", namespace="istio-gateways")
+        config = world.mesh_config
+        gateway = world.workloads["gateway"]
+
+        def seen_from(network: str) -> dict:
+            made = config()
+            for workload in made["workloads"]:
+                workload["network"] = "west" if workload["name"] == "client" else "east"
+                if workload["name"] == "one" and network == "west":
+                    workload["network_gateway"] = {"address": f"east/{gateway.v4}", "port": 15008}
+            made["services"] = [{"name": "web", "namespace": "shop", "addresses": [VIP], "ports": [{"port": 80, "target_port": 8080}],
+                                 "endpoints": [{"workload": "shop/one"}], "subject_alt_names": [world.workloads["one"].identity]}]
+            return made
+
+        for node, network in (("a", "west"), ("b", "east")):
+            world.nodes[node].agent.extra_config = {"network": network, "mesh": seen_from(network)}
+        world.start_agents()
+        client, one = world.add("client"), world.add("one")
+        programs.nginx(one, {"index.html": b"far"}, 8080)
+        place = world.add("gateway", chain="plain")
+        authority = "web.shop.svc.cluster.local:80"
+        envoy.start(place, "gateway", *envoy.gateway(Authority.of(world).credentials(place.identity), {authority: one.v4}))
+        capture = world.capture()
+        for _ in range(3):
+            assert programs.curl(client, f"http://{VIP}/").stdout == "far"
+        capture.stop().assert_only_tunnels()
+        line = next(line for line in world.b.agent.access_log() if 'direction="inbound"' in line)
+        assert client.identity in line and authority in line
