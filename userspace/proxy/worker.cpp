@@ -4,6 +4,7 @@
 #include <array>
 #include <csignal>
 
+#include <malloc.h>
 #include <pthread.h>
 
 #include "base/clock.hpp"
@@ -68,6 +69,10 @@ class Worker::Loop {
  private:
   void dispatch(std::uint64_t token, std::uint32_t events) {
     const SlabHandle handle = token_handle(token);
+    if (token_kind(token) != TokenKind::Mailbox) {
+      last_active_ms_ = state_.now_ms;
+      is_trimmed_ = false;
+    }
     switch (token_kind(token)) {
       case TokenKind::Mailbox: mailbox_.drain([this](ToWorker message) { handle_message(std::move(message)); }); break;
       case TokenKind::Listener: acceptor_.on_event(handle); break;
@@ -140,19 +145,19 @@ class Worker::Loop {
     }
   }
 
-  // Scratch memory and cached buffers of a worker that has had no connection for a while go back to the system.
+  // Scratch memory, cached buffers and what handshakes left in the heap go back to the system once a worker has had nothing to move for a
+  // while, whether or not connections are open.
   void trim_when_idle() {
-    constexpr std::uint64_t kIdleMs = 5'000;
-    if (state_.flows.size() > 0) {
-      idle_since_ms_ = 0;
-      is_trimmed_ = false;
-    } else if (!is_trimmed_ && idle_since_ms_ == 0) {
-      idle_since_ms_ = state_.now_ms;
-      state_.wheel.schedule(make_token(TokenKind::FlowTimer, {}), idle_since_ms_ + kIdleMs);  // wakes the loop, no more
-    } else if (!is_trimmed_ && state_.now_ms >= idle_since_ms_ + kIdleMs) {
+    constexpr std::uint64_t kIdleMs = 3'000;
+    if (is_trimmed_) return;
+    if (state_.now_ms >= last_active_ms_ + kIdleMs) {
       state_.io.trim();
       state_.buffers.trim();
+      ::malloc_trim(0);
       is_trimmed_ = true;
+    } else if (trim_wake_ms_ <= state_.now_ms) {
+      trim_wake_ms_ = last_active_ms_ + kIdleMs;
+      state_.wheel.schedule(make_token(TokenKind::FlowTimer, {}), trim_wake_ms_);  // wakes the loop, no more
     }
   }
 
@@ -210,7 +215,8 @@ class Worker::Loop {
   Finisher finisher_;
   Leave leave_;
   std::vector<std::uint64_t> fired_;
-  std::uint64_t idle_since_ms_ = 0;
+  std::uint64_t last_active_ms_ = 0;
+  std::uint64_t trim_wake_ms_ = 0;
   bool is_trimmed_ = true;  // nothing was touched yet
   bool is_stopped_ = false;
 };
