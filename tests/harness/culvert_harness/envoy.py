@@ -112,6 +112,16 @@ def http_listener(name: str, cluster: str, header: str, value: str) -> dict:
                          "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}]}}
 
 
+def gateway(credentials: Credentials, routes: dict[str, str], *, port: int = TUNNEL_PORT) -> list[dict]:
+    """A network gateway. `routes`: the authority that clients ask for -> address of a workload, whose tunnel port gets the bytes as they are: what is
+    inside is TLS that is not for the gateway."""
+    entries = [{"authority": authority, "cluster": f"far-{number}"} for number, authority in enumerate(routes)]
+    clusters = [{"cluster": {"name": f"far-{number}", "type": "STATIC", "connect_timeout": "5s", "load_assignment": {
+        "cluster_name": f"far-{number}", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(address, TUNNEL_PORT)}}]}]}}}
+        for number, address in enumerate(routes.values())]
+    return [{"listener": connect_listener("hbone", credentials, entries, port)}, *clusters]
+
+
 def connect_listener(name: str, credentials: Credentials, entries: list[dict], port: int) -> dict:
     """HBONE in. Each entry: an authority (None: any) and the cluster that gets the bytes."""
     routes = [{"match": {"connect_matcher": {},
