@@ -13,8 +13,7 @@
 
 #include "base/address.hpp"
 #include "base/result.hpp"
-#include "base/spiffe_id.hpp"
-#include "state/workload.hpp"
+#include "control/config_mesh.hpp"
 #include "telemetry/log.hpp"
 #include "tls/engine_plan.hpp"
 
@@ -24,12 +23,8 @@ inline constexpr std::size_t kConfigErrorsMax = 20;
 inline constexpr std::size_t kConfigBytesMax = std::size_t{64} << 20U;
 
 enum class TunnelProtocol : std::uint8_t { Direct, Hbone };
-// Which pods the CNI plugin takes into the mesh. All: every pod but those of namespaces with `enrol: false`. Listed: only those
-// of namespaces with `enrol: true`.
-enum class EnrolMode : std::uint8_t { All, Listed };
 
 [[nodiscard]] std::string_view to_string(TunnelProtocol protocol) noexcept;  // "direct", "hbone"
-[[nodiscard]] std::string_view to_string(EnrolMode mode) noexcept;           // "all", "listed"
 
 struct BpfConfig {
   std::string pin_dir = "/sys/fs/bpf/culvert";  // one per agent
@@ -56,10 +51,25 @@ struct HandshakeConfig {
   bool operator==(const HandshakeConfig&) const = default;
 };
 
+struct HboneConfig {
+  std::uint64_t stream_window = std::uint64_t{4}
+                                << 20U;  // bytes that a peer may send ahead of the reader, on one stream
+  std::uint64_t connection_window = std::uint64_t{16} << 20U;  // likewise on all streams of a connection
+  std::uint64_t frame_size = std::uint64_t{1} << 20U;          // the largest frame that a peer may send
+  std::uint32_t streams_per_connection = 100;                  // that we open, where the peer allows as many
+  std::uint32_t concurrent_streams = 200;                      // that a peer may open
+  std::uint32_t connections_per_peer = 4;                      // of one worker, before it fills them to the limit
+  std::uint64_t ping_interval_ms = 10'000;
+  std::uint64_t ping_timeout_ms = 20'000;
+  bool early_data = true;  // the application's first bytes go with CONNECT, before the answer
+  bool operator==(const HboneConfig&) const = default;
+};
+
 struct TunnelConfig {
-  std::vector<TunnelProtocol> offer = {TunnelProtocol::Direct};  // in order of preference
+  std::vector<TunnelProtocol> offer = {TunnelProtocol::Direct, TunnelProtocol::Hbone};  // in order of preference
   PoolConfig pool;
   HandshakeConfig handshake;
+  HboneConfig hbone;
   std::uint64_t connect_timeout_ms = 10'000;
   bool operator==(const TunnelConfig&) const = default;
 };
@@ -122,36 +132,6 @@ struct Exclusions {
   std::vector<Cidr> cidrs_inbound;
   std::vector<Cidr> cidrs_outbound;
   bool operator==(const Exclusions&) const = default;
-};
-
-struct NamespaceConfig {
-  std::string name;
-  std::optional<state::PeerAuthMode> peer_authentication;  // null: the mesh's
-  std::optional<bool> enrol;                               // null: as mesh.enrol says
-  bool operator==(const NamespaceConfig&) const = default;
-};
-
-struct WorkloadConfig {
-  std::string name;
-  std::string namespace_name = "default";
-  std::string service_account = "default";
-  std::string node;                    // empty: unknown
-  std::optional<std::string> network;  // null: the agent's own
-  std::string cluster;                 // empty: the agent's own
-  std::string canonical_name;          // empty: name
-  std::string canonical_revision;      // empty: "latest"
-  state::Protocol protocol = state::Protocol::Tunnel;
-  std::vector<IpAddress> addresses;                        // at least one
-  std::optional<state::PeerAuthMode> peer_authentication;  // null: the namespace's
-  bool operator==(const WorkloadConfig&) const = default;
-};
-
-struct MeshConfig {
-  state::PeerAuthMode peer_authentication = state::PeerAuthMode::Permissive;
-  EnrolMode enrol = EnrolMode::All;
-  std::vector<NamespaceConfig> namespaces;
-  std::vector<WorkloadConfig> workloads;
-  bool operator==(const MeshConfig&) const = default;
 };
 
 // A pod that the agent joins by itself.

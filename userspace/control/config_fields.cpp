@@ -2,8 +2,6 @@
 // Every key of the configuration except those of the mesh and of pods (config_mesh_fields.cpp). Pure.
 #include "control/config_fields.hpp"
 
-#include <algorithm>
-
 #include "control/config_mesh_fields.hpp"
 
 namespace culvert::control {
@@ -14,6 +12,7 @@ constexpr Applies kRestart = Applies::Restart;
 constexpr std::uint64_t kSecond = 1'000;
 constexpr std::uint64_t kMinute = 60 * kSecond;
 constexpr std::uint64_t kHour = 60 * kMinute;
+constexpr std::uint64_t kKiB = 1ULL << 10U;
 constexpr std::uint64_t kMiB = 1ULL << 20U;
 // The kernel keeps a unix socket's path in 108 bytes; the agent's sockets are named below run_dir.
 constexpr std::size_t kSocketPathMax = 107;
@@ -33,26 +32,27 @@ const Words<telemetry::Level> kLevelWords = {{"debug", telemetry::Level::Debug},
                                              {"error", telemetry::Level::Error}};
 const Words<telemetry::Format> kFormatWords = {{"plain", telemetry::Format::Plain}, {"json", telemetry::Format::Json}};
 
-ListValue tunnel_protocols(std::vector<TunnelProtocol>& target) {
-  return {"choice",
-          {},
-          words_of(kTunnelWords),
-          kTunnelWords.size(),
-          [&target] { target.clear(); },
-          [&target](std::string_view text) -> Result<void> {
-            const TunnelProtocol protocol = kTunnelWords[CV_TRY(find_word(text, words_of(kTunnelWords)))].second;
-            if (std::ranges::find(target, protocol) != target.end()) {
-              return fail(ErrorCode::AlreadyExists, "{} stands twice in this list; remove one", quoted(text));
-            }
-            target.push_back(protocol);
-            return {};
-          },
-          [&target] {
-            std::vector<std::string_view> texts;
-            for (const TunnelProtocol protocol : target) texts.push_back(to_string(protocol));
-            return fmt::format("[{}]", fmt::join(texts, ", "));
-          },
-          variable_of(target)};
+void visit_hbone(FieldVisitor& v, HboneConfig& hbone) {
+  v.scalar({"stream_window", kRestart, "What a peer may send ahead of the reader, on one stream."},
+           size_value(hbone.stream_window, 64 * kKiB, 1'024 * kMiB));
+  v.scalar({"connection_window", kRestart, "What a peer may send ahead, on all streams of a connection together."},
+           size_value(hbone.connection_window, 64 * kKiB, 1'024 * kMiB));
+  v.scalar({"frame_size", kRestart, "The largest frame that a peer may send."},
+           size_value(hbone.frame_size, 16 * kKiB, 8 * kMiB));
+  v.scalar(
+      {"streams_per_connection", kRestart, "Streams that we open on one connection, where the peer allows as many."},
+      integer_value(hbone.streams_per_connection, 1, 100'000));
+  v.scalar({"concurrent_streams", kRestart, "Streams that a peer may open on one connection."},
+           integer_value(hbone.concurrent_streams, 1, 100'000));
+  v.scalar({"connections_per_peer", kRestart,
+            "Connections that a worker opens to a busy peer before it fills them to streams_per_connection."},
+           integer_value(hbone.connections_per_peer, 1, 1'024));
+  v.scalar({"ping_interval", kRestart, "A connection that was silent for so long is asked whether it lives."},
+           duration_value(hbone.ping_interval_ms, kSecond, kHour));
+  v.scalar({"ping_timeout", kRestart, "A connection that does not answer for so long is given up."},
+           duration_value(hbone.ping_timeout_ms, kSecond, kHour));
+  v.scalar({"early_data", kRestart, "Send the application's first bytes with CONNECT, before the peer's answer."},
+           boolean_value(hbone.early_data));
 }
 
 void visit_bpf(FieldVisitor& v, BpfConfig& bpf) {
@@ -91,11 +91,13 @@ void visit_handshake(FieldVisitor& v, HandshakeConfig& handshake) {
 
 void visit_tunnel(FieldVisitor& v, TunnelConfig& tunnel) {
   v.list({"offer", kRestart, "Tunnel protocols that are offered, in order of preference."},
-         tunnel_protocols(tunnel.offer));
+         choice_list(tunnel.offer, kTunnelWords));
   v.section("pool", "Tunnels that wait for their next connection.",
             [&tunnel](FieldVisitor& inner) { visit_pool(inner, tunnel.pool); });
   v.section("handshake", "Limits of TLS handshakes.",
             [&tunnel](FieldVisitor& inner) { visit_handshake(inner, tunnel.handshake); });
+  v.section("hbone", "Connections that carry HBONE: HTTP/2, a stream for each connection of an application.",
+            [&tunnel](FieldVisitor& inner) { visit_hbone(inner, tunnel.hbone); });
   v.scalar({"connect_timeout", kLive, "TCP connect to a peer agent or to the application."},
            duration_value(tunnel.connect_timeout_ms, 100, 5 * kMinute));
 }

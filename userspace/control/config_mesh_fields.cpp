@@ -2,6 +2,8 @@
 // The keys of `mesh`, `pods` and of exclusions. All apply while the agent runs. Pure.
 #include "control/config_mesh_fields.hpp"
 
+#include "control/config_mesh_values.hpp"
+
 namespace culvert::control {
 namespace {
 
@@ -13,6 +15,8 @@ constexpr std::size_t kPodIdMax = 128;
 const Words<state::PeerAuthMode> kPeerAuthWords = {{"PERMISSIVE", state::PeerAuthMode::Permissive},
                                                    {"STRICT", state::PeerAuthMode::Strict}};
 const Words<state::Protocol> kProtocolWords = {{"HBONE", state::Protocol::Tunnel}, {"TCP", state::Protocol::Tcp}};
+const Words<bool> kHealthWords = {{"HEALTHY", true}, {"UNHEALTHY", false}};
+const Words<bool> kApplicationWords = {{"NONE", false}, {"PROXY", true}};
 const Words<EnrolMode> kEnrolWords = {{"all", EnrolMode::All}, {"listed", EnrolMode::Listed}};
 
 void visit_namespace(FieldVisitor& v, NamespaceConfig& item) {
@@ -20,6 +24,19 @@ void visit_namespace(FieldVisitor& v, NamespaceConfig& item) {
   v.scalar({"peer_authentication", kLive, "For its workloads; mesh.peer_authentication when not given."},
            choice_value(item.peer_authentication, kPeerAuthWords));
   v.scalar({"enrol", kLive, "Whether its pods join; as mesh.enrol says when not given."}, boolean_value(item.enrol));
+}
+
+void visit_application_tunnel(FieldVisitor& v, ApplicationTunnelConfig& tunnel) {
+  v.scalar({"protocol", kLive,
+            "What the application wants in front: nothing, or a PROXY header (then it listens on loopback)."},
+           choice_value(tunnel.has_proxy_header, kApplicationWords));
+  v.scalar({"port", kLive, "Its port; the one that was asked for when not given."}, port_value(tunnel.port));
+}
+
+void visit_locality(FieldVisitor& v, LocalityConfig& locality) {
+  v.scalar({"region", kLive, "Its region."}, name_value(locality.region, kNameMax, true));
+  v.scalar({"zone", kLive, "Its zone."}, name_value(locality.zone, kNameMax, true));
+  v.scalar({"subzone", kLive, "Its subzone."}, name_value(locality.subzone, kNameMax, true));
 }
 
 void visit_workload(FieldVisitor& v, WorkloadConfig& item) {
@@ -31,8 +48,22 @@ void visit_workload(FieldVisitor& v, WorkloadConfig& item) {
   v.scalar({"network", kLive, "Its network; this agent's when not given."}, name_value(item.network, kNameMax, true));
   v.scalar({"protocol", kLive, "HBONE: reached through a tunnel to port 15008. TCP: as it is."},
            choice_value(item.protocol, kProtocolWords));
-  v.list({"addresses", kLive, "Its IP addresses, in no other workload.", kRequired},
+  v.list({"addresses", kLive, "Its IP addresses, in no other workload of its network; not needed with a hostname."},
          address_list(item.addresses, kAddressesMax));
+  v.scalar({"hostname", kLive, "Asked of DNS where it has no address; also a name for references to it."},
+           name_value(item.hostname, kNameMax));
+  v.scalar(
+      {"waypoint", kLive, "The proxy that connections to its address pass; they are refused where it cannot be had."},
+      reference_value(item.waypoint));
+  v.scalar({"network_gateway", kLive, "How it is reached from other networks."}, reference_value(item.network_gateway));
+  v.section("application_tunnel", "Its application takes all connections on one port, as a waypoint does.",
+            [&item](FieldVisitor& inner) { visit_application_tunnel(inner, item.application_tunnel); });
+  v.section("locality", "Where it runs, for services that prefer endpoints nearby.",
+            [&item](FieldVisitor& inner) { visit_locality(inner, item.locality); });
+  v.scalar({"capacity", kLive, "Its share of a service's connections; 0: none."},
+           integer_value(item.capacity, 0, 0xffff'ffff));
+  v.scalar({"health", kLive, "UNHEALTHY: no service uses it, unless its health_policy is ALLOW_ALL."},
+           choice_value(item.is_healthy, kHealthWords));
   v.scalar({"peer_authentication", kLive, "For connections to it; its namespace's when not given."},
            choice_value(item.peer_authentication, kPeerAuthWords));
   v.scalar({"cluster", kLive, "Its cluster; this agent's when not given."}, name_value(item.cluster, kNameMax));
@@ -55,14 +86,12 @@ void visit_pod(FieldVisitor& v, PodConfig& item) {
            boolean_value(item.bypass_inbound));
 }
 
-// Each element's fields are bound while `append` runs, so the vector may grow between two of them.
-template <typename T>
-FieldVisitor::Items items_of(std::vector<T>& target, std::size_t size_max, void (*visit)(FieldVisitor&, T&)) {
-  return {size_max, [&target] { target.clear(); },
-          [&target, visit](FieldVisitor& inner) { visit(inner, target.emplace_back()); }};
-}
-
 }  // namespace
+
+std::string endpoint_uid(const ServiceConfig& service, const EndpointConfig& endpoint) {
+  return endpoint.workload.find('/') == std::string::npos ? service.namespace_name + "/" + endpoint.workload
+                                                          : endpoint.workload;
+}
 
 std::string_view to_string(EnrolMode mode) noexcept { return mode == EnrolMode::All ? "all" : "listed"; }
 
@@ -87,6 +116,8 @@ void visit_mesh(FieldVisitor& v, MeshConfig& mesh) {
           items_of(mesh.namespaces, kNamespacesMax, visit_namespace));
   v.items({"workloads", kLive, "Every workload of the mesh, on all nodes."},
           items_of(mesh.workloads, kWorkloadsMax, visit_workload));
+  v.items({"services", kLive, "Virtual addresses and hostnames, and the workloads that serve them."},
+          items_of(mesh.services, kServicesMax, visit_service));
 }
 
 void visit_pods(FieldVisitor& v, std::vector<PodConfig>& pods) {

@@ -69,6 +69,9 @@ std::optional<YAML::Mark> find_rest(const std::string& text) {
 void fill_defaults(Config& config) {
   if (config.admin.socket.empty()) config.admin.socket = config.run_dir + "/admin.sock";
   if (config.identity.embedded.directory.empty()) config.identity.embedded.directory = config.state_dir + "/ca";
+  for (ServiceConfig& service : config.mesh.services) {
+    if (service.hostname.empty()) service.hostname = service.name + "." + service.namespace_name + ".svc.cluster.local";
+  }
   for (PodConfig& pod : config.pods) {
     if (pod.name.empty()) pod.name = pod.id;
   }

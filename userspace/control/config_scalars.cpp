@@ -10,24 +10,7 @@ namespace {
 
 constexpr std::size_t kExclusionsMax = 64;  // of one kind; the pod's map entries are bounded as well
 
-Result<void> check_range(std::string_view text, std::uint64_t value, std::uint64_t min, std::uint64_t max,
-                         std::string_view range) {
-  if (value >= min && value <= max) return {};
-  return fail(ErrorCode::InvalidArgument, "{} is out of range; write {}", quoted(text), range);
-}
-
 bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
-
-Result<void> check_name(std::string_view text, std::size_t size_max, bool may_be_empty) {
-  if (text.empty() && may_be_empty) return {};
-  const bool is_valid =
-      !text.empty() && text.size() <= size_max && is_alphanumeric(text.front()) &&
-      std::ranges::all_of(text, [](char c) { return is_alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
-  if (is_valid) return {};
-  return fail(ErrorCode::InvalidArgument,
-              "{} is not a name; write 1 to {} letters, digits, '.', '_' or '-', a letter or digit first", quoted(text),
-              size_max);
-}
 
 std::string name_range(std::size_t size_max, bool may_be_empty) {
   return fmt::format("{} to {} characters", may_be_empty ? 0 : 1, size_max);
@@ -58,6 +41,23 @@ ListValue parsed_list(std::vector<T>& target, std::string type, std::size_t size
 }
 
 }  // namespace
+
+Result<void> check_range(std::string_view text, std::uint64_t value, std::uint64_t min, std::uint64_t max,
+                         std::string_view range) {
+  if (value >= min && value <= max) return {};
+  return fail(ErrorCode::InvalidArgument, "{} is out of range; write {}", quoted(text), range);
+}
+
+Result<void> check_name(std::string_view text, std::size_t size_max, bool may_be_empty) {
+  if (text.empty() && may_be_empty) return {};
+  const bool is_valid =
+      !text.empty() && text.size() <= size_max && is_alphanumeric(text.front()) &&
+      std::ranges::all_of(text, [](char c) { return is_alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
+  if (is_valid) return {};
+  return fail(ErrorCode::InvalidArgument,
+              "{} is not a name; write 1 to {} letters, digits, '.', '_' or '-', a letter or digit first", quoted(text),
+              size_max);
+}
 
 ScalarValue duration_value(std::uint64_t& target_ms, std::uint64_t min_ms, std::uint64_t max_ms) {
   const std::string range = fmt::format("{} to {}", format_duration_ms(min_ms), format_duration_ms(max_ms));

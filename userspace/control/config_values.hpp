@@ -3,6 +3,7 @@
 // Errors name the value and the remedy; where it stands is the reader's business.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -10,6 +11,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <fmt/ranges.h>
 
 #include "base/address.hpp"
 #include "base/result.hpp"
@@ -60,6 +63,11 @@ struct ListValue {
 [[nodiscard]] std::string quoted(std::string_view text);
 // The candidate that `word` was probably meant to be, or empty.
 [[nodiscard]] std::string_view nearest(std::string_view word, const std::vector<std::string_view>& candidates);
+
+// The checks of names and numbers, for other kinds of value.
+[[nodiscard]] Result<void> check_name(std::string_view text, std::size_t size_max, bool may_be_empty);
+[[nodiscard]] Result<void> check_range(std::string_view text, std::uint64_t value, std::uint64_t min, std::uint64_t max,
+                                       std::string_view range);
 
 [[nodiscard]] ScalarValue duration_value(std::uint64_t& target_ms, std::uint64_t min_ms, std::uint64_t max_ms);
 [[nodiscard]] ScalarValue size_value(std::uint64_t& target, std::uint64_t min, std::uint64_t max);
@@ -124,6 +132,30 @@ template <typename Enum>
             return {};
           },
           [&target, &words] { return target ? word_for(words, *target) : std::string(); },
+          variable_of(target)};
+}
+
+// A list of such words, each once.
+template <typename Enum>
+[[nodiscard]] ListValue choice_list(std::vector<Enum>& target, const Words<Enum>& words) {
+  return {"choice",
+          {},
+          words_of(words),
+          words.size(),
+          [&target] { target.clear(); },
+          [&target, &words](std::string_view text) -> Result<void> {
+            const Enum value = words[CV_TRY(find_word(text, words_of(words)))].second;
+            if (std::ranges::find(target, value) != target.end()) {
+              return fail(ErrorCode::AlreadyExists, "{} stands twice in this list; remove one", quoted(text));
+            }
+            target.push_back(value);
+            return {};
+          },
+          [&target, &words] {
+            std::vector<std::string> texts;
+            for (const Enum value : target) texts.push_back(word_for(words, value));
+            return fmt::format("[{}]", fmt::join(texts, ", "));
+          },
           variable_of(target)};
 }
 

@@ -5,6 +5,11 @@
 #include <utility>
 
 namespace culvert::control {
+namespace {
+
+state::ServicePort to_port(const PortConfig& port) { return {port.port, port.target_port.value_or(port.port)}; }
+
+}  // namespace
 
 Result<state::Workload> to_workload(const Config& config, const WorkloadConfig& workload) {
   state::Workload made;
@@ -13,12 +18,45 @@ Result<state::Workload> to_workload(const Config& config, const WorkloadConfig& 
   made.namespace_name = workload.namespace_name;
   made.identity = CV_TRY(SpiffeId::make(config.trust_domain, workload.namespace_name, workload.service_account));
   made.node = workload.node;
-  made.network = workload.network.value_or(config.network);
+  made.network = workload.network && !workload.network->empty() ? *workload.network : config.network;
   made.cluster = workload.cluster.empty() ? config.cluster : workload.cluster;
   made.canonical_name = workload.canonical_name.empty() ? workload.name : workload.canonical_name;
   made.canonical_revision = workload.canonical_revision.empty() ? "latest" : workload.canonical_revision;
   made.protocol = workload.protocol;
   made.addresses = workload.addresses;
+  made.hostname = workload.hostname;
+  made.waypoint = workload.waypoint;
+  made.network_gateway = workload.network_gateway;
+  if (const ApplicationTunnelConfig& tunnel = workload.application_tunnel; tunnel.has_proxy_header) {
+    made.application_tunnel = {.has_proxy_header = *tunnel.has_proxy_header, .port = tunnel.port};
+  }
+  made.region = workload.locality.region;
+  made.zone = workload.locality.zone;
+  made.subzone = workload.locality.subzone;
+  made.capacity = workload.capacity;
+  made.is_healthy = workload.is_healthy;
+  return made;
+}
+
+state::Service to_service(const ServiceConfig& service) {
+  state::Service made;
+  made.name = service.name;
+  made.namespace_name = service.namespace_name;
+  made.hostname = service.hostname;
+  made.vips = service.addresses;
+  for (const PortConfig& port : service.ports) made.ports.push_back(to_port(port));
+  for (const EndpointConfig& endpoint : service.endpoints) {
+    state::ServiceEndpoint& one = made.endpoints.emplace_back();
+    one.workload_uid = endpoint_uid(service, endpoint);
+    for (const PortConfig& port : endpoint.ports) one.ports.push_back(to_port(port));
+  }
+  made.subject_alt_names = service.subject_alt_names;
+  made.waypoint = service.waypoint;
+  made.lb_mode = service.load_balancing.mode;
+  made.routing_preference = service.load_balancing.routing_preference;
+  made.health_policy = service.load_balancing.health_policy;
+  made.ip_families = service.ip_families;
+  made.visibility = service.visibility;
   return made;
 }
 
@@ -38,6 +76,9 @@ Result<std::shared_ptr<const state::Snapshot>> build_snapshot(const Config& conf
     if (workload.network == config.network) taken.insert(workload.addresses.begin(), workload.addresses.end());
     uids.insert(workload.uid);
     if (auto added = builder.add(std::move(workload)); !added) return std::unexpected(std::move(added).error());
+  }
+  for (const ServiceConfig& one : config.mesh.services) {
+    if (auto added = builder.add(to_service(one)); !added) return std::unexpected(std::move(added).error());
   }
   for (state::Workload workload : local) {
     std::erase_if(workload.addresses, [&taken](const IpAddress& address) { return !taken.insert(address).second; });

@@ -14,6 +14,9 @@ namespace culvert::control {
 // The file's workload with everything that it leaves out filled in.
 [[nodiscard]] Result<state::Workload> to_workload(const Config& config, const WorkloadConfig& workload);
 
+// Likewise the file's service.
+[[nodiscard]] state::Service to_service(const ServiceConfig& service);
+
 // `local`: workloads of this node that the file need not list. Where both speak of one address or one uid, the file is right and
 // the local address is left out.
 [[nodiscard]] Result<std::shared_ptr<const state::Snapshot>> build_snapshot(const Config& config,

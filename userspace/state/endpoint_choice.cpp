@@ -20,8 +20,7 @@ bool has_port(const std::vector<ServicePort>& ports, std::uint16_t port) noexcep
 
 // Where the source is, in the snapshot's numbers. NameTable::kNone equals nothing that an endpoint has.
 WorkloadTraits traits_of(const Snapshot& snapshot, const RouteSource& source) noexcept {
-  constexpr std::uint32_t kNowhere = NameTable::kNone;
-  WorkloadTraits traits{kNowhere, kNowhere, kNowhere, kNowhere, kNowhere, kNowhere, 0, false, false, false};
+  WorkloadTraits traits;
   if (source.workload != nullptr) traits = snapshot.traits(*source.workload);
   traits.network = snapshot.network_number(source.network);
   return traits;
@@ -48,6 +47,7 @@ class Candidates {
              PortRule rule)
       : snapshot_(snapshot),
         service_(service),
+        of_service_(snapshot.traits(service)),
         source_(traits_of(snapshot, source)),
         port_(port),
         target_(target_of(service.ports, port)),
@@ -59,30 +59,32 @@ class Candidates {
   // Every usable endpoint suits, and equally well.
   [[nodiscard]] bool is_all() const noexcept {
     const bool ports_suit = rule_ == PortRule::Standard ? target_ != 0 : has_port_;
-    return ports_suit && !has_preferences() && snapshot_.rows_of(service_).all_have_addresses;
+    return ports_suit && !has_preferences() && of_service_.all_have_addresses;
   }
   [[nodiscard]] int rank(const EndpointRow& row) const noexcept {
     const WorkloadTraits& endpoint = snapshot_.traits(row.workload);
     // Without an address it is reached through its network's gateway only.
     if (!endpoint.has_address && (endpoint.network == source_.network || !endpoint.has_gateway)) return kUnsuitable;
     if (rule_ == PortRule::Standard) {
-      if (target_ == 0 && !has_port(service_.endpoints[row.endpoint].ports, port_)) return kUnsuitable;
+      if (target_ == 0 && !has_own_port(row)) return kUnsuitable;
     } else if (!has_port_ && !endpoint.has_application_tunnel) {
       return kUnsuitable;
     }
     return has_preferences() ? place_rank(endpoint) : 0;
   }
   [[nodiscard]] std::uint16_t target_port(const EndpointRow& row) const noexcept {
-    const std::vector<ServicePort>& own = service_.endpoints[row.endpoint].ports;
-    if (has_port(own, port_)) return target_of(own, port_);
+    if (has_own_port(row)) return target_of(service_.endpoints[row.endpoint].ports, port_);
     if (target_ != 0) return target_;
     const std::optional<ApplicationTunnel>& tunnel = snapshot_.workloads()[row.workload].application_tunnel;
     return tunnel && tunnel->port != 0 ? port_ : 0;
   }
 
  private:
+  [[nodiscard]] bool has_own_port(const EndpointRow& row) const noexcept {
+    return row.has_own_ports != 0 && has_port(service_.endpoints[row.endpoint].ports, port_);
+  }
   [[nodiscard]] bool has_preferences() const noexcept {
-    return service_.lb_mode == LbMode::Strict || service_.lb_mode == LbMode::Failover;
+    return of_service_.lb_mode == LbMode::Strict || of_service_.lb_mode == LbMode::Failover;
   }
   // How many preferences are met in a row from the first. Where the network comes first it outweighs all others together, and
   // endpoints of other networks are still told apart by the rest.
@@ -106,6 +108,7 @@ class Candidates {
 
   const Snapshot& snapshot_;
   const Service& service_;
+  const ServiceTraits& of_service_;
   WorkloadTraits source_;
   std::uint16_t port_;
   std::uint16_t target_;  // of the service; 0: each endpoint says it
@@ -167,13 +170,21 @@ Upstream choose_endpoint(const Snapshot& snapshot, const RouteSource& source, co
   return {&snapshot.workloads()[row->workload], &service, target};
 }
 
-const IpAddress* choose_address(const Workload& workload, const Service* service, const IpAddress& dialled) noexcept {
+const IpAddress* choose_address(const Snapshot& snapshot, const Workload& workload, const Service* service,
+                                const IpAddress& dialled) noexcept {
+  const IpFamilies families = service == nullptr ? IpFamilies::Automatic : snapshot.traits(*service).ip_families;
+  const auto is_allowed = [families](const IpAddress& address) {
+    return families != (address.is_v4() ? IpFamilies::V6Only : IpFamilies::V4Only);
+  };
+  if (const WorkloadTraits& traits = snapshot.traits(workload); traits.has_sole_address) {
+    const IpAddress& sole = traits.sole_address;
+    return sole == dialled || is_allowed(sole) ? &sole : nullptr;
+  }
   const std::vector<IpAddress>& addresses = workload.addresses;
   if (const auto same = std::ranges::find(addresses, dialled); same != addresses.end()) return &*same;
-  const IpFamilies families = service == nullptr ? IpFamilies::Automatic : service->ip_families;
   const IpAddress* first = nullptr;
   for (const IpAddress& address : addresses) {
-    if (address.is_v4() ? families == IpFamilies::V6Only : families == IpFamilies::V4Only) continue;
+    if (!is_allowed(address)) continue;
     if (address.is_v4() == dialled.is_v4()) return &address;
     if (first == nullptr) first = &address;
   }

@@ -8,12 +8,12 @@ Found find_upstream(const Snapshot& snapshot, const RouteSource& source, std::st
                     const Endpoint& destination, PortRule rule, RouteRandom& random) {
   const Service* service = snapshot.find_vip(network, destination.address, source.namespace_name);
   if (service != nullptr) {
-    if (service->lb_mode == LbMode::Passthrough) return {.upstream = {}, .is_passthrough = true};
+    if (snapshot.traits(*service).lb_mode == LbMode::Passthrough) return {.upstream = {}, .is_passthrough = true};
     return {.upstream = choose_endpoint(snapshot, source, *service, destination.port, rule, random)};
   }
   const Workload* workload = snapshot.find(network, destination.address);
   if (workload == nullptr) return {};
-  return {.upstream = {workload, nullptr, destination.port}};
+  return {.upstream = {workload, nullptr, destination.port, true}};
 }
 
 Referent find_referent(const Snapshot& snapshot, const GatewayRef& reference) {

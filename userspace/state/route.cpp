@@ -22,25 +22,25 @@ class Decision {
     if (snapshot_.find(dialled_.address) == nullptr) {
       service = snapshot_.find_vip(snapshot_.network(), dialled_.address, source_.namespace_name);
     }
-    if (service != nullptr) {
+    if (service != nullptr && snapshot_.traits(*service).has_waypoint) {
       const GatewayRef* waypoint = waypoint_of(*service, random_);
       if (waypoint != nullptr) return to_waypoint(*waypoint, service, service);
     }
     const Found found = find_upstream(snapshot_, source_, source_.network, dialled_, PortRule::Standard, random_);
     if (found.upstream.workload == nullptr) return to_nobody(found, service);
-    if (is_remote(*found.upstream.workload)) {
+    const Workload& workload = *found.upstream.workload;
+    if (is_remote(found.upstream)) {
       return to_network(found.upstream, service, "endpoint in another network, through its gateway");
     }
-    const Workload& workload = *found.upstream.workload;
-    if (service == nullptr && workload.waypoint && !is_from_waypoint(*workload.waypoint)) {
+    if (service == nullptr && snapshot_.traits(workload).has_waypoint && !is_from_waypoint(*workload.waypoint)) {
       return to_waypoint(*workload.waypoint, nullptr, found.upstream.service, &workload);
     }
     return to_endpoint(found.upstream);
   }
 
  private:
-  [[nodiscard]] bool is_remote(const Workload& workload) const noexcept {
-    return snapshot_.traits(workload).network != snapshot_.network_number(source_.network);
+  [[nodiscard]] bool is_remote(const Upstream& upstream) const noexcept {
+    return snapshot_.traits(*upstream.workload).network != snapshot_.network_number(source_.network);
   }
 
   [[nodiscard]] Route refuse(RouteRefusal refusal, const Service* service, std::string_view why) const noexcept {
@@ -66,7 +66,8 @@ class Decision {
 
   // Puts the address of `route.workload` into next_hop, or asks for DNS. False: it has neither.
   [[nodiscard]] bool set_next_hop(Route& route, const Upstream& upstream, const IpAddress& towards) const noexcept {
-    const IpAddress* address = choose_address(*upstream.workload, upstream.service, towards);
+    const IpAddress* address =
+        upstream.is_dialled ? &towards : choose_address(snapshot_, *upstream.workload, upstream.service, towards);
     route.workload = upstream.workload;
     if (upstream.service != nullptr) route.accepted = upstream.service->subject_alt_names;
     if (address != nullptr) {
@@ -86,7 +87,7 @@ class Decision {
     if (waypoint.upstream.workload == nullptr) {
       return refuse(RouteRefusal::UnknownWaypoint, service, "its waypoint is unknown or has no usable endpoint");
     }
-    if (is_remote(*waypoint.upstream.workload)) {
+    if (is_remote(waypoint.upstream)) {
       Route route = to_network(waypoint.upstream, addressed, "waypoint in another network, through its gateway");
       route.is_waypoint = true;
       route.destination = nullptr;
@@ -137,7 +138,7 @@ class Decision {
   }
 
   [[nodiscard]] Route to_endpoint(const Upstream& upstream) const noexcept {
-    const bool has_tunnel = upstream.workload->protocol == Protocol::Tunnel;
+    const bool has_tunnel = snapshot_.traits(*upstream.workload).has_tunnel;
     Route route;
     route.kind = has_tunnel ? RouteKind::Tunnel : RouteKind::Plain;
     route.next_hop.port = has_tunnel ? CV_PORT_TUNNEL : upstream.port;

@@ -19,6 +19,7 @@ struct Upstream {
   const Workload* workload = nullptr;  // null: none
   const Service* service = nullptr;    // that it was chosen for; null: it was addressed itself
   std::uint16_t port = 0;
+  bool is_dialled = false;  // it was found by the very address that is wanted of it
 };
 
 // An endpoint of `service` for `port` of it; none when nothing is usable.
@@ -51,8 +52,8 @@ struct Gateway {
 
 // The address of `workload` to connect to: the dialled one if it has it, else one that the service's families allow, preferably of the
 // dialled one's family. Null: none.
-[[nodiscard]] const IpAddress* choose_address(const Workload& workload, const Service* service,
-                                              const IpAddress& dialled) noexcept;
+[[nodiscard]] const IpAddress* choose_address(const Snapshot& snapshot, const Workload& workload,
+                                              const Service* service, const IpAddress& dialled) noexcept;
 
 // A number from 0 to below `bound` (> 0). Where that is above 32 bits the steps are coarse: 2^32 of them.
 [[nodiscard]] std::uint64_t pick_below(std::uint64_t bound, RouteRandom& random);

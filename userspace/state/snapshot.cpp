@@ -66,10 +66,16 @@ const Service* Snapshot::find_vip(std::string_view network, const IpAddress& add
                                   std::optional<std::string_view> client_namespace) const noexcept {
   const std::uint32_t number = network_number(network);
   if (number == NameTable::kNone) return nullptr;
-  BestService best(client_namespace);
-  for (std::uint32_t at = by_vip_.find(number, address); at != AddressTable::kNone; at = by_vip_.entry(at).next) {
-    best.show(services_[by_vip_.entry(at).owner]);
+  std::uint32_t at = by_vip_.find(number, address);
+  if (at == AddressTable::kNone) return nullptr;
+  if (const AddressTable::Entry& only = by_vip_.entry(at); only.next == AddressTable::kNone) {
+    const Service& service = services_[only.owner];  // not read where everybody sees it
+    const bool is_seen =
+        service_traits_[only.owner].is_public || !client_namespace || is_visible(service, *client_namespace);
+    return is_seen ? &service : nullptr;
   }
+  BestService best(client_namespace);
+  for (; at != AddressTable::kNone; at = by_vip_.entry(at).next) best.show(services_[by_vip_.entry(at).owner]);
   return best.best();
 }
 

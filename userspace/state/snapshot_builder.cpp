@@ -49,9 +49,13 @@ Result<void> SnapshotBuilder::add(Workload workload) {
                               .node = names.intern(workload.node),
                               .cluster = names.intern(workload.cluster),
                               .capacity = workload.capacity,
+                              .sole_address = workload.addresses.size() == 1 ? workload.addresses[0] : IpAddress(),
+                              .has_sole_address = workload.addresses.size() == 1,
                               .has_address = !workload.addresses.empty() || !workload.hostname.empty(),
                               .has_gateway = workload.network_gateway.has_value(),
-                              .has_application_tunnel = workload.application_tunnel.has_value()});
+                              .has_application_tunnel = workload.application_tunnel.has_value(),
+                              .has_waypoint = workload.waypoint.has_value(),
+                              .has_tunnel = workload.protocol == Protocol::Tunnel});
   snapshot.workloads_.push_back(std::move(workload));
   return {};
 }
@@ -90,23 +94,30 @@ Result<void> SnapshotBuilder::add(Service service) {
     snapshot.next_same_hostname_[last] = index;
   }
   snapshot.next_same_hostname_.push_back(FlatIndex::kNone);
+  snapshot.service_traits_.push_back({.lb_mode = service.lb_mode,
+                                      .ip_families = service.ip_families,
+                                      .is_public = service.visibility == Visibility::Public,
+                                      .has_waypoint = service.waypoint || !service.weighted_waypoints.empty()});
   snapshot.services_.push_back(std::move(service));
   return {};
 }
 
 void SnapshotBuilder::link_endpoints() {
   Snapshot& snapshot = *snapshot_;
-  snapshot.service_rows_.reserve(snapshot.services_.size());
   std::vector<EndpointRow> unusable;
-  for (const Service& service : snapshot.services_) {
-    ServiceRows rows{.begin = static_cast<std::uint32_t>(snapshot.rows_.size())};
+  for (std::size_t number = 0; number < snapshot.services_.size(); ++number) {
+    const Service& service = snapshot.services_[number];
+    ServiceTraits& traits = snapshot.service_traits_[number];
+    traits.rows_begin = static_cast<std::uint32_t>(snapshot.rows_.size());
     std::uint64_t weight = 0;
     unusable.clear();
     for (std::size_t i = 0; i < service.endpoints.size(); ++i) {
       const Workload* workload = snapshot.find_uid(service.endpoints[i].workload_uid);
       if (workload == nullptr) continue;
-      EndpointRow row{static_cast<std::uint32_t>(workload - snapshot.workloads_.data()), static_cast<std::uint32_t>(i),
-                      0};
+      EndpointRow row{.workload = static_cast<std::uint32_t>(workload - snapshot.workloads_.data()),
+                      .endpoint = static_cast<std::uint32_t>(i) & 0x7fff'ffffU,
+                      .has_own_ports = service.endpoints[i].ports.empty() ? 0U : 1U,
+                      .weight_end = 0};
       if (!workload->is_healthy && service.health_policy == HealthPolicy::OnlyHealthy) {
         unusable.push_back(row);
         continue;
@@ -114,12 +125,11 @@ void SnapshotBuilder::link_endpoints() {
       weight += workload->capacity;
       row.weight_end = weight;
       snapshot.rows_.push_back(row);
-      rows.all_have_addresses = rows.all_have_addresses && snapshot.traits_[row.workload].has_address;
+      traits.all_have_addresses = traits.all_have_addresses && snapshot.traits_[row.workload].has_address;
     }
-    rows.usable_end = static_cast<std::uint32_t>(snapshot.rows_.size());
+    traits.rows_usable_end = static_cast<std::uint32_t>(snapshot.rows_.size());
     snapshot.rows_.insert(snapshot.rows_.end(), unusable.begin(), unusable.end());
-    rows.end = static_cast<std::uint32_t>(snapshot.rows_.size());
-    snapshot.service_rows_.push_back(rows);
+    traits.rows_end = static_cast<std::uint32_t>(snapshot.rows_.size());
   }
 }
 

@@ -135,7 +135,8 @@ TEST_CASE("the example parses") {
   const Result<Config> config = parse_config(read_doc("examples/node.yaml"), "node.yaml");
   INFO((config ? std::string() : config.error().message()));
   REQUIRE(config);
-  CHECK(config->mesh.workloads.size() == 3);
+  CHECK(config->mesh.workloads.size() == 4);
+  CHECK(config->mesh.services.size() == 2);
   CHECK(config->pods.size() == 1);
 }
 

@@ -56,7 +56,13 @@ TEST_CASE("a mistake is reported with line, column, key, value and remedy") {
       {"trust_domain: Mesh", "trust_domain: \"Mesh\" is not a trust domain"},
       {"node_name: a b", "f.yaml:1:12: node_name: \"a b\" is not a name"},
       {"node_name: \"a\\0b\"", "node_name: \"a\\x00b\" holds control characters; remove them"},
-      {"tunnel: {offer: []}", "tunnel.offer: is empty; write [direct]"},
+      {"tunnel: {offer: [h2]}", "f.yaml:1:18: tunnel.offer[0]: \"h2\" is not known; write direct or hbone"},
+      {"tunnel: {offer: []}", "tunnel.offer: is empty; write [direct, hbone], or one of the two"},
+      {"tunnel: {hbone: {frame_size: 16MiB}}",
+       "f.yaml:1:30: tunnel.hbone.frame_size: \"16MiB\" is out of range; write 16KiB to 8MiB"},
+      {"tunnel: {hbone: {connection_window: 1MiB}}",
+       "f.yaml:1:37: tunnel.hbone.connection_window: 1MiB is smaller than tunnel.hbone.stream_window, 4MiB; make it at "
+       "least as large"},
       {"tunnel: {offer: direct}", "tunnel.offer: a single value was found; write a list, such as [a, b] (choice)"},
       {"tunnel: {offer: [direct, direct]}", "tunnel.offer[1]: \"direct\" stands twice in this list; remove one"},
       {"records: {tx: gpu}",
@@ -88,7 +94,7 @@ TEST_CASE("a mistake in the mesh names the element") {
   const Row row = GENERATE(values<Row>({
       {"mesh:\n  workloads:\n    - addresses: [10.0.0.1]\n",
        "f.yaml:3:7: mesh.workloads[0].name: is missing; it must be given here"},
-      {"mesh:\n  workloads:\n    - name: a\n", "f.yaml:3:7: mesh.workloads[0].addresses: is missing"},
+      {"mesh:\n  workloads:\n    - name: a\n", "f.yaml:3:7: mesh.workloads[0].addresses: is empty"},
       {"mesh:\n  workloads:\n    - {name: a, addresses: []}\n", "f.yaml:3:28: mesh.workloads[0].addresses: is empty"},
       {"mesh:\n  workloads:\n    - web\n", "f.yaml:3:7: mesh.workloads[0]: a single value was found; write a map"},
       {"mesh: {workloads: {name: a}}", "mesh.workloads: a map was found; write a list of maps"},

@@ -32,7 +32,7 @@ TEST_CASE("an empty file is a valid configuration with the defaults") {
   CHECK(config.admin.metrics->to_string() == "0.0.0.0:15020");
   CHECK(config.admin.readiness->to_string() == "0.0.0.0:15021");
   CHECK(config.identity.embedded.directory == "/var/lib/culvert/ca");
-  CHECK(config.tunnel.offer == std::vector{TunnelProtocol::Direct});
+  CHECK(config.tunnel.offer == std::vector{TunnelProtocol::Direct, TunnelProtocol::Hbone});
   CHECK(config.mesh.enrol == EnrolMode::All);
   CHECK(config.pods.empty());
 }
@@ -50,7 +50,9 @@ workers: 3
 bpf: {pin_dir: /sys/fs/bpf/n1, cgroup: /sys/fs/cgroup/unified, mark: 0x77, route_table: 99, rule_priority: 100,
       tcx: false, connect_hook: false, big_segments: false}
 tunnel:
-  offer: [direct]
+  offer: [hbone]
+  hbone: {stream_window: 1MiB, connection_window: 2MiB, frame_size: 16KiB, streams_per_connection: 50,
+          concurrent_streams: 60, connections_per_peer: 2, ping_interval: 1s, ping_timeout: 3s, early_data: false}
   pool: {idle_timeout: 5m, max_idle_per_peer: 0}
   handshake: {timeout: 1500ms, concurrency_per_worker: 7, per_peer_rate: 0}
   connect_timeout: 3s
@@ -71,6 +73,17 @@ capture: {exclude_ports: {inbound: [1], outbound: [2, 3]}, exclude_cidrs: {inbou
   CHECK(config.bpf.mark == 0x77);
   CHECK(config.bpf.cgroup == "/sys/fs/cgroup/unified");
   CHECK_FALSE((config.bpf.tcx || config.bpf.connect_hook || config.bpf.big_segments));
+  CHECK(config.tunnel.offer == std::vector{TunnelProtocol::Hbone});
+  const HboneConfig hbone{.stream_window = 1U << 20U,
+                          .connection_window = 2U << 20U,
+                          .frame_size = 16U << 10U,
+                          .streams_per_connection = 50,
+                          .concurrent_streams = 60,
+                          .connections_per_peer = 2,
+                          .ping_interval_ms = 1'000,
+                          .ping_timeout_ms = 3'000,
+                          .early_data = false};
+  CHECK(config.tunnel.hbone == hbone);
   CHECK(config.tunnel.pool.idle_timeout_ms == 300'000);
   CHECK(config.tunnel.pool.max_idle_per_peer == 0);
   CHECK(config.tunnel.handshake.timeout_ms == 1'500);
