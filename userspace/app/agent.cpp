@@ -219,6 +219,17 @@ proxy::Options Agent::proxy_options() {
   options.server_handshakes_per_peer_s = config_.tunnel.handshake.per_peer_rate;
   options.pool_idle_timeout_ms = config_.tunnel.pool.idle_timeout_ms;
   options.pool_idle_max = config_.tunnel.pool.max_idle_per_peer;
+  options.direct_per_peer_max = config_.tunnel.pool.direct_per_peer;
+  const control::HboneConfig& hbone = config_.tunnel.hbone;
+  options.hbone.stream_window = static_cast<std::uint32_t>(hbone.stream_window);
+  options.hbone.connection_window = static_cast<std::uint32_t>(hbone.connection_window);
+  options.hbone.frame_bytes_max = static_cast<std::uint32_t>(hbone.frame_size);
+  options.hbone.streams_max = hbone.concurrent_streams;
+  options.hbone.streams_before_settings = hbone.streams_per_connection;
+  options.hbone.ping_interval_ms = hbone.ping_interval_ms;
+  options.hbone.ping_timeout_ms = hbone.ping_timeout_ms;
+  options.hbone_connections_per_peer = hbone.connections_per_peer;
+  options.hbone_early_data = hbone.early_data;
   options.buffer_bytes_max = config_.buffers.bytes_per_worker_max;
   options.connections_max = config_.limits.connections_per_worker;
   options.resumption_store = resumption_store_.get();

@@ -41,6 +41,7 @@ struct BpfConfig {
 struct PoolConfig {
   std::uint64_t idle_timeout_ms = 90'000;
   std::uint32_t max_idle_per_peer = 128;  // 0: no tunnel is kept
+  std::uint32_t direct_per_peer = 16;     // in use, of one worker; further flows share HBONE tunnels; 0: they never do
   bool operator==(const PoolConfig&) const = default;
 };
 

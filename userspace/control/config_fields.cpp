@@ -78,6 +78,10 @@ void visit_pool(FieldVisitor& v, PoolConfig& pool) {
   v.scalar({"max_idle_per_peer", kLive,
             "Idle tunnels that a worker keeps to one destination of one local workload; 0 keeps none."},
            integer_value(pool.max_idle_per_peer, 0, 65'536));
+  v.scalar({"direct_per_peer", kRestart,
+            "Direct tunnels that a worker uses at once to one destination; further connections share HBONE tunnels. 0: "
+            "they never do."},
+           integer_value(pool.direct_per_peer, 0, 65'536));
 }
 
 void visit_handshake(FieldVisitor& v, HandshakeConfig& handshake) {
