@@ -168,7 +168,7 @@ class TestOtherNetwork:
             for workload in made["workloads"]:
                 workload["network"] = "west" if workload["name"] == "client" else "east"
                 if workload["name"] == "one" and network == "west":
-                    workload["network_gateway"] = {"address": f"east/{gateway.v4}", "port": 15008}
+                    workload["network_gateway"] = f"east/{gateway.v4}:15008"
             made["services"] = [{"name": "web", "namespace": "shop", "addresses": [VIP], "ports": [{"port": 80, "target_port": 8080}],
                                  "endpoints": [{"workload": "shop/one"}], "subject_alt_names": [world.workloads["one"].identity]}]
             return made

@@ -167,12 +167,16 @@ void Inbound::connect_application(Flow& flow, const WorkerPod& pod) {
     refuse(flow, CloseReason::Overloaded, RefuseReason::Overloaded, "cannot make a socket in the pod's namespace");
     return;
   }
-  // The mark sends the application's replies back over lo; a pod that calls itself needs no foreign source address.
-  int error = set_mark(fd.get(), state_.options.mark);
-  if (error == 0) error = bind_to_loopback_device(fd.get());
-  if (error == 0 && flow.source.address != flow.destination.address && !flow.destination.address.is_loopback() &&
-      flow.source.address.family() == flow.destination.address.family())
-    error = bind_transparent(fd.get(), flow.source.address);
+  // The mark sends the application's replies back over lo. A pod that reached itself through a service is its own client: both addresses are
+  // its own, and the kernel's ways do, which name the address's device and not lo.
+  int error = 0;
+  if (flow.source.address != flow.destination.address) {
+    error = set_mark(fd.get(), state_.options.mark);
+    if (error == 0) error = bind_to_loopback_device(fd.get());
+    if (error == 0 && !flow.destination.address.is_loopback() &&
+        flow.source.address.family() == flow.destination.address.family())
+      error = bind_transparent(fd.get(), flow.source.address);
+  }
   if (error != 0) {
     refuse(flow, CloseReason::UpstreamFailed, RefuseReason::ConnectFailed, ::strerrordesc_np(error));
     return;
