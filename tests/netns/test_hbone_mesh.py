@@ -246,7 +246,8 @@ def test_a_peer_agent_killed_mid_stream_is_a_reset_and_the_next_connection_works
     mesh.b.agent.kill()
     assert transfer.wait(30) != 0
     [line] = programs.reports(transfer)
-    assert line["end"] == "ECONNRESET", line
+    # Either of its two threads gets the error; the other then sees the end.
+    assert "ECONNRESET" in (line["end"], line["send_error"]), line
     mesh.b.agent.start()
     [line] = client.flowtool("transfer", server.v4, 7001, "--up", 1000, "--down", 1000)
     assert line["ok"], line

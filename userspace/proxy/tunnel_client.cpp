@@ -42,7 +42,7 @@ void Tunnels::want(Flow& flow, const PoolKey& key) {
     // A busy one gets company, so that many flows to one peer use more than one core here and there.
     const bool is_busy = shared->hbone->flows.size() >= kStreamsBeforeSpread;
     if (is_busy && state_.pool.may_spread(number) && state_.pool.may_make(number, state_.options.client_handshakes_max))
-      static_cast<void>(start_tunnel(number, !state_.pool.is_shared(number)));
+      start_tunnel(number, !state_.pool.is_shared(number));
     const SlabHandle self = flow.self;
     if (state_.streams->start(*shared, flow)) {
       state_.counters.tunnels_reused.add();
@@ -62,16 +62,14 @@ void Tunnels::stop_waiting(Flow& flow) {
   state_.pool.drop(flow.pool_key);
 }
 
+// A tunnel that cannot even be begun takes the flow that it was for along, or stops the making: either way there is less to do each time.
 void Tunnels::make_tunnels(std::uint32_t key) {
-  while (state_.pool.wants_more(key) && state_.pool.may_make(key, state_.options.client_handshakes_max)) {
-    if (!start_tunnel(key)) return;
-  }
-  while (state_.pool.wants_overflow(key) && state_.pool.making_total() < state_.options.client_handshakes_max) {
-    if (!start_tunnel(key, true)) return;
-  }
+  const std::size_t at_once_max = state_.options.client_handshakes_max;
+  while (state_.pool.wants_more(key) && state_.pool.may_make(key, at_once_max)) start_tunnel(key, false);
+  while (state_.pool.wants_overflow(key) && state_.pool.making_total() < at_once_max) start_tunnel(key, true);
 }
 
-bool Tunnels::start_tunnel(std::uint32_t key, bool is_overflow) {
+void Tunnels::start_tunnel(std::uint32_t key, bool is_overflow) {
   const PoolKey wanted = state_.pool.key(key);
   const WorkerPod* pod = state_.pods.find(wanted.pod_slot);
   UniqueFd fd;
@@ -98,12 +96,10 @@ bool Tunnels::start_tunnel(std::uint32_t key, bool is_overflow) {
   if ((error == 0 || error == EINPROGRESS) && !state_.watch(tunnel.connecting.get(), TokenKind::Tunnel, handle))
     error = ENOMEM;
   if (error != 0 && error != EINPROGRESS) {
-    making_failed(tunnel, tunnel.connecting ? CloseReason::TunnelFailed : CloseReason::Overloaded,
-                  ::strerrordesc_np(error));
-    return false;
+    not_made(tunnel, tunnel.connecting ? CloseReason::TunnelFailed : CloseReason::Overloaded, ::strerrordesc_np(error));
+    return;
   }
   state_.set_deadline(tunnel, state_.options.connect_timeout_ms);
-  return true;
 }
 
 // The inner tunnel's socket: its other end is the application side of a flow of its own, to the gateway. Records of the inner tunnel are
@@ -169,28 +165,35 @@ void Tunnels::connected(Tunnel& tunnel) {
   advance_handshake(tunnel);
 }
 
-// One flow fails with the tunnel that was being made for it; the others wait for theirs. Where others of its kind live and take streams,
-// those carry what waits.
+// A tunnel was not made, and others may be tried.
 void Tunnels::making_failed(Tunnel& tunnel, CloseReason reason, std::string_view detail) {
+  not_made(tunnel, reason, detail);
+  if (const std::optional<std::uint32_t> next = state_.pool.next_wanting(state_.options.client_handshakes_max))
+    make_tunnels(*next);
+}
+
+// One flow fails with the tunnel that was being made for it; the others wait for theirs. Where others of its kind live and take streams,
+// those carry what waits, and no further one is made before something has changed.
+void Tunnels::not_made(Tunnel& tunnel, CloseReason reason, std::string_view detail) {
   const std::uint32_t key = tunnel.pool_key;
-  const std::string text(detail);  // may live in the tunnel
   const bool is_overflow = tunnel.is_overflow;
+  const std::string text(detail);  // may live in the tunnel
   state_.pool.making(key, -1);
   if (is_overflow) state_.pool.making_overflow(key, -1);
   state_.pool.hold(key);
   close(tunnel, false);
-  // That the peer does not share is not what the flows wait for: they get tunnels of their own.
-  if (is_overflow && reason == CloseReason::HandshakeFailed) state_.pool.refuse_overflow(key);
-  if (Tunnel* shared = state_.streams->pick(key)) {
+  if (is_overflow && reason == CloseReason::HandshakeFailed) {
+    // That the peer does not share is not what the flows wait for: they get tunnels of their own.
+    state_.pool.refuse_overflow(key);
+  } else if (Tunnel* shared = state_.streams->pick(key)) {
+    state_.pool.stop_making(key);
     state_.streams->serve(*shared);
-  } else if (is_overflow && reason == CloseReason::HandshakeFailed) {
-    make_tunnels(key);
+  } else if (!state_.pool.shared(key).empty()) {
+    state_.pool.stop_making(key);  // they are full: a stream that ends makes room
   } else {
     fail_waiting(key, reason, text);
   }
   state_.pool.drop(key);
-  if (const std::optional<std::uint32_t> next = state_.pool.next_wanting(state_.options.client_handshakes_max))
-    make_tunnels(*next);
 }
 
 void Tunnels::fail_waiting(std::uint32_t key, CloseReason reason, std::string_view detail) {

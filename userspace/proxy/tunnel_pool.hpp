@@ -54,7 +54,12 @@ class TunnelPool {
   [[nodiscard]] bool give_idle(std::uint32_t number, SlabHandle tunnel);
   void forget_idle(std::uint32_t number, SlabHandle tunnel);
 
-  void enqueue(std::uint32_t number, SlabHandle flow) { entries_[number].waiting.push_back(flow); }
+  void enqueue(std::uint32_t number, SlabHandle flow) {
+    entries_[number].waiting.push_back(flow);
+    entries_[number].is_stopped = false;
+  }
+  // Nothing is made for what waits now: those that there are will take it. Until another flow comes, or a tunnel is there or gone.
+  void stop_making(std::uint32_t number) noexcept { entries_[number].is_stopped = true; }
   [[nodiscard]] std::optional<SlabHandle> dequeue(std::uint32_t number);
   void leave_queue(std::uint32_t number, SlabHandle flow);
 
@@ -69,13 +74,14 @@ class TunnelPool {
   // More tunnels are needed for this key than are being made: one for each flow, or, when the peer takes many on one, a few.
   [[nodiscard]] bool wants_more(std::uint32_t number) const noexcept {
     const Entry& entry = entries_[number];
+    if (entry.is_stopped) return false;
     if (entry.is_shared) return shared_needed(entry) > entry.making;
     return direct_needed(entry) > entry.making - entry.making_overflow;
   }
   // Beyond `direct_max` in use, tunnels that offer HTTP/2 only are made for the rest (decision 015).
   [[nodiscard]] bool wants_overflow(std::uint32_t number) const noexcept {
     const Entry& entry = entries_[number];
-    if (entry.is_shared || !can_overflow(entry)) return false;
+    if (entry.is_stopped || entry.is_shared || !can_overflow(entry)) return false;
     const std::size_t rest = entry.waiting.size() - direct_needed(entry);
     return (rest + streams_max_ - 1) / streams_max_ > entry.making_overflow;
   }
@@ -92,14 +98,21 @@ class TunnelPool {
   }
   // A direct tunnel is there, or is gone.
   void direct_live(std::uint32_t number, int change) noexcept {
+    entries_[number].is_stopped = false;
     entries_[number].direct = static_cast<std::uint32_t>(static_cast<int>(entries_[number].direct) + change);
   }
 
   // Shared tunnels: those that take further streams. `is_shared`: the last handshake with this destination chose that, though more was offered.
   void set_shared(std::uint32_t number, bool is_shared) noexcept { entries_[number].is_shared = is_shared; }
   [[nodiscard]] bool is_shared(std::uint32_t number) const noexcept { return entries_[number].is_shared; }
-  void add_shared(std::uint32_t number, SlabHandle tunnel) { entries_[number].shared.push_back(tunnel); }
-  void forget_shared(std::uint32_t number, SlabHandle tunnel) { std::erase(entries_[number].shared, tunnel); }
+  void add_shared(std::uint32_t number, SlabHandle tunnel) {
+    entries_[number].shared.push_back(tunnel);
+    entries_[number].is_stopped = false;
+  }
+  void forget_shared(std::uint32_t number, SlabHandle tunnel) {
+    std::erase(entries_[number].shared, tunnel);
+    entries_[number].is_stopped = false;
+  }
   [[nodiscard]] const std::vector<SlabHandle>& shared(std::uint32_t number) const noexcept {
     return entries_[number].shared;
   }
@@ -134,6 +147,7 @@ class TunnelPool {
     bool is_used = false;
     bool is_shared = false;
     bool is_direct_only = false;
+    bool is_stopped = false;
   };
   [[nodiscard]] bool can_overflow(const Entry& entry) const noexcept {
     return direct_max_ > 0 && !entry.is_direct_only;

@@ -125,7 +125,13 @@ void Tunnels::end_hbone(Tunnel& tunnel, CloseReason reason, std::string_view det
     state_.streams->flush(tunnel);
   }
   state_.streams->fail_flows(tunnel, reason, detail, reason == CloseReason::TunnelBroken);
+  const bool is_client = tunnel.is_client;
+  const std::uint32_t key = tunnel.pool_key;
+  if (is_client) state_.pool.hold(key);
   close(tunnel, !is_broken || reason == CloseReason::TunnelProtocol);
+  if (!is_client) return;
+  make_tunnels(key);  // for those that waited for a stream on it
+  state_.pool.drop(key);
 }
 
 void Tunnels::pump(SlabHandle handle) {

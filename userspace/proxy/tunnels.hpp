@@ -79,10 +79,11 @@ class Tunnels {
 
   // Client.
   void make_tunnels(std::uint32_t key);
-  [[nodiscard]] bool start_tunnel(std::uint32_t key, bool is_overflow = false);
+  void start_tunnel(std::uint32_t key, bool is_overflow);
   [[nodiscard]] UniqueFd outer_stream(const WorkerPod& pod, const Via& via);
   void fail_waiting(std::uint32_t key, telemetry::CloseReason reason, std::string_view detail);
   void connected(Tunnel& tunnel);
+  void not_made(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
   void making_failed(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
   void serve_next(Tunnel& tunnel);
   void open_flow(Tunnel& tunnel, Flow& flow);
