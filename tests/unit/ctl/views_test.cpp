@@ -57,7 +57,8 @@ TEST_CASE("on eighty columns a connection takes more lines and nothing is left o
         "out  10.1.0.5:40236 default/client              direct AES-128-GCM  sent 1.5 KiB\n"
         "      spiffe://clu….local/ns/default/sa/client  tx kernel           recv 12 B\n"
         "     10.2.0.7:80 shop/server                    rx user-ipsec-mb    12s, open\n"
-        "      spiffe://cluster.local/ns/shop/sa/server\n");
+        "      spiffe://cluster.local/ns/shop/sa/server\n"
+        "      a workload's address\n");
 }
 
 TEST_CASE("a plaintext connection is told as such") {
