@@ -108,6 +108,7 @@ void Bed::close_listeners() {
 void Bed::join() {
   open_listeners();
   must(agent->attach_pod(plan, pod.get(), home.get()));
+  must(agent->settle_pod(plan, pod.get(), home.get()));
 }
 
 void Bed::restart_agent() {

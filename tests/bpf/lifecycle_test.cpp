@@ -142,6 +142,46 @@ TEST_CASE("detaching puts everything back") {
   }
 }
 
+TEST_CASE("a join attaches a filter, and settling makes links of it without losing a connection") {
+  Bed bed("settle");
+  if (!bed.agent->capabilities().has_tcx) return;  // the filter is what stays
+  const auto before = state_of(bed);
+  const auto filters = [&] { return output_of("tc -n " + bed.name + "-pod filter show dev eth0 egress"); };
+  const auto has_link = [&] {
+    return ::access((bed.options.pin_dir + "/pods/1").c_str(), F_OK) == 0 &&
+           !output_of("ls " + bed.options.pin_dir + "/pods/1 | grep egress").empty();
+  };
+  bed.open_listeners();
+  REQUIRE(bed.agent->attach_pod(bed.plan, bed.pod.get(), bed.home.get()));
+  CHECK(filters().find("cv_pod_egress") != std::string::npos);
+  CHECK_FALSE(has_link());
+  CHECK(bed.agent->verify_pod(bed.plan, bed.pod.get(), bed.home.get()));
+  auto captured = bed.socket(bed.pod.get(), AF_INET);
+  REQUIRE(bed.connect(captured.get(), at(kElsewhereV4, 80)) == 0);
+  auto accepted = accept_within(bed.outbound_v4);
+  REQUIRE(accepted);
+
+  for (int round = 0; round < 2; ++round) {
+    REQUIRE(bed.agent->settle_pod(bed.plan, bed.pod.get(), bed.home.get()));
+    CHECK(filters().find("cv_pod_egress") == std::string::npos);
+    CHECK(has_link());
+    CHECK(bed.agent->verify_pod(bed.plan, bed.pod.get(), bed.home.get()));
+    CHECK(carries(captured, accepted, "to the agent"));
+    CHECK(carries(accepted, captured, "and back"));
+    // Joined again: what is settled stays settled.
+    REQUIRE(bed.agent->attach_pod(bed.plan, bed.pod.get(), bed.home.get()));
+    CHECK(filters().find("cv_pod_egress") == std::string::npos);
+  }
+  REQUIRE(bed.agent->detach_pod(bed.plan.slot, bed.pod.get(), bed.home.get()));
+  CHECK(difference(before, state_of(bed)) == kNone);
+
+  // A pod that leaves before it is settled leaves nothing either.
+  bed.open_listeners();
+  REQUIRE(bed.agent->attach_pod(bed.plan, bed.pod.get(), bed.home.get()));
+  REQUIRE(bed.agent->detach_pod(bed.plan.slot, bed.pod.get(), bed.home.get()));
+  CHECK(difference(before, state_of(bed)) == kNone);
+}
+
 TEST_CASE("a clsact qdisc of somebody else, and their filter, stay") {
   datapath::Datapath::Options options;
   options.allow_tcx = false;

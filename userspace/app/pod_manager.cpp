@@ -23,6 +23,7 @@ Result<enroll::JoinAnswer> PodManager::join(enroll::PodSpec spec, UniqueFd netns
     if (place->second.is_leaving) finish_leave(id, place->second.slot);
   }
   enroll::Pod pod = CV_TRY(parts_.enroller->join(std::move(spec), std::move(netns)));
+  settle_later();
   const std::uint32_t slot = pod.slot;
   failed_.erase(id);
   if (pod.listeners.empty()) {  // joined already, perhaps with other addresses

@@ -79,6 +79,10 @@ class PodManager final : public enroll::PodService {
   [[nodiscard]] Result<void> serve(enroll::Pod pod);
   void add_exclusions(enroll::PodSpec& spec, const control::Exclusions& exclusions) const;
   void finish_leave(const std::string& id, std::uint32_t slot);
+  // Joining leaves the hooks in a form that is quick to make; once no pod has joined for a moment they get the one that they
+  // keep, one pod at a time.
+  void settle_later();
+  void settle(std::uint64_t after_ms);
   void changed() const {
     if (changed_) changed_();
   }
@@ -90,6 +94,8 @@ class PodManager final : public enroll::PodService {
   std::uint64_t adopt_again_ms_ = 0;                              // 0: nothing failed
   std::uint64_t adopt_wait_ms_ = 0;
   std::function<void()> changed_;
+  std::uint64_t settle_at_ms_ = 0;  // not before; every join moves it on
+  bool is_settling_ = false;        // a timer runs
   bool is_ready_ = false;
   bool is_draining_ = false;
 };

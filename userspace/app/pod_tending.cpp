@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string_view>
 #include <unordered_set>
+#include <utility>
 
 #include "app/pod_manager.hpp"
 #include "base/clock.hpp"
@@ -32,6 +33,7 @@ void PodManager::adopt() {
   for (enroll::Pod& pod : pods) {
     const std::string id = pod.spec.id;
     if (auto served = serve(std::move(pod)); served) {
+      settle_later();
       parts_.log->info("pod {} taken over from an earlier agent", id);
     } else if (note_failure(id, served.error().message(), Origin::Adoption)) {
       parts_.log->error("pod {}: {}", id, served.error().message());
@@ -98,6 +100,25 @@ void PodManager::tend() {
   }
   if (adopt_again_ms_ != 0 && monotonic_ms() >= adopt_again_ms_) adopt();
   follow_configuration();
+}
+
+void PodManager::settle_later() {
+  constexpr std::uint64_t kQuietMs = 300;
+  settle_at_ms_ = monotonic_ms() + kQuietMs;
+  if (!std::exchange(is_settling_, true)) settle(kQuietMs);
+}
+
+void PodManager::settle(std::uint64_t after_ms) {
+  constexpr std::uint64_t kBetweenMs = 10;  // whoever asks for something meanwhile comes first
+  parts_.reactor->after_ms(after_ms, [this] {
+    const std::uint64_t now_ms = monotonic_ms();
+    if (now_ms < settle_at_ms_) {
+      settle(settle_at_ms_ - now_ms);
+      return;
+    }
+    if (auto settled = parts_.enroller->settle_one(); !settled) parts_.log->warn("{}", settled.error().message());
+    if ((is_settling_ = parts_.enroller->has_unsettled())) settle(kBetweenMs);
+  });
 }
 
 }  // namespace culvert::app

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// tc egress where the kernel has no tcx (before 6.6): a clsact qdisc and one cls_bpf filter at our own handle and priority. The filter lives
+// tc egress where the kernel has no tcx (before 6.6), and until there is a tcx link (pod_hooks.hpp): a clsact qdisc and one cls_bpf filter at our own handle and priority. The filter lives
 // with the device, not with a descriptor, so it is removed by hand; qdiscs and filters of others are never touched. Called with
 // the thread inside the pod's namespace.
 #pragma once

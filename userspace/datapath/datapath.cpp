@@ -51,6 +51,14 @@ bool has_family(const PodPlan& plan, int family) {
   return false;
 }
 
+// From every device of the namespace that the thread is in; where there is nothing of ours nothing happens.
+void remove_clsact(RtNetlink& netlink, const cv_pod_undo& undo) {
+  const auto devices = netlink.devices();
+  if (!devices) return;
+  for (const auto& device : *devices)
+    if (device.ifindex != CV_LO_IFINDEX) detach_clsact_egress(netlink, device.ifindex, undo.owns_clsact != 0);
+}
+
 }  // namespace
 
 Datapath::Datapath(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -153,6 +161,20 @@ Result<void> Datapath::attach(const PodPlan& plan, int netns_fd, int home_netns_
   return state.maps.enable_steering(plan.slot, plan.netns_cookie);
 }
 
+Result<void> Datapath::settle_pod(const PodPlan& plan, int netns_fd, int home_netns_fd) {
+  auto& state = *state_;
+  if (!state.capabilities.has_tcx || !state.pods.contains(plan.slot)) return {};
+  const auto guard = CV_TRY(NetnsGuard::enter(netns_fd, home_netns_fd));
+  auto netlink = CV_TRY(RtNetlink::open());
+  const PodHooks hooks{
+      .slot = plan.slot, .netns_fd = netns_fd, .has_tcx = true, .devices = CV_TRY(find_devices(netlink, plan.devices))};
+  CV_TRY(with_context(settle_pod_hooks(state.object, state.pins, hooks), "settling the pod's hooks"));
+  auto undo = CV_TRY(state.maps.undo(plan.slot));
+  remove_clsact(netlink, undo);
+  undo.owns_clsact = 0;
+  return state.maps.set_undo(plan.slot, undo);
+}
+
 Result<void> Datapath::verify_pod(const PodPlan& plan, int netns_fd, int home_netns_fd) const {
   const auto& state = *state_;
   CV_TRY(with_context(state.maps.verify(plan.slot, entries_of(plan)), "verifying the pod"));
@@ -197,9 +219,7 @@ Result<void> Datapath::detach_pod(std::uint32_t slot, int netns_fd, int home_net
 Result<void> Datapath::restore(const cv_pod_undo& undo, int netns_fd, int home_netns_fd) {
   const auto guard = CV_TRY(NetnsGuard::enter(netns_fd, home_netns_fd));
   auto netlink = CV_TRY(RtNetlink::open());
-  if (!state_->capabilities.has_tcx || undo.owns_clsact != 0)
-    for (const auto& device : CV_TRY(netlink.devices()))
-      if (device.ifindex != CV_LO_IFINDEX) detach_clsact_egress(netlink, device.ifindex, undo.owns_clsact != 0);
+  remove_clsact(netlink, undo);
   return restore_loopback(netlink, state_->loopback_plan({}), undo);
 }
 

@@ -105,6 +105,9 @@ class Datapath {
   // Writes the pod's entries, prepares lo (rule, route, sysctls, segment size) and attaches the hooks, each verified. The
   // listeners are registered before. Doing it again for the same slot replaces what is there without a gap in enforcement.
   [[nodiscard]] Result<void> attach_pod(const PodPlan& plan, int netns_fd, int home_netns_fd);
+  // Gives the pod's egress hooks the form that they keep (tcx links, where the kernel has them); captures alike before and
+  // after, without a gap. Takes a kernel grace period or two: for a time when nobody waits. Done already: succeeds.
+  [[nodiscard]] Result<void> settle_pod(const PodPlan& plan, int netns_fd, int home_netns_fd);
   // Puts listeners where sk_lookup finds them: a plain listening socket, never one that will carry TLS.
   [[nodiscard]] Result<void> set_listener(std::uint32_t slot, ListenerRole role, int family, int listener_fd);
   // Checks hook, map entries and listener entries; the error says which is missing.

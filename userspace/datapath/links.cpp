@@ -37,12 +37,15 @@ Result<void> verify_link(const LinkSpec& spec) {
   return {};
 }
 
+bool update_link(const LinkSpec& spec) noexcept {
+  if (!verify_link(spec)) return false;
+  const UniqueFd link(bpf_obj_get(spec.pin.c_str()));
+  return link && bpf_link_update(link.get(), spec.program_fd, nullptr) == 0;
+}
+
 Result<void> ensure_link(const LinkSpec& spec) {
-  if (verify_link(spec)) {
-    const UniqueFd link(bpf_obj_get(spec.pin.c_str()));
-    if (link && bpf_link_update(link.get(), spec.program_fd, nullptr) == 0) return {};
-  }
-  // Gone, elsewhere, or not to be updated: made anew before the old one is let go, so that there is no gap here either.
+  if (update_link(spec)) return {};
+  // Made anew before the old one is let go, so that there is no gap here either.
   const UniqueFd link = CV_TRY(create_link(spec.program_fd, spec.target, spec.attach_type));
   remove_pin(spec.pin);
   if (bpf_obj_pin(link.get(), spec.pin.c_str()) != 0) return fail_errno(errno, "cannot pin a hook at {}", spec.pin);

@@ -24,6 +24,8 @@ struct LinkSpec {
   std::uint32_t target_id = 0;
 };
 
+// Gives the pinned link another program; false: it is gone, elsewhere, or not to be updated. No waiting in the kernel.
+[[nodiscard]] bool update_link(const LinkSpec& spec) noexcept;
 // Updates the pinned link if it lives and is where it should be; else makes it anew and pins it.
 [[nodiscard]] Result<void> ensure_link(const LinkSpec& spec);
 // The error says why the pin is not a live link to the target.

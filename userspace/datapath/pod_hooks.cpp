@@ -67,26 +67,34 @@ Result<bool> attach_pod_hooks(const BpfObject& object, const PinPlan& pins, cons
   const auto egress = CV_TRY(object.load_for_pod(Program::PodEgress, hooks.slot));
   bool made_qdisc = false;
   for (const auto& device : hooks.devices) {
-    if (hooks.has_tcx) {
-      auto link = egress_spec(pins, hooks, device);
-      link.program_fd = egress.get();
-      CV_TRY(with_context(ensure_link(link), "tcx egress of " + device.name));
-    } else {
-      made_qdisc |=
-          CV_TRY(with_context(attach_clsact_egress(device.ifindex, egress.get()), "tc egress of " + device.name));
-    }
+    auto link = egress_spec(pins, hooks, device);
+    link.program_fd = egress.get();
+    if (hooks.has_tcx && update_link(link)) continue;
+    made_qdisc |=
+        CV_TRY(with_context(attach_clsact_egress(device.ifindex, egress.get()), "tc egress of " + device.name));
   }
   remove_stale_pins(pins, hooks);
   return made_qdisc;
 }
 
+Result<void> settle_pod_hooks(const BpfObject& object, const PinPlan& pins, const PodHooks& hooks) {
+  if (!hooks.has_tcx) return {};
+  const auto egress = CV_TRY(object.load_for_pod(Program::PodEgress, hooks.slot));
+  for (const auto& device : hooks.devices) {
+    auto link = egress_spec(pins, hooks, device);
+    link.program_fd = egress.get();
+    CV_TRY(with_context(ensure_link(link), "tcx egress of " + device.name));
+  }
+  return {};
+}
+
 Result<void> verify_pod_hooks(const PinPlan& pins, const PodHooks& hooks) {
   const auto lookup = CV_TRY(lookup_spec(pins, hooks));
   CV_TRY(with_context(verify_link(lookup), "sk_lookup"));
-  for (const auto& device : hooks.devices)
-    CV_TRY(with_context(
-        hooks.has_tcx ? verify_link(egress_spec(pins, hooks, device)) : verify_clsact_egress(device.ifindex),
-        "egress of " + device.name));
+  for (const auto& device : hooks.devices) {
+    if (hooks.has_tcx && verify_link(egress_spec(pins, hooks, device))) continue;
+    CV_TRY(with_context(verify_clsact_egress(device.ifindex), "egress of " + device.name));
+  }
   return {};
 }
 

@@ -12,6 +12,9 @@
 
 namespace culvert::datapath {
 
+// Egress is attached in two steps where the kernel has tcx. A tcx link cannot be taken away from within the pod, but making one holds
+// the kernel's rtnl lock for a grace period (10 ms and more), a clsact filter does not. So a join attaches a filter, which
+// captures just as well, and `settle_pod_hooks` replaces it by links when nobody waits.
 struct PodHooks {
   std::uint32_t slot = 0;
   int netns_fd = -1;
@@ -22,9 +25,12 @@ struct PodHooks {
 // The named devices; refuses what is not Ethernet (the programs read an Ethernet header). Inside the pod's namespace.
 [[nodiscard]] Result<std::vector<NetDevice>> find_devices(RtNetlink& netlink, const std::vector<std::string>& names);
 
-// Attaches or replaces; devices that are no longer named are let go. True: clsact qdiscs were made. Inside the pod's namespace.
+// Attaches or replaces, links that are there as links; devices that are no longer named are let go. True: clsact qdiscs were
+// made. Inside the pod's namespace.
 [[nodiscard]] Result<bool> attach_pod_hooks(const BpfObject& object, const PinPlan& pins, const PodHooks& hooks);
-// Inside the pod's namespace.
+// Links instead of filters, where the kernel has them. Filters stay until every link is there. Inside the pod's namespace.
+[[nodiscard]] Result<void> settle_pod_hooks(const BpfObject& object, const PinPlan& pins, const PodHooks& hooks);
+// A link or a filter on each device. Inside the pod's namespace.
 [[nodiscard]] Result<void> verify_pod_hooks(const PinPlan& pins, const PodHooks& hooks);
 
 }  // namespace culvert::datapath

@@ -2,6 +2,7 @@
 // The enroller's public face: which of the steps of enroller_state.hpp a call takes, and what it knows of the joined pods.
 #include "enroll/enroller.hpp"
 
+#include <algorithm>
 #include <string_view>
 #include <unordered_set>
 
@@ -13,6 +14,10 @@ namespace {
 
 std::string context_of(const PodSpec& spec) {
   return fmt::format("pod {}/{} ({})", spec.namespace_name, spec.name, spec.id);
+}
+
+bool is_to_settle(const JoinedPod& pod) noexcept {
+  return !pod.is_settled && pod.has_listeners && !pod.record.is_leaving;
 }
 
 }  // namespace
@@ -60,6 +65,19 @@ Result<Pod> Enroller::join(PodSpec spec, UniqueFd netns) {
     }
   }
   return with_context(state_->join_new(std::move(pod)), context);
+}
+
+bool Enroller::has_unsettled() const noexcept {
+  return std::ranges::any_of(state_->pods, [](const auto& one) { return is_to_settle(one.second); });
+}
+
+Result<void> Enroller::settle_one() {
+  const auto place = std::ranges::find_if(state_->pods, [](const auto& one) { return is_to_settle(one.second); });
+  if (place == state_->pods.end()) return {};
+  JoinedPod& pod = place->second;
+  pod.is_settled = true;
+  return with_context(state_->datapath.settle_pod(state_->plan_of(pod), pod.netns.get(), state_->home.get()),
+                      context_of(pod.record.spec));
 }
 
 Result<void> Enroller::verify(const std::string& id) const {

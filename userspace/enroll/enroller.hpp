@@ -73,6 +73,10 @@ class Enroller {
   // where addresses or exclusions changed. A pod that is leaving is taken back: same slot, new listeners. The same id with
   // another namespace replaces the stale one (in a slot of its own).
   [[nodiscard]] Result<Pod> join(PodSpec spec, UniqueFd netns);
+  // One joined pod's hooks get the form that they keep (Datapath::settle_pod), which takes some time in the kernel: call it when
+  // nobody waits, until it gives nothing. An error leaves the hooks as they are; that pod is not tried again.
+  [[nodiscard]] bool has_unsettled() const noexcept;
+  [[nodiscard]] Result<void> settle_one();
   // Hook, maps and listeners, again.
   [[nodiscard]] Result<void> verify(const std::string& id) const;
   // No new connection is captured; hooks stay for live captured ones until `finish_leave`.

@@ -20,6 +20,7 @@ struct JoinedPod {
   UniqueFd netns;
   std::vector<std::string> devices;  // that have hooks
   bool has_listeners = false;        // false: adopted in part only; the next join puts everything back
+  bool is_settled = false;           // its hooks have the form that they keep
 };
 
 // What a join finds out before it changes anything.

@@ -104,6 +104,7 @@ Result<std::vector<PodListeners>> Enroller::State::bring_up(JoinedPod& pod, bool
   CV_TRY(datapath.attach_pod(plan, pod.netns.get(), home.get()));
   CV_TRY(with_context(datapath.verify_pod(plan, pod.netns.get(), home.get()), "verifying what was attached"));
   pod.has_listeners = true;
+  pod.is_settled = false;
   return listeners;
 }
 
@@ -176,6 +177,7 @@ Result<Pod> Enroller::State::update(JoinedPod& pod, PodSpec spec, NetnsContent c
   Result<void> done = dir.write(pod.record);
   if (done) done = datapath.attach_pod(plan, pod.netns.get(), home.get());
   if (done) done = datapath.verify_pod(plan, pod.netns.get(), home.get());
+  pod.is_settled = false;
   if (done) return answer(pod, {});
   pod.record.spec = std::move(before);
   pod.devices = std::move(devices_before);

@@ -317,3 +317,30 @@ TEST_CASE("joining and leaving over and over leaks no descriptor") {
   }
   CHECK(descriptors() == before);
 }
+
+TEST_CASE("every pod is settled once after it joined, and again after its devices may have changed") {
+  const TestNetns netns;
+  Agent agent;
+  CHECK_FALSE(agent.enroller->has_unsettled());
+  REQUIRE(agent.enroller->join(spec_for(netns), netns.open()));
+  CHECK(kernel().count("settle") == 0);  // not while somebody waits
+  CHECK(agent.enroller->has_unsettled());
+  REQUIRE(agent.enroller->settle_one());
+  CHECK(kernel().count("settle") == 1);
+  CHECK_FALSE(agent.enroller->has_unsettled());
+  REQUIRE(agent.enroller->settle_one());
+  CHECK(kernel().count("settle") == 1);
+  REQUIRE(agent.enroller->join(spec_for(netns), netns.open()));
+  CHECK(agent.enroller->has_unsettled());
+
+  kernel().fails_at = "settle";
+  const auto settled = agent.enroller->settle_one();
+  REQUIRE_FALSE(settled);
+  CHECK(settled.error().message().find("c1") != std::string::npos);
+  CHECK_FALSE(agent.enroller->has_unsettled());  // as it is, it captures: no use in trying for ever
+  kernel().fails_at.clear();
+
+  REQUIRE(agent.enroller->join(spec_for(netns), netns.open()));
+  REQUIRE(agent.enroller->begin_leave("c1"));
+  CHECK_FALSE(agent.enroller->has_unsettled());
+}

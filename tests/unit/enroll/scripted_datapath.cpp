@@ -81,6 +81,11 @@ Result<void> Datapath::attach_pod(const PodPlan& plan, int, int) {
   return {};
 }
 
+Result<void> Datapath::settle_pod(const PodPlan& plan, int, int) {
+  CV_TRY(note("settle"));
+  return kernel().attached.contains(plan.slot) ? Result<void>{} : fail(ErrorCode::NotFound, "no pod to settle");
+}
+
 Result<void> Datapath::set_listener(std::uint32_t slot, ListenerRole role, int family, int listener_fd) {
   CV_TRY(note("listener"));
   if (!is_listening(listener_fd)) return fail(ErrorCode::InvalidArgument, "not a listener");
