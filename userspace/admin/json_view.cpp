@@ -157,6 +157,25 @@ std::string json_workloads(std::span<const Workload> workloads) {
         .field("protocol", workload.protocol)
         .field("peer_auth", workload.peer_auth);
     write_addresses(json, workload.addresses);
+    json.field("hostname", workload.hostname).field("waypoint", workload.waypoint).field("health", workload.health);
+  });
+}
+
+std::string json_services(std::span<const Service> services) {
+  return list("services", services, [](JsonWriter& json, const Service& service) {
+    json.field("name", service.name).field("namespace", service.namespace_name).field("hostname", service.hostname);
+    write_texts(json, "addresses", service.addresses);
+    json.key("ports").begin_array();
+    for (const ServicePort& port : service.ports) {
+      json.begin_object().field("port", port.port).field("target_port", port.target_port).end_object();
+    }
+    json.end_array();
+    json.key("endpoints").begin_array();
+    for (const ServiceEndpoint& endpoint : service.endpoints) {
+      json.begin_object().field("workload", endpoint.workload).field("state", endpoint.state).end_object();
+    }
+    json.end_array();
+    json.field("waypoint", service.waypoint).field("mode", service.mode).field("visibility", service.visibility);
   });
 }
 

@@ -19,6 +19,7 @@ inline constexpr std::size_t kConnectionsListedMax = 20'000;
 [[nodiscard]] std::string json_pods(std::span<const Pod> pods);
 [[nodiscard]] std::string json_pod(const Pod& pod);
 [[nodiscard]] std::string json_workloads(std::span<const Workload> workloads);
+[[nodiscard]] std::string json_services(std::span<const Service> services);
 // `now_us`: the wall clock, for the ages.
 [[nodiscard]] std::string json_connections(std::span<const telemetry::ConnectionLog> connections, std::uint64_t now_us);
 [[nodiscard]] std::string json_certificates(std::span<const Certificate> certificates);

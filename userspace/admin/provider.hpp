@@ -77,6 +77,31 @@ struct Workload {
   std::string protocol;   // "TCP", "HBONE"
   std::string peer_auth;  // "PERMISSIVE", "STRICT"
   std::vector<IpAddress> addresses;
+  std::string hostname;  // empty: none
+  std::string waypoint;  // as the configuration writes it; empty: none
+  std::string health;    // "HEALTHY", "UNHEALTHY"
+};
+
+struct ServicePort {
+  std::uint16_t port = 0;
+  std::uint16_t target_port = 0;  // 0: each endpoint says it
+};
+
+struct ServiceEndpoint {
+  std::string workload;  // uid
+  std::string state;     // "usable", "unhealthy", "unknown" (its workload is not known yet)
+};
+
+struct Service {
+  std::string name;
+  std::string namespace_name;
+  std::string hostname;
+  std::vector<std::string> addresses;  // "ADDRESS", or "NETWORK/ADDRESS" of another network
+  std::vector<ServicePort> ports;
+  std::vector<ServiceEndpoint> endpoints;
+  std::string waypoint;    // as the configuration writes it; empty: none
+  std::string mode;        // of load balancing: "UNSPECIFIED", "STRICT", "FAILOVER", "PASSTHROUGH"
+  std::string visibility;  // "PUBLIC", "NAMESPACE"
 };
 
 struct Certificate {
@@ -109,6 +134,7 @@ class Provider {
   [[nodiscard]] virtual Status status() const = 0;
   [[nodiscard]] virtual std::vector<Pod> pods() const = 0;
   [[nodiscard]] virtual std::vector<Workload> workloads() const = 0;
+  [[nodiscard]] virtual std::vector<Service> services() const = 0;
   [[nodiscard]] virtual std::vector<Certificate> certificates() const = 0;
   // Every decision and drop of the capture programs, by pod.
   [[nodiscard]] virtual std::vector<telemetry::PodCounters> drops() const = 0;

@@ -58,9 +58,10 @@ struct ReadRoute {
   std::string_view path;
   std::string (*body)(const Provider&);
 };
-constexpr std::array<ReadRoute, 4> kReadRoutes{{
+constexpr std::array<ReadRoute, 5> kReadRoutes{{
     {"/v1/status", status_body},
     {"/v1/workloads", [](const Provider& provider) { return json_workloads(provider.workloads()); }},
+    {"/v1/services", [](const Provider& provider) { return json_services(provider.services()); }},
     {"/v1/certificates", [](const Provider& provider) { return json_certificates(provider.certificates()); }},
     {"/v1/drops", [](const Provider& provider) { return json_drops(provider.drops()); }},
 }};

@@ -47,6 +47,7 @@ class Agent final : public admin::Provider {
   [[nodiscard]] admin::Status status() const override;
   [[nodiscard]] std::vector<admin::Pod> pods() const override;
   [[nodiscard]] std::vector<admin::Workload> workloads() const override;
+  [[nodiscard]] std::vector<admin::Service> services() const override;
   [[nodiscard]] std::vector<admin::Certificate> certificates() const override;
   [[nodiscard]] std::vector<telemetry::PodCounters> drops() const override;
   void connections(admin::Reply<std::vector<telemetry::ConnectionLog>> reply) override;

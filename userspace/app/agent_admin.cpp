@@ -66,6 +66,38 @@ std::vector<admin::Workload> Agent::workloads() const {
     row.protocol = state::to_string(workload.protocol);
     row.peer_auth = state::to_string(snapshot_->peer_auth(workload.namespace_name, workload.name));
     row.addresses = workload.addresses;
+    row.hostname = workload.hostname;
+    if (workload.waypoint) row.waypoint = state::to_string(*workload.waypoint, snapshot_->network());
+    row.health = workload.is_healthy ? "HEALTHY" : "UNHEALTHY";
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+std::vector<admin::Service> Agent::services() const {
+  std::vector<admin::Service> rows;
+  if (snapshot_ == nullptr) return rows;
+  rows.reserve(snapshot_->services().size());
+  for (const state::Service& service : snapshot_->services()) {
+    admin::Service row;
+    row.name = service.name;
+    row.namespace_name = service.namespace_name;
+    row.hostname = service.hostname;
+    for (const state::NetworkAddress& vip : service.vips) {
+      row.addresses.push_back(state::to_string(vip, snapshot_->network()));
+    }
+    for (const state::ServicePort& port : service.ports) row.ports.push_back({port.port, port.target_port});
+    for (const state::ServiceEndpoint& endpoint : service.endpoints) {
+      const state::Workload* workload = snapshot_->find_uid(endpoint.workload_uid);
+      const bool is_usable =
+          workload != nullptr && (workload->is_healthy || service.health_policy == state::HealthPolicy::AllowAll);
+      row.endpoints.push_back({endpoint.workload_uid, workload == nullptr ? "unknown"
+                                                      : is_usable         ? "usable"
+                                                                          : "unhealthy"});
+    }
+    if (service.waypoint) row.waypoint = state::to_string(*service.waypoint, snapshot_->network());
+    row.mode = state::to_string(service.lb_mode);
+    row.visibility = state::to_string(service.visibility);
     rows.push_back(std::move(row));
   }
   return rows;

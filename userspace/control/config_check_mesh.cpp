@@ -90,7 +90,7 @@ class Names {
   [[nodiscard]] bool has_workload(const std::string& uid) const { return uids_.contains(uid); }
   // Empty: the reference means something. Else what is wrong with it.
   [[nodiscard]] std::string mistake_of(const state::GatewayRef& reference) const {
-    const std::string written = quoted(to_string(reference));
+    const std::string written = quoted(state::to_string(reference));
     if (reference.address) {
       if (addresses_.contains(in_network(config_, reference.address->network, reference.address->address))) return {};
       return fmt::format("{} is the address of no workload and no service; add one with it", written);
@@ -185,8 +185,8 @@ bool check_services(const Config& config, const ReportMistake& report) {
           addresses[service.namespace_name].claim(in_network(config, written.network, written.address), place);
       if (first != nullptr && *first != place &&
           !report(fmt::format("{}.addresses[{}]", place, j),
-                  fmt::format("{} belongs to {} already; in a namespace an address has one service", to_string(written),
-                              *first))) {
+                  fmt::format("{} belongs to {} already; in a namespace an address has one service",
+                              state::to_string(written), *first))) {
         return false;
       }
     }

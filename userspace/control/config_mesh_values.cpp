@@ -102,21 +102,6 @@ Result<state::GatewayRef> parse_reference(std::string_view text) {
   return reference;
 }
 
-std::string to_string(const state::NetworkAddress& address) {
-  return address.network.empty() ? address.address.to_string() : address.network + "/" + address.address.to_string();
-}
-
-std::string to_string(const state::GatewayRef& reference) {
-  const bool has_port = reference.hbone_port != state::GatewayRef{}.hbone_port;
-  if (!reference.address) {
-    return reference.namespace_name + "/" + reference.hostname +
-           (has_port ? fmt::format(":{}", reference.hbone_port) : "");
-  }
-  if (!has_port) return to_string(*reference.address);
-  const std::string where = Endpoint{reference.address->address, reference.hbone_port}.to_string();
-  return reference.address->network.empty() ? where : reference.address->network + "/" + where;
-}
-
 ScalarValue port_value(std::uint16_t& target) {
   return {"port",
           "1 to 65535",
@@ -167,13 +152,13 @@ ScalarValue reference_value(std::optional<state::GatewayRef>& target) {
             target = CV_TRY(parse_reference(text));
             return {};
           },
-          [&target] { return target ? to_string(*target) : std::string(); },
+          [&target] { return target ? state::to_string(*target) : std::string(); },
           variable_of(target)};
 }
 
 ListValue virtual_address_list(std::vector<state::NetworkAddress>& target, std::size_t size_max) {
   return list_of(target, "virtual address", size_max, parse_network_address,
-                 [](const state::NetworkAddress& address) { return to_string(address); });
+                 [](const state::NetworkAddress& address) { return state::to_string(address); });
 }
 
 ListValue identity_list(std::vector<SpiffeId>& target, std::size_t size_max) {

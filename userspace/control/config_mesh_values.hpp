@@ -21,11 +21,9 @@ namespace culvert::control {
 // ADDRESS, NETWORK/ADDRESS or NAMESPACE/HOSTNAME; each may end in :PORT.
 [[nodiscard]] ScalarValue reference_value(std::optional<state::GatewayRef>& target);
 [[nodiscard]] Result<state::GatewayRef> parse_reference(std::string_view text);
-[[nodiscard]] std::string to_string(const state::GatewayRef& reference);
 
 // ADDRESS or NETWORK/ADDRESS.
 [[nodiscard]] ListValue virtual_address_list(std::vector<state::NetworkAddress>& target, std::size_t size_max);
-[[nodiscard]] std::string to_string(const state::NetworkAddress& address);
 // SPIFFE URIs.
 [[nodiscard]] ListValue identity_list(std::vector<SpiffeId>& target, std::size_t size_max);
 

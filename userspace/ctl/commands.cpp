@@ -103,6 +103,9 @@ int run_workloads(const CommonOptions& common) {
   return show(common, "/v1/workloads",
               [&](const Json& answer) { return view_workloads(answer, common.terminal.look); });
 }
+int run_services(const CommonOptions& common) {
+  return show(common, "/v1/services", [&](const Json& answer) { return view_services(answer, common.terminal.look); });
+}
 int run_certificates(const CommonOptions& common) {
   return show(common, "/v1/certificates",
               [&](const Json& answer) { return view_certificates(answer, common.terminal.look, std::time(nullptr)); });

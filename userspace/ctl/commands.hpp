@@ -33,6 +33,7 @@ struct JoinOptions {
 [[nodiscard]] int run_status(const CommonOptions& common);
 [[nodiscard]] int run_pods(const CommonOptions& common);
 [[nodiscard]] int run_workloads(const CommonOptions& common);
+[[nodiscard]] int run_services(const CommonOptions& common);
 [[nodiscard]] int run_certificates(const CommonOptions& common);
 [[nodiscard]] int run_drops(const CommonOptions& common, bool shows_zeros);
 // `pod`: only this pod's, empty: all. `watches`: again every second until interrupted.

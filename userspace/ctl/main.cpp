@@ -36,6 +36,8 @@ int run(int argc, char** argv) {
   add("status", "the agent: state, mesh, capture, engines", [&] { return run_status(common); });
   add("pods", "the pods of this node that are in the mesh", [&] { return run_pods(common); });
   add("workloads", "what the mesh knows, by address", [&] { return run_workloads(common); });
+  add("services", "the services of the mesh: addresses, ports, endpoints, waypoint",
+      [&] { return run_services(common); });
   add("certificates", "the workloads' certificates and when they end", [&] { return run_certificates(common); });
 
   std::string pod_filter;

@@ -33,6 +33,18 @@ std::string joined(const Json& list, std::string_view separator) {
   return out;
 }
 
+// "80>8080" a line: what is dialled, and the endpoints' port where it is another one.
+std::string ports_of(const Json& service) {
+  std::string out;
+  for (const auto& port : list_of(service, "ports")) {
+    const std::uint64_t dialled = number_of(port, "port");
+    const std::uint64_t target = number_of(port, "target_port");
+    if (!out.empty()) out += '\n';
+    out += target == 0 || target == dialled ? std::to_string(dialled) : fmt::format("{}>{}", dialled, target);
+  }
+  return out;
+}
+
 Tone tone_of_state(std::string_view state) {
   if (state == "ready" || state == "joined" || state == "available") return Tone::Good;
   if (state == "failed" || state.starts_with("unavailable")) return Tone::Bad;
@@ -151,19 +163,52 @@ std::string view_workloads(const Json& answer, const Look& look) {
                {.title = "NETWORK", .width_min = 6, .drop_order = 1},
                {.title = "PROTOCOL", .drop_order = 4},
                {.title = "PEER AUTH", .drop_order = 2},
+               {.title = "WAYPOINT", .width_min = 8, .drop_order = 5},
                {.title = "IDENTITY", .width_min = 20}});
   for (const auto& workload : list_of(answer, "workloads")) {
     table.row({text_of(workload, "namespace"),
                {text_of(workload, "name"), Tone::Strong},
-               joined(list_of(workload, "addresses"), "\n"),
+               list_of(workload, "addresses").empty() ? text_of(workload, "hostname")
+                                                      : joined(list_of(workload, "addresses"), "\n"),
                text_of(workload, "node"),
                text_of(workload, "network"),
                text_of(workload, "protocol"),
                text_of(workload, "peer_auth"),
+               text_of(workload, "waypoint"),
                text_of(workload, "identity")});
   }
   if (table.size() == 0)
     return "The mesh has no workload yet; they come from the agent's configuration or control plane.\n";
+  return table.render(look);
+}
+
+std::string view_services(const Json& answer, const Look& look) {
+  Table table({{.title = "NAMESPACE", .width_min = 8},
+               {.title = "NAME", .width_min = 10},
+               {.title = "ADDRESSES", .width_min = 12},
+               {.title = "PORTS"},
+               {.title = "ENDPOINTS"},
+               {.title = "WAYPOINT", .width_min = 8, .drop_order = 3},
+               {.title = "MODE", .drop_order = 1},
+               {.title = "HOSTNAME", .width_min = 16, .drop_order = 2}});
+  for (const auto& service : list_of(answer, "services")) {
+    const Json& endpoints = list_of(service, "endpoints");
+    std::size_t usable = 0;
+    for (const auto& endpoint : endpoints) usable += text_of(endpoint, "state") == "usable" ? 1 : 0;
+    table.row({text_of(service, "namespace"),
+               {text_of(service, "name"), Tone::Strong},
+               joined(list_of(service, "addresses"), "\n"),
+               ports_of(service),
+               {usable == endpoints.size() ? std::to_string(usable) : fmt::format("{} of {}", usable, endpoints.size()),
+                usable == 0                 ? Tone::Bad
+                : usable < endpoints.size() ? Tone::Warn
+                                            : Tone::Plain},
+               text_of(service, "waypoint"),
+               text_of(service, "mode"),
+               text_of(service, "hostname")});
+  }
+  if (table.size() == 0)
+    return "The mesh has no service yet; they come from the agent's configuration or control plane.\n";
   return table.render(look);
 }
 

@@ -18,6 +18,7 @@ using Json = nlohmann::json;
 [[nodiscard]] std::string view_status(const Json& answer, const Look& look);
 [[nodiscard]] std::string view_pods(const Json& answer, const Look& look);
 [[nodiscard]] std::string view_workloads(const Json& answer, const Look& look);
+[[nodiscard]] std::string view_services(const Json& answer, const Look& look);
 // `lines_max`: lines of the screen; connections that do not fit are counted. 0: all are shown.
 [[nodiscard]] std::string view_connections(const Json& answer, const Look& look, std::size_t lines_max);
 [[nodiscard]] std::string view_certificates(const Json& answer, const Look& look, std::int64_t now_s);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/address.hpp"
@@ -47,6 +48,13 @@ struct WeightedWaypoint {
   std::uint32_t weight = 0;
   bool operator==(const WeightedWaypoint&) const = default;
 };
+
+[[nodiscard]] std::string_view to_string(LbMode mode) noexcept;            // "UNSPECIFIED", "STRICT", ...
+[[nodiscard]] std::string_view to_string(Visibility visibility) noexcept;  // "PUBLIC", "NAMESPACE"
+// "NETWORK/ADDRESS", or "ADDRESS" where the network is empty or `own_network`.
+[[nodiscard]] std::string to_string(const NetworkAddress& address, std::string_view own_network = {});
+// As above, or "NAMESPACE/HOSTNAME"; ":PORT" behind it where that is not 15008.
+[[nodiscard]] std::string to_string(const GatewayRef& reference, std::string_view own_network = {});
 
 struct ServiceEndpoint {
   std::string workload_uid;

@@ -11,6 +11,7 @@ struct FakeProvider : Provider {
   Status status_answer;
   std::vector<Pod> pods_answer;
   std::vector<Workload> workloads_answer;
+  std::vector<Service> services_answer;
   std::vector<Certificate> certificates_answer;
   std::vector<telemetry::PodCounters> drops_answer;
   std::vector<telemetry::ConnectionLog> connections_answer;
@@ -27,6 +28,7 @@ struct FakeProvider : Provider {
   Status status() const override { return status_answer; }
   std::vector<Pod> pods() const override { return pods_answer; }
   std::vector<Workload> workloads() const override { return workloads_answer; }
+  std::vector<Service> services() const override { return services_answer; }
   std::vector<Certificate> certificates() const override { return certificates_answer; }
   std::vector<telemetry::PodCounters> drops() const override { return drops_answer; }
   void connections(Reply<std::vector<telemetry::ConnectionLog>> reply) override {

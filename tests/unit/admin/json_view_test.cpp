@@ -79,12 +79,36 @@ TEST_CASE("a workload has these keys") {
                                          .cluster = "Kubernetes",
                                          .protocol = "HBONE",
                                          .peer_auth = "STRICT",
-                                         .addresses = {address("10.1.0.5")}}};
+                                         .addresses = {address("10.1.0.5")},
+                                         .hostname = "cart.example.com",
+                                         .waypoint = "shop/way.example.com",
+                                         .health = "HEALTHY"}};
   CHECK(
       json_workloads(workloads) ==
       R"({"workloads":[{"uid":"shop/cart","name":"cart","namespace":"shop","identity":"spiffe://cluster.local/ns/shop/sa/cart",)"
-      R"("node":"a","network":"","cluster":"Kubernetes","protocol":"HBONE","peer_auth":"STRICT","addresses":["10.1.0.5"]}]})"
+      R"("node":"a","network":"","cluster":"Kubernetes","protocol":"HBONE","peer_auth":"STRICT","addresses":["10.1.0.5"],)"
+      R"("hostname":"cart.example.com","waypoint":"shop/way.example.com","health":"HEALTHY"}]})"
       "\n");
+}
+
+TEST_CASE("a service has these keys") {
+  const std::vector<Service> services{{.name = "cart",
+                                       .namespace_name = "shop",
+                                       .hostname = "cart.shop.svc.cluster.local",
+                                       .addresses = {"10.9.0.1", "far/fd09::1"},
+                                       .ports = {{80, 8080}, {443, 0}},
+                                       .endpoints = {{"shop/cart-1", "usable"}, {"shop/cart-2", "unknown"}},
+                                       .waypoint = "10.9.0.9",
+                                       .mode = "FAILOVER",
+                                       .visibility = "PUBLIC"}};
+  CHECK(
+      json_services(services) ==
+      R"({"services":[{"name":"cart","namespace":"shop","hostname":"cart.shop.svc.cluster.local","addresses":["10.9.0.1","far/fd09::1"],)"
+      R"("ports":[{"port":80,"target_port":8080},{"port":443,"target_port":0}],)"
+      R"("endpoints":[{"workload":"shop/cart-1","state":"usable"},{"workload":"shop/cart-2","state":"unknown"}],)"
+      R"("waypoint":"10.9.0.9","mode":"FAILOVER","visibility":"PUBLIC"}]})"
+      "\n");
+  CHECK(json_services({}) == "{\"services\":[]}\n");
 }
 
 TEST_CASE("a connection has these keys, and its age") {

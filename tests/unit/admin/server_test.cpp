@@ -52,6 +52,7 @@ TEST_CASE("every read answers JSON") {
   fixture.provider.status_answer.node = "a";
   fixture.provider.pods_answer.resize(2);
   fixture.provider.workloads_answer.resize(3);
+  fixture.provider.services_answer.resize(7);
   fixture.provider.connections_answer.resize(4);
   fixture.provider.certificates_answer.resize(5);
   fixture.provider.drops_answer.resize(6);
@@ -66,6 +67,7 @@ TEST_CASE("every read answers JSON") {
   CHECK(body("/v1/status")["node"] == "a");
   CHECK(body("/v1/pods")["pods"].size() == 2);
   CHECK(body("/v1/workloads")["workloads"].size() == 3);
+  CHECK(body("/v1/services")["services"].size() == 7);
   CHECK(body("/v1/connections")["connections"].size() == 4);
   CHECK(body("/v1/certificates")["certificates"].size() == 5);
   CHECK(body("/v1/drops")["drops"].size() == 6);

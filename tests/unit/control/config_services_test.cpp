@@ -131,7 +131,7 @@ TEST_CASE("a reference is read and written in one form") {
     CAPTURE(row.text);
     const auto reference = parse_reference(row.text);
     REQUIRE(reference);
-    CHECK(to_string(*reference) == row.text);
+    CHECK(state::to_string(*reference) == row.text);
     CHECK(reference->hbone_port == row.port);
     CHECK(reference->namespace_name == row.namespace_name);
     CHECK(reference->hostname == row.hostname);

@@ -147,8 +147,8 @@ TEST_CASE("pods, workloads, certificates and drops are tables") {
                                                 .peer_auth = "STRICT",
                                                 .addresses = {IpAddress::parse("10.1.0.5").value()}}};
   CHECK(view_workloads(parsed(admin::json_workloads(workloads)), {}) ==
-        "NAMESPACE  NAME  ADDRESSES  NODE  NETWORK  PROTOCOL  PEER AUTH  IDENTITY\n"
-        "shop       cart  10.1.0.5   a              HBONE     STRICT     spiffe://c/ns/shop/sa/sa\n");
+        "NAMESPACE  NAME  ADDRESSES  NODE  NETWORK  PROTOCOL  PEER AUTH  WAYPOINT  IDENTITY\n"
+        "shop       cart  10.1.0.5   a              HBONE     STRICT               spiffe://c/ns/shop/sa/sa\n");
   const std::vector<admin::Certificate> certificates{{.identity = "spiffe://c/ns/shop/sa/sa",
                                                       .state = "available",
                                                       .serial_decimal = "17",
@@ -173,14 +173,44 @@ TEST_CASE("pods, workloads, certificates and drops are tables") {
   CHECK(view_drops(parsed(admin::json_drops(drops)), {}, true).find("steered") != std::string::npos);
 }
 
+TEST_CASE("services are a table with ports, how many endpoints can be used, and the waypoint") {
+  const std::vector<admin::Service> services{
+      {.name = "cart",
+       .namespace_name = "shop",
+       .hostname = "cart.shop.svc.cluster.local",
+       .addresses = {"10.9.0.1", "far/10.9.0.1"},
+       .ports = {{80, 8080}, {443, 443}, {9000, 0}},
+       .endpoints = {{"shop/a", "usable"}, {"shop/b", "unhealthy"}},
+       .waypoint = "shop/way.example",
+       .mode = "FAILOVER",
+       .visibility = "PUBLIC"},
+      {.name = "way", .namespace_name = "shop", .hostname = "way.example", .endpoints = {{"shop/w", "usable"}}}};
+  CHECK(view_services(parsed(admin::json_services(services)), {}) ==
+        "NAMESPACE  NAME  ADDRESSES     PORTS    ENDPOINTS  WAYPOINT          MODE      HOSTNAME\n"
+        "shop       cart  10.9.0.1      80>8080  1 of 2     shop/way.example  FAILOVER  cart.shop.svc.cluster.local\n"
+        "                 far/10.9.0.1  443\n"
+        "                               9000\n"
+        "shop       way                          1                                      way.example\n");
+}
+
+TEST_CASE("a workload without an address shows its hostname") {
+  const std::vector<admin::Workload> workloads{
+      {.name = "db", .namespace_name = "shop", .hostname = "db.example.com", .waypoint = "10.9.0.9"}};
+  CHECK_THAT(view_workloads(parsed(admin::json_workloads(workloads)), {}),
+             Catch::Contains("db.example.com") && Catch::Contains("10.9.0.9"));
+}
+
 TEST_CASE("empty answers, and answers of another shape, are words and no failure") {
-  for (const char* body : {"{}", "[]", "null", "5",
-                           R"({"pods":5,"connections":{},"workloads":[1,null,{}],"certificates":"x","drops":[[]]})"}) {
+  for (
+      const char* body :
+      {"{}", "[]", "null", "5",
+       R"({"pods":5,"connections":{},"workloads":[1,null,{}],"services":[2,{"ports":[1],"endpoints":7}],"certificates":"x","drops":[[]]})"}) {
     INFO(body);
     const Json answer = parsed(body);
     CHECK_FALSE(view_status(answer, {}).empty());
     CHECK_FALSE(view_pods(answer, {}).empty());
     CHECK_FALSE(view_workloads(answer, {}).empty());
+    CHECK_FALSE(view_services(answer, {}).empty());
     CHECK_FALSE(view_connections(answer, {}, 0).empty());
     CHECK_FALSE(view_certificates(answer, {}, 0).empty());
     CHECK_FALSE(view_drops(answer, {}, true).empty());
