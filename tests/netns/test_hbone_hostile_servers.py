@@ -12,6 +12,8 @@ from culvert_harness import Authority, frames, h2peer, programs, scaled, tls13, 
 from test_fidelity import connect, reset
 
 core = pytest.mark.core
+# What the kernel's TLS sees: also in the guests.
+RECORDS = [pytest.param(how, marks=core) for how in ("key updates", "tiny records", "padded records")]
 
 
 @pytest.fixture
@@ -102,7 +104,6 @@ def others_work(town) -> None:
 
 
 class TestRequests:
-    @core
     def test_the_request_says_who_wants_what(self, town):
         seen = []
         with h2peer.Server(town.pods["server"], tls13.Context(town.credentials), refuse=seen.append) as peer:
@@ -170,7 +171,6 @@ class TestRequests:
 class TestGoAway:
     """At every point of a stream's life."""
 
-    @core
     @pytest.mark.parametrize("when", ["at once", "for the stream, which was not processed", "twice"])
     def test_what_the_peer_has_not_processed_is_tried_again_elsewhere(self, town, when):
         def script(wire, number):
@@ -218,7 +218,6 @@ class TestGoAway:
             refused(town)
             assert 1 <= len(asked) <= 10
 
-    @core
     @pytest.mark.parametrize("when", ["before the answer", "after the answer", "between data", "after its end"])
     def test_a_stream_that_is_processed_goes_on_and_new_ones_go_elsewhere(self, town, when):
         def script(wire, number):
@@ -281,7 +280,6 @@ class TestGoAway:
 
 
 class TestStreams:
-    @core
     @pytest.mark.parametrize("code", [code for code in frames.CODES if code not in (frames.NO_ERROR, frames.REFUSED_STREAM)])
     @pytest.mark.parametrize("when", ["before the answer", "after the answer"])
     def test_rst_stream_of_each_code_is_a_reset(self, town, code, when):
@@ -307,7 +305,6 @@ class TestStreams:
                     assert connection.recv(1), "a clean end"
             echoes(town)
 
-    @core
     @pytest.mark.parametrize("first", ["application", "peer", "both at once"])
     def test_half_closes_in_each_order_end_cleanly(self, town, first):
         go = threading.Event()
@@ -427,8 +424,7 @@ class TestStreams:
 
 
 class TestRecords:
-    @core
-    @pytest.mark.parametrize("how", ["key updates", "tiny records", "padded records", "padded frames", "unknown frames", "informational"])
+    @pytest.mark.parametrize("how", [*RECORDS, "padded frames", "unknown frames", "informational"])
     def test_records_and_frames_as_nobody_else_makes_them_are_understood(self, town, how):
         def script(wire, _number):
             frame, _ = wire.wait_headers()

@@ -137,7 +137,10 @@ void Outbound::name_resolved(SlabHandle handle, const std::optional<IpAddress>& 
   const auto unresolved = std::move(flow->details->unresolved);
   state_.set_deadline(*flow, 0);
   if (pod == nullptr) return state_.finisher->abort(*flow, CloseReason::PodLeft);
-  if (!address) return state_.finisher->abort(*flow, CloseReason::NoRoute, "the endpoint's name has no address in DNS");
+  if (!address) {
+    const std::string why = fmt::format("DNS has no address for {}, the endpoint's name", unresolved->route.dns_name);
+    return state_.finisher->abort(*flow, CloseReason::NoRoute, why);
+  }
   // Decided over the snapshot that chose the endpoint.
   follow(*flow, *pod,
          state::route_resolved(*unresolved->snapshot, source_of(state_, *pod, flow->source.address), unresolved->route,
