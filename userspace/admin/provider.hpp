@@ -67,19 +67,19 @@ struct Pod {
 };
 
 struct Workload {
-  std::string uid;
-  std::string name;
-  std::string namespace_name;
-  std::string identity;  // SPIFFE URI
-  std::string node;
-  std::string network;
-  std::string cluster;
-  std::string protocol;   // "TCP", "HBONE"
-  std::string peer_auth;  // "PERMISSIVE", "STRICT"
-  std::vector<IpAddress> addresses;
-  std::string hostname;  // empty: none
-  std::string waypoint;  // as the configuration writes it; empty: none
-  std::string health;    // "HEALTHY", "UNHEALTHY"
+  std::string uid{};
+  std::string name{};
+  std::string namespace_name{};
+  std::string identity{};  // SPIFFE URI
+  std::string node{};
+  std::string network{};
+  std::string cluster{};
+  std::string protocol{};   // "TCP", "HBONE"
+  std::string peer_auth{};  // "PERMISSIVE", "STRICT"
+  std::vector<IpAddress> addresses{};
+  std::string hostname{};  // empty: none
+  std::string waypoint{};  // as the configuration writes it; empty: none
+  std::string health{};    // "HEALTHY", "UNHEALTHY"
 };
 
 struct ServicePort {
@@ -88,20 +88,20 @@ struct ServicePort {
 };
 
 struct ServiceEndpoint {
-  std::string workload;  // uid
-  std::string state;     // "usable", "unhealthy", "unknown" (its workload is not known yet)
+  std::string workload{};  // uid
+  std::string state{};     // "usable", "unhealthy", "unknown" (its workload is not known yet)
 };
 
 struct Service {
-  std::string name;
-  std::string namespace_name;
-  std::string hostname;
-  std::vector<std::string> addresses;  // "ADDRESS", or "NETWORK/ADDRESS" of another network
-  std::vector<ServicePort> ports;
-  std::vector<ServiceEndpoint> endpoints;
-  std::string waypoint;    // as the configuration writes it; empty: none
-  std::string mode;        // of load balancing: "UNSPECIFIED", "STRICT", "FAILOVER", "PASSTHROUGH"
-  std::string visibility;  // "PUBLIC", "NAMESPACE"
+  std::string name{};
+  std::string namespace_name{};
+  std::string hostname{};
+  std::vector<std::string> addresses{};  // "ADDRESS", or "NETWORK/ADDRESS" of another network
+  std::vector<ServicePort> ports{};
+  std::vector<ServiceEndpoint> endpoints{};
+  std::string waypoint{};    // as the configuration writes it; empty: none
+  std::string mode{};        // of load balancing: "UNSPECIFIED", "STRICT", "FAILOVER", "PASSTHROUGH"
+  std::string visibility{};  // "PUBLIC", "NAMESPACE"
 };
 
 struct Certificate {
