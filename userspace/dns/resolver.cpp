@@ -35,6 +35,11 @@ std::int64_t changed_at(const char* path) noexcept {
   return ::stat(path, &info) == 0 ? info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec : 0;
 }
 
+// Loopback and the like would lead into the asking pod itself, or to the agent's own ports there.
+bool can_be_dialled(const IpAddress& address) { return !address.is_loopback() && !address.is_unspecified(); }
+
+std::uint64_t ttl_ms_of(int ttl_s) { return static_cast<std::uint64_t>(std::max(ttl_s, 0)) * 1'000U; }
+
 }  // namespace
 
 struct Resolver::State {
@@ -53,6 +58,7 @@ struct Resolver::State {
   void follow_file();
   void socket_changed(int fd, bool wants_read, bool wants_write);
   void process(int fd, std::uint32_t events);
+  void process_ready(int read_fd, int write_fd);
   void schedule();
   void ask(Question& question);
   void answered(Question& question, int status, ares_addrinfo* result);
@@ -70,6 +76,7 @@ struct Resolver::State {
   std::uint64_t file_looked_ms = 0;
   std::int64_t file_changed = 0;
   bool is_closing = false;
+  int depth = 0;  // calls of c-ares that are under way: from their callbacks the channel cannot be closed
 };
 
 Resolver::State::~State() {
@@ -113,7 +120,7 @@ void Resolver::State::close_channel() {
 // Looked at now and then, and only while nothing is out, so that no question is lost.
 void Resolver::State::follow_file() {
   const std::uint64_t now_ms = monotonic_ms();
-  if (channel == nullptr || !questions.empty() || now_ms < file_looked_ms + kFileLookMs) return;
+  if (channel == nullptr || depth > 0 || !questions.empty() || now_ms < file_looked_ms + kFileLookMs) return;
   file_looked_ms = now_ms;
   if (changed_at(kResolvConf) != file_changed) close_channel();
 }
@@ -135,7 +142,13 @@ void Resolver::State::socket_changed(int fd, bool wants_read, bool wants_write) 
 void Resolver::State::process(int fd, std::uint32_t events) {
   const bool may_read = (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0;
   const bool may_write = (events & EPOLLOUT) != 0;
-  ::ares_process_fd(channel, may_read ? fd : ARES_SOCKET_BAD, may_write ? fd : ARES_SOCKET_BAD);
+  process_ready(may_read ? fd : ARES_SOCKET_BAD, may_write ? fd : ARES_SOCKET_BAD);
+}
+
+void Resolver::State::process_ready(int read_fd, int write_fd) {
+  ++depth;
+  ::ares_process_fd(channel, read_fd, write_fd);
+  --depth;
   schedule();
 }
 
@@ -148,8 +161,7 @@ void Resolver::State::schedule() {
       static_cast<std::uint64_t>(due.tv_sec) * 1'000U + static_cast<std::uint64_t>(due.tv_usec) / 1'000U;
   timer = reactor.after_ms(due_ms + 1, [this] {
     timer = 0;
-    ::ares_process_fd(channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    schedule();
+    process_ready(ARES_SOCKET_BAD, ARES_SOCKET_BAD);
   });
 }
 
@@ -162,6 +174,7 @@ void Resolver::State::ask(Question& question) {
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = ARES_AI_NOSORT;
+  ++depth;
   ::ares_getaddrinfo(
       channel, question.name.c_str(), nullptr, &hints,
       [](void* data, int status, int, ares_addrinfo* result) {
@@ -169,6 +182,7 @@ void Resolver::State::ask(Question& question) {
         asked.owner->answered(asked, status, result);
       },
       &question);
+  --depth;
   schedule();
 }
 
@@ -177,12 +191,18 @@ void Resolver::State::answered(Question& question, int status, ares_addrinfo* re
   if (is_closing) return;  // the owner ends, or the channel could not be set up
   std::vector<IpAddress> addresses;
   std::uint64_t ttl_ms = NameCache::kTtlMaxMs;
+  for (const ares_addrinfo_cname* alias = result == nullptr ? nullptr : result->cnames; alias != nullptr;
+       alias = alias->next) {
+    ttl_ms = std::min(ttl_ms, ttl_ms_of(alias->ttl));
+  }
   for (const ares_addrinfo_node* node = result == nullptr ? nullptr : result->nodes; node != nullptr;
        node = node->ai_next) {
     sockaddr_storage storage{};
     std::memcpy(&storage, node->ai_addr, std::min<std::size_t>(node->ai_addrlen, sizeof(storage)));
-    addresses.push_back(Endpoint::from_sockaddr(storage).address);
-    ttl_ms = std::min(ttl_ms, static_cast<std::uint64_t>(std::max(node->ai_ttl, 0)) * 1'000U);
+    const IpAddress address = Endpoint::from_sockaddr(storage).address;
+    if (!can_be_dialled(address)) continue;
+    addresses.push_back(address);
+    ttl_ms = std::min(ttl_ms, ttl_ms_of(node->ai_ttl));
   }
   const bool is_known = status == ARES_SUCCESS || status == ARES_ENOTFOUND || status == ARES_ENODATA;
   if (is_known) cache.keep(question.name, addresses, ttl_ms, monotonic_ms());

@@ -21,7 +21,7 @@ class Resolver {
     std::string servers;  // "ADDRESS[:PORT],..."; empty: those of resolv.conf
     std::uint64_t timeout_ms = 5'000;
   };
-  // Empty: the name has no address, or nobody answered in time.
+  // Empty: the name has no address (loopback does not count), or nobody answered in time.
   using Callback = std::function<void(const std::vector<IpAddress>&)>;
 
   // `reactor` outlives the resolver. No memory is taken before the first question.

@@ -145,7 +145,10 @@ TEST_CASE("pods, workloads, certificates and drops are tables") {
                                                 .cluster = "Kubernetes",
                                                 .protocol = "HBONE",
                                                 .peer_auth = "STRICT",
-                                                .addresses = {IpAddress::parse("10.1.0.5").value()}}};
+                                                .addresses = {IpAddress::parse("10.1.0.5").value()},
+                                                .hostname = "",
+                                                .waypoint = "",
+                                                .health = "HEALTHY"}};
   CHECK(view_workloads(parsed(admin::json_workloads(workloads)), {}) ==
         "NAMESPACE  NAME  ADDRESSES  NODE  NETWORK  PROTOCOL  PEER AUTH  WAYPOINT  IDENTITY\n"
         "shop       cart  10.1.0.5   a              HBONE     STRICT               spiffe://c/ns/shop/sa/sa\n");
@@ -174,17 +177,21 @@ TEST_CASE("pods, workloads, certificates and drops are tables") {
 }
 
 TEST_CASE("services are a table with ports, how many endpoints can be used, and the waypoint") {
-  const std::vector<admin::Service> services{
-      {.name = "cart",
-       .namespace_name = "shop",
-       .hostname = "cart.shop.svc.cluster.local",
-       .addresses = {"10.9.0.1", "far/10.9.0.1"},
-       .ports = {{80, 8080}, {443, 443}, {9000, 0}},
-       .endpoints = {{"shop/a", "usable"}, {"shop/b", "unhealthy"}},
-       .waypoint = "shop/way.example",
-       .mode = "FAILOVER",
-       .visibility = "PUBLIC"},
-      {.name = "way", .namespace_name = "shop", .hostname = "way.example", .endpoints = {{"shop/w", "usable"}}}};
+  admin::Service way;
+  way.name = "way";
+  way.namespace_name = "shop";
+  way.hostname = "way.example";
+  way.endpoints = {{"shop/w", "usable"}};
+  const std::vector<admin::Service> services{{.name = "cart",
+                                              .namespace_name = "shop",
+                                              .hostname = "cart.shop.svc.cluster.local",
+                                              .addresses = {"10.9.0.1", "far/10.9.0.1"},
+                                              .ports = {{80, 8080}, {443, 443}, {9000, 0}},
+                                              .endpoints = {{"shop/a", "usable"}, {"shop/b", "unhealthy"}},
+                                              .waypoint = "shop/way.example",
+                                              .mode = "FAILOVER",
+                                              .visibility = "PUBLIC"},
+                                             way};
   CHECK(view_services(parsed(admin::json_services(services)), {}) ==
         "NAMESPACE  NAME  ADDRESSES     PORTS    ENDPOINTS  WAYPOINT          MODE      HOSTNAME\n"
         "shop       cart  10.9.0.1      80>8080  1 of 2     shop/way.example  FAILOVER  cart.shop.svc.cluster.local\n"
@@ -194,8 +201,9 @@ TEST_CASE("services are a table with ports, how many endpoints can be used, and 
 }
 
 TEST_CASE("a workload without an address shows its hostname") {
-  const std::vector<admin::Workload> workloads{
-      {.name = "db", .namespace_name = "shop", .hostname = "db.example.com", .waypoint = "10.9.0.9"}};
+  std::vector<admin::Workload> workloads(1);
+  workloads[0].hostname = "db.example.com";
+  workloads[0].waypoint = "10.9.0.9";
   CHECK_THAT(view_workloads(parsed(admin::json_workloads(workloads)), {}),
              Catch::Contains("db.example.com") && Catch::Contains("10.9.0.9"));
 }

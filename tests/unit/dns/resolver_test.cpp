@@ -40,17 +40,20 @@ std::uint16_t free_port() {
 
 class Dnsmasq {
  public:
-  Dnsmasq() : port_(free_port()) {
+  explicit Dnsmasq(int ttl_s = 1, const std::vector<std::string>& further = {}) : port_(free_port()) {
     char pattern[] = "/tmp/culvert-dns-XXXXXX";
     directory_ = ::mkdtemp(pattern);
     write("192.0.2.1 db.example\n2001:db8::1 db.example\n192.0.2.9 four.example\n");
     const std::string port = fmt::format("--port={}", port_);
+    const std::string ttl = fmt::format("--local-ttl={}", ttl_s);
     const std::string hosts = "--addn-hosts=" + directory_ + "/hosts";
     std::vector<const char*> arguments = {"dnsmasq",           "--keep-in-foreground", "--conf-file=/dev/null",
                                           "--no-resolv",       "--no-hosts",           "--listen-address=127.0.0.1",
-                                          "--bind-interfaces", "--local=/example/",    "--local-ttl=1",
+                                          "--bind-interfaces", "--local=/example/",    ttl.c_str(),
                                           "--pid-file=",       "--user=root",          "--log-facility=/dev/null",
-                                          port.c_str(),        hosts.c_str(),          nullptr};
+                                          port.c_str(),        hosts.c_str()};
+    for (const std::string& one : further) arguments.push_back(one.c_str());
+    arguments.push_back(nullptr);
     REQUIRE(::posix_spawnp(&process_, "dnsmasq", nullptr, nullptr, const_cast<char* const*>(arguments.data()),
                            environ) == 0);
   }
@@ -136,6 +139,52 @@ TEST_CASE("those who ask for one name at one time are answered together") {
     bed.resolver->resolve("db.example", [&](const std::vector<IpAddress>& got) { answers += got.empty() ? 0 : 1; });
   while (answers < 100) bed.reactor->turn(1'000);
   CHECK(answers == 100);
+}
+
+TEST_CASE("an answer that is too long for UDP comes by TCP") {
+  Dnsmasq server;
+  Bed bed(server.servers());
+  REQUIRE(bed.comes_to("four.example", {ip("192.0.2.9")}));
+  std::string hosts;
+  for (int i = 1; i <= 100; ++i) hosts += fmt::format("192.0.2.{} long.example\n", i);
+  server.write(hosts + "192.0.2.10 four.example\n");
+  server.reread();
+  REQUIRE(bed.comes_to("four.example", {ip("192.0.2.10")}));
+  CHECK(bed.ask("long.example").size() == 100);
+}
+
+TEST_CASE("loopback and unspecified addresses are left out") {
+  Dnsmasq server;
+  Bed bed(server.servers());
+  REQUIRE(bed.comes_to("four.example", {ip("192.0.2.9")}));
+  server.write(
+      "127.0.0.1 trap.example\n::1 trap.example\n0.0.0.0 trap.example\n127.0.0.2 half.example\n192.0.2.9 "
+      "half.example\n");
+  server.reread();
+  REQUIRE(bed.comes_to("half.example", {ip("192.0.2.9")}));
+  CHECK(bed.ask("trap.example").empty());
+  CHECK(bed.ask("localhost").empty());
+}
+
+TEST_CASE("an alias holds no longer than its own TTL, however long the address behind it does") {
+  Dnsmasq server(200, {"--cname=alias.example,four.example,1"});
+  Bed bed(server.servers());
+  REQUIRE(bed.comes_to("alias.example", {ip("192.0.2.9")}));
+  server.write("192.0.2.10 four.example\n");
+  server.reread();
+  CHECK(bed.comes_to("alias.example", {ip("192.0.2.10")}));
+}
+
+TEST_CASE("an answer's callback may ask for the next name") {
+  Dnsmasq server;
+  Bed bed(server.servers());
+  REQUIRE(bed.comes_to("four.example", {ip("192.0.2.9")}));
+  std::optional<std::vector<IpAddress>> second;
+  bed.resolver->resolve("none.example", [&](const std::vector<IpAddress>&) {
+    bed.resolver->resolve("db.example", [&](const std::vector<IpAddress>& addresses) { second = addresses; });
+  });
+  while (!second) bed.reactor->turn(1'000);
+  CHECK(second->size() == 2);
 }
 
 TEST_CASE("a server that is away costs the time limit and no more") {
