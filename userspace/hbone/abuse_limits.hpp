@@ -14,8 +14,9 @@ struct BucketLimit {
 };
 
 // Streams that the client reset before we answered, or that broke a rule: the work of opening was wasted ("rapid reset", "made you reset").
-// A burst of twice MAX_CONCURRENT_STREAMS: every application behind one connection may give up at once, twice.
-inline constexpr BucketLimit kWastedStreams = {400, 50};
+// Applications behind one connection do reset before they are answered, by the thousand when they are restarted: a burst of ten times
+// MAX_CONCURRENT_STREAMS, and a rate whose cost is a few hundredths of a core.
+inline constexpr BucketLimit kWastedStreams = {2'000, 500};
 // HEADERS and RST_STREAM for streams that are not there. Races make a few: one each for as many streams as are open.
 inline constexpr BucketLimit kStrayFrames = {1'000, 100};
 // SETTINGS make us look at every stream. Peers send one at the start, and rarely another.

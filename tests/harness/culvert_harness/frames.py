@@ -156,7 +156,8 @@ class Wire:
         if kind == SETTINGS and not flags & ACK:
             self.peer_settings |= frame.settings
         if self.answers and kind in (SETTINGS, PING) and not flags & ACK:
-            self.frame(kind, ACK, 0, frame.payload if kind == PING else b"")
+            with contextlib.suppress(OSError):  # who has gone away may still have said things that are to be read
+                self.frame(kind, ACK, 0, frame.payload if kind == PING else b"")
         return frame
 
     def wait(self, kind: int, stream: int | None = None, timeout: float | None = None) -> Frame:
