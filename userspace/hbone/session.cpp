@@ -180,6 +180,13 @@ void Session::go_away() {
   state.pump_if_outside();
 }
 
+void Session::go_away_now() {
+  State& state = *state_;
+  if (state.has_failed() || state.drain == Drain::Final) return;
+  state.finish_drain();
+  state.pump_if_outside();
+}
+
 bool Session::is_going_away() const noexcept { return state_->drain != Drain::None || state_->peer_goes_away; }
 
 bool Session::is_done() const noexcept {

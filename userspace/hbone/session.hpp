@@ -114,6 +114,8 @@ class Session {
   // Sending data. `send_window`: payload bytes that may be framed now (the smaller of both windows; 0: wait for on_writable).
   // `frame_payload_max`: payload bytes of one DATA frame at most.
   [[nodiscard]] std::size_t send_window(StreamId stream) const noexcept;
+  // `connection_window`: what the connection's window alone allows; while it is 0, on_writable(0) is what a stream waits for.
+  [[nodiscard]] std::size_t connection_window() const noexcept;
   [[nodiscard]] std::size_t frame_payload_max() const noexcept;
   // `area` is gap, payload, gap, payload, ... : gaps of kFrameHeaderBytes, payloads of frame_payload_max() bytes and a shorter last one;
   // `payload_bytes` (> 0, <= send_window) in total. Writes the headers into the gaps. The first payload + gaps bytes of `area` are then
@@ -135,6 +137,8 @@ class Session {
   // Server, drain, in two steps: GOAWAY that names no stream as last, then, at the next `tick` after a round trip's time or 1 s, the final one. The client
   // role sends one GOAWAY. New streams of the peer that arrive after the last are refused.
   void go_away();
+  // The final GOAWAY at once, in front of the end of the connection: the peer can tell which of its streams were not looked at.
+  void go_away_now();
   [[nodiscard]] bool is_going_away() const noexcept;  // either end said so
   // Nothing can happen on it any more: going away, the last GOAWAY has been taken, and no stream is live. Close the connection.
   [[nodiscard]] bool is_done() const noexcept;

@@ -189,6 +189,10 @@ std::size_t Session::send_window(StreamId stream) const noexcept {
   return static_cast<std::size_t>(std::max(window, 0));
 }
 
+std::size_t Session::connection_window() const noexcept {
+  return static_cast<std::size_t>(std::max(::nghttp2_session_get_remote_window_size(state_->ng.get()), 0));
+}
+
 std::size_t Session::frame_payload_max() const noexcept {
   const std::size_t peers = ::nghttp2_session_get_remote_settings(state_->ng.get(), NGHTTP2_SETTINGS_MAX_FRAME_SIZE);
   return std::min(peers, std::size_t{state_->limits.frame_bytes_max});

@@ -72,8 +72,10 @@ TEST_CASE("a connection whose window is used up is told as writable once, for al
   Pair pair(1U << 20U, {}, server_limits);
   const StreamId first = pair.open();
   const StreamId second = pair.open();
+  CHECK(pair.client->connection_window() == 100'000);
   fill(pair, first);
   CHECK(pair.client->send_window(second) == 0);
+  CHECK(pair.client->connection_window() == 0);
   pair.server->consume_connection(60'000);
   pair.carry();
   CHECK(pair.client_told.take() == "writable 0");

@@ -54,6 +54,24 @@ TEST_CASE("a server drains in two steps, and loses no stream that was on its way
   CHECK(pair.client->is_done());
 }
 
+TEST_CASE("a server that leaves at once names the last stream that it looked at") {
+  const bool is_draining = GENERATE(false, true);
+  CAPTURE(is_draining);
+  Scripted server(true);
+  REQUIRE(server.feed(connect_frame(5)));
+  static_cast<void>(server.sent());
+  if (is_draining) {
+    server.session->go_away();
+    static_cast<void>(server.sent());
+  }
+  server.session->go_away_now();
+  server.session->go_away_now();
+  const std::vector<Frame> frames = server.sent();
+  REQUIRE(describe(frames) == "GOAWAY/0@0[8]");
+  CHECK(frames[0].number() == 5);
+  CHECK(frames[0].number(4) == kNoError);
+}
+
 TEST_CASE("the second GOAWAY of a drain names the last stream, and comes after a second at the latest") {
   Scripted server(true);
   REQUIRE(server.feed(connect_frame(5)));
