@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Flow: one application connection that this agent relays. The whole state is plain and small: descriptors, flags, counters,
-// and bytes in flight. What it does is in relay.cpp; how it begins in outbound.cpp and inbound.cpp; how it ends in finish.cpp.
+// and bytes in flight. What it does is in relay.cpp; how it begins in outbound.cpp and inbound.cpp; how it ends in finisher.cpp.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include "base/unique_fd.hpp"
 #include "core/buffer_pool.hpp"
 #include "core/slab.hpp"
+#include "proxy/deadline.hpp"
 #include "state/route.hpp"
 #include "state/snapshot.hpp"
 #include "telemetry/close_reason.hpp"
@@ -60,6 +61,7 @@ struct FlowDetails {
   std::string forwarded_network;  // Outbound, inner tunnel of another network: our own network
   std::unique_ptr<UnresolvedRoute> unresolved;
   std::vector<std::uint8_t> proxy_header;  // InboundTunnel: what the application is sent first
+  Endpoint application;                    // and where it listens then: on loopback
 };
 
 struct Flow {
@@ -77,19 +79,19 @@ struct Flow {
   std::uint64_t sent_bytes = 0;      // server to client
   std::uint64_t start_us = 0;
   std::uint64_t start_ms = 0;
-  std::uint64_t deadline_ms = 0;  // of the present state; 0: none
-  std::uint64_t timer_ms = 0;     // when the wheel will ask; 0: it will not
-  Endpoint source;                // the client, as the server will see it
-  Endpoint destination;           // what the client dialled
-  Endpoint target;                // Outbound: what the far side is asked for; InboundTunnel: where the application is
-  Endpoint next_hop;              // Outbound: where the tunnel goes
-  std::string_view why;           // static text: why this way
+  Deadline deadline;     // of the present state
+  Endpoint source;       // the client, as the server will see it
+  Endpoint destination;  // what the client dialled; InboundTunnel: the pod and the application's port
+  Endpoint target;       // Outbound: what the far side is asked for; InboundTunnel: what the peer asked for
+  Endpoint next_hop;     // Outbound: where the tunnel goes
+  std::string_view why;  // static text: why this way
   std::uint32_t pod_slot = 0;
-  std::uint32_t peer_identity = 0;  // index in the identity table; 0: none
-  std::uint32_t pool_key = 0;       // Outbound, AwaitTunnel: which queue
-  std::int32_t stream = 0;          // HBONE: its stream on the tunnel; 0: none
-  std::uint32_t stream_place = 0;   // HBONE: its place in the tunnel's list of flows
-  std::uint32_t unread_bytes = 0;   // HBONE: received, not yet given back to the stream's window
+  std::uint32_t peer_identity = 0;   // index in the identity table; 0: none
+  std::uint32_t pool_key = 0;        // Outbound, AwaitTunnel: which queue
+  std::int32_t stream = 0;           // HBONE: its stream on the tunnel; 0: none
+  std::uint32_t stream_place = 0;    // HBONE: its place in the tunnel's list of flows
+  std::uint32_t unread_bytes = 0;    // HBONE: received, not yet given back to the stream's window
+  std::uint32_t withheld_bytes = 0;  // HBONE: of these, not given back to the connection's either, for lack of memory
   FlowRole role = FlowRole::Outbound;
   FlowState state = FlowState::AwaitTunnel;
   bool used_tunnel = false;
@@ -98,7 +100,7 @@ struct Flow {
   bool is_retried = false;        // moved once from a tunnel that had gone away
   bool is_deferred = false;       // already on the worker's list of flows to go on with
   bool is_hbone = false;          // its tunnel speaks HTTP/2
-  bool is_answered = false;       // HBONE: CONNECT has been answered with 200
+  bool is_answered = false;       // OPEN or CONNECT has been answered with ACCEPT or 200
   bool is_blocked = false;        // HBONE: on its tunnel's list of flows that wait to send
   bool is_other_network = false;  // InboundTunnel: its source address says nothing here
   std::uint8_t attempts = 0;      // HBONE client: CONNECTs that nobody looked at

@@ -19,11 +19,11 @@ struct HboneTunnel {
   std::vector<SlabHandle> flows;  // one for each stream; Flow::stream_place is the index
   std::vector<SlabHandle>
       blocked;  // flows that could send but for the socket or the connection's window, in their order
-  std::uint64_t idle_since_ms = 0;   // 0: has streams
-  std::uint64_t answer_due_ms = 0;   // 200 is held back for company until then; 0: nothing is
-  std::uint64_t withheld_bytes = 0;  // not given back to the connection's window while the worker's buffers are full
-  bool is_dirty = false;             // on the worker's list of tunnels with something to send
-  bool is_first_send = true;         // the handshake's last flight may still wait for company
+  std::uint64_t idle_since_ms = 0;  // 0: has streams
+  std::uint64_t answer_due_ms = 0;  // 200 is held back for company until then; 0: nothing is
+  bool is_withholding = false;      // on the worker's list of tunnels whose flows have withheld_bytes
+  bool is_dirty = false;            // on the worker's list of tunnels with something to send
+  bool is_first_send = true;        // the handshake's last flight may still wait for company
 };
 
 }  // namespace culvert::proxy

@@ -128,8 +128,10 @@ bool Inbound::on_connect(Flow& flow, Tunnel& tunnel, const hbone::ConnectRequest
            target.status == 400 ? RefuseReason::UnknownDestination : RefuseReason::ConnectFailed);
     return false;
   }
-  flow.destination = target.destination;
+  flow.destination.port =
+      target.destination.port;  // of the pod for policy and log, wherever in it the application listens
   if (target.wants_proxy_header) {
+    flow.details->application = target.destination;
     const SpiffeId* peer = state_.identities.find(tunnel.peer_identity);
     flow.details->proxy_header = hbone::make_proxy_header(flow.source, target.proxy_destination,
                                                           peer == nullptr ? std::string{} : peer->to_string());
@@ -145,7 +147,7 @@ void Inbound::start(SlabHandle handle) {
     refuse(*flow, CloseReason::PodLeft, RefuseReason::Draining);
     return;
   }
-  if (!pod->owns(flow->destination.address) && !(flow->is_hbone && flow->destination.address.is_loopback())) {
+  if (!pod->owns(flow->destination.address)) {
     refuse(*flow, CloseReason::UnknownDestination, RefuseReason::UnknownDestination);
     return;
   }
@@ -162,7 +164,10 @@ void Inbound::start(SlabHandle handle) {
 }
 
 void Inbound::connect_application(Flow& flow, const WorkerPod& pod) {
-  UniqueFd fd(state_.pod_socket(pod, flow.destination.address.family()));
+  // What asked for a PROXY header listens on loopback only, so that nobody gets past the agent and forges one.
+  const bool is_local = flow.details != nullptr && !flow.details->proxy_header.empty();
+  const Endpoint application = is_local ? flow.details->application : flow.destination;
+  UniqueFd fd(state_.pod_socket(pod, application.address.family()));
   if (!fd) {
     refuse(flow, CloseReason::Overloaded, RefuseReason::Overloaded, "cannot make a socket in the pod's namespace");
     return;
@@ -170,18 +175,17 @@ void Inbound::connect_application(Flow& flow, const WorkerPod& pod) {
   // The mark sends the application's replies back over lo. A pod that reached itself through a service is its own client: both addresses are
   // its own, and the kernel's ways do, which name the address's device and not lo.
   int error = 0;
-  if (flow.source.address != flow.destination.address) {
+  if (flow.source.address != application.address) {
     error = set_mark(fd.get(), state_.options.mark);
     if (error == 0) error = bind_to_loopback_device(fd.get());
-    if (error == 0 && !flow.destination.address.is_loopback() &&
-        flow.source.address.family() == flow.destination.address.family())
+    if (error == 0 && !is_local && flow.source.address.family() == application.address.family())
       error = bind_transparent(fd.get(), flow.source.address);
   }
   if (error != 0) {
     refuse(flow, CloseReason::UpstreamFailed, RefuseReason::ConnectFailed, ::strerrordesc_np(error));
     return;
   }
-  error = start_upstream(state_, flow, std::move(fd), flow.destination);
+  error = start_upstream(state_, flow, std::move(fd), application);
   if (error != 0) refuse(flow, upstream_failure(error), wire_reason(error), ::strerrordesc_np(error));
 }
 

@@ -114,7 +114,7 @@ void Outbound::want_gateway(Flow& flow, const WorkerPod& pod, const state::Route
   via.authority = details.authority;
   via.service = details.service;
   const std::uint32_t inner = state_.accepted.intern(route.inner_accepted.front(), route.inner_accepted.subspan(1));
-  state_.tunnel_engine->want(flow, PoolKey{pod.setup.slot, inner, route.next_hop, state_.vias.intern(via)});
+  state_.tunnel_engine->want(flow, PoolKey{pod.setup.slot, inner, route.next_hop, state_.vias.intern(via), true});
 }
 
 void Outbound::ask_name(Flow& flow, const state::Route& route) {
@@ -177,8 +177,9 @@ void Outbound::on_timer(Flow& flow) {
     state_.finisher->abort(flow, CloseReason::UpstreamTimeout);
   } else if (flow.state == FlowState::AwaitName) {
     state_.finisher->abort(flow, CloseReason::NoRoute, "DNS did not answer in time");
-  } else if (flow.state == FlowState::Open && flow.is_hbone && !flow.is_answered) {
-    state_.finisher->abort(flow, CloseReason::UpstreamTimeout, "the peer did not answer CONNECT");
+  } else if (flow.state == FlowState::Open && flow.role == FlowRole::Outbound && !flow.is_answered) {
+    state_.finisher->abort(flow, CloseReason::UpstreamTimeout,
+                           flow.is_hbone ? "the peer did not answer CONNECT" : "the peer did not answer OPEN");
   }
 }
 

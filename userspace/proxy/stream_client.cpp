@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The client's half of Streams: which tunnel a flow takes, its CONNECT and the answer to it, and trying again what nobody looked at.
-#include <random>
 #include <utility>
 
 #include "proxy/baggage.hpp"
@@ -89,7 +88,7 @@ void Streams::serve_waiting(Tunnel& tunnel) {
 void Streams::on_response(hbone::StreamId stream, const hbone::ConnectResponse& response) {
   Flow* flow = find(stream);
   if (flow == nullptr) return;
-  if (response.status == 200) {
+  if (response.status / 100 == 2) {  // RFC 9110 section 9.3.6: any of them
     flow->is_answered = true;
     flow->early.reset();
     state_.set_deadline(*flow, 0);

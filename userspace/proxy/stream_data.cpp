@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include <sys/uio.h>
 
@@ -26,17 +27,20 @@ constexpr std::size_t kEarlyBytesMax = 64 * 1024;
 
 void Streams::on_data(hbone::StreamId stream, ByteView data) {
   HboneTunnel& hbone = *current_->hbone;
-  // The connection's window is open for the siblings whatever this stream's reader does, while there is memory for it.
-  if (state_.buffers.is_exhausted()) {
-    if (hbone.withheld_bytes == 0) withheld_.push_back(current_->self);
-    hbone.withheld_bytes += data.size();
+  Flow* flow = find(stream);
+  if (flow == nullptr) return hbone.session->consume_connection(data.size());
+  const std::size_t kept_before = flow->plain().out.size();
+  flow->unread_bytes += static_cast<std::uint32_t>(data.size());
+  state_.relay->deliver(*flow, data);
+  // The connection's window is open for the siblings whatever this stream's reader does, while there is memory for what it leaves.
+  const std::size_t kept = flow->plain().out.size() - kept_before;
+  if (kept > 0 && state_.buffers.is_exhausted()) {
+    if (!std::exchange(hbone.is_withholding, true)) withholding_.push_back(current_->self);
+    flow->withheld_bytes += static_cast<std::uint32_t>(kept);
+    hbone.session->consume_connection(data.size() - kept);
   } else {
     hbone.session->consume_connection(data.size());
   }
-  Flow* flow = find(stream);
-  if (flow == nullptr) return;
-  flow->unread_bytes += static_cast<std::uint32_t>(data.size());
-  state_.relay->deliver(*flow, data);
   settle(*flow, *current_);
   if (flow->plain().has_failed) touched_.push_back(flow->self);
 }
@@ -47,15 +51,26 @@ void Streams::settle(Flow& flow, Tunnel& tunnel) {
     tunnel.hbone->session->consume_stream(flow.stream, flow.unread_bytes - kept);
     flow.unread_bytes = static_cast<std::uint32_t>(kept);
   }
+  give_back(flow, *tunnel.hbone, kept);
   if (tunnel.hbone->session->wants_write()) mark_dirty(tunnel);
 }
 
+// To the connection's window, all that the flow withholds of it but `kept`.
+void Streams::give_back(Flow& flow, HboneTunnel& hbone, std::size_t kept) {
+  if (flow.withheld_bytes <= kept) return;
+  hbone.session->consume_connection(flow.withheld_bytes - kept);
+  flow.withheld_bytes = static_cast<std::uint32_t>(kept);
+}
+
 void Streams::release_withheld() {
-  if (withheld_.empty() || state_.buffers.is_exhausted()) return;
-  for (const SlabHandle handle : std::exchange(withheld_, {})) {
+  if (withholding_.empty() || state_.buffers.is_exhausted()) return;
+  for (const SlabHandle handle : std::exchange(withholding_, {})) {
     Tunnel* tunnel = state_.tunnels.find(handle);
     if (tunnel == nullptr) continue;
-    tunnel->hbone->session->consume_connection(std::exchange(tunnel->hbone->withheld_bytes, 0));
+    tunnel->hbone->is_withholding = false;
+    for (const SlabHandle one : tunnel->hbone->flows) {
+      if (Flow* flow = state_.flows.find(one)) give_back(*flow, *tunnel->hbone, 0);
+    }
     mark_dirty(*tunnel);
   }
 }
@@ -88,7 +103,7 @@ void Streams::run_blocked(SlabHandle handle) {
       return;
     }
     Flow* flow = state_.flows.find(turn[i]);
-    if (flow == nullptr) continue;
+    if (flow == nullptr || !(flow->tunnel == handle)) continue;  // it has ended, or moved to another tunnel
     flow->is_blocked = false;
     state_.relay->run(turn[i]);
   }
@@ -113,8 +128,8 @@ void Streams::move(Flow& flow, Tunnel& tunnel) {
     }
     const std::size_t window = tunnel.hbone->session->send_window(flow.stream);
     if (window == 0) {
-      // Its own window or the connection's: either update tells.
-      block(flow, tunnel);
+      // An update of its own window tells it, one of the connection's tells those on the list.
+      if (tunnel.hbone->session->connection_window() == 0) block(flow, tunnel);
       return;
     }
     if (++reads > kReadsPerTurn) {

@@ -30,13 +30,10 @@ std::uint16_t status_of(RefuseReason reason) noexcept {
 
 void Streams::on_connect(hbone::StreamId stream, const hbone::ConnectRequest& request) {
   Tunnel& tunnel = *current_;
-  if (state_.is_draining || tunnel.is_going_away) {
-    tunnel.hbone->session->reset(stream, hbone::kRefusedStream);  // nothing was tried: elsewhere it may work
-    return;
-  }
+  // Also during a drain: what was on its way when the peer was told is served, and what comes behind the last GOAWAY does not get here.
   Flow* flow = state_.new_flow(FlowRole::InboundTunnel, tunnel.pod_slot);
   if (flow == nullptr) {
-    tunnel.hbone->session->reset(stream, hbone::kRefusedStream);
+    tunnel.hbone->session->reset(stream, hbone::kRefusedStream);  // nothing was tried: elsewhere it may work
     return;
   }
   flow->source = tunnel.remote;
@@ -51,6 +48,8 @@ void Streams::accept(Flow& flow, Tunnel& tunnel) {
   flow.is_answered = true;
   if (flow.received_bytes == 0) {
     tunnel.hbone->answer_due_ms = 0;
+  } else if (tunnel.hbone->answer_due_ms != 0) {
+    return;  // it leaves with one that waits already, and does not make that wait for longer
   } else if (!tunnel.hbone->is_dirty) {
     tunnel.hbone->answer_due_ms = state_.now_ms + kAnswerDelayMs;
     schedule(tunnel);

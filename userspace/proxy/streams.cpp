@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/assert.hpp"
 #include "proxy/finisher.hpp"
 #include "proxy/inbound.hpp"
 #include "proxy/relay.hpp"
@@ -29,30 +30,37 @@ bool Streams::open(Tunnel& tunnel) {
   if (made->session == nullptr) return false;
   made->idle_since_ms = state_.now_ms;
   tunnel.hbone = std::move(made);
+  tunnel.is_going_away = tunnel.is_going_away || state_.is_draining;
   ++live_tunnels_;
   mark_dirty(tunnel);
   if (tunnel.is_client) {
     if (!tunnel.is_overflow) state_.pool.set_shared(tunnel.pool_key, true);
     state_.pool.warm_up(tunnel.pool_key);  // such peers bring no tickets
-    state_.pool.add_shared(tunnel.pool_key, tunnel.self);
+    if (!tunnel.is_going_away) state_.pool.add_shared(tunnel.pool_key, tunnel.self);
     serve_waiting(tunnel);
   }
+  if (tunnel.is_going_away) tunnel.hbone->session->go_away();  // its handshake was under way when the others were told
   schedule(tunnel);
   return true;
 }
 
 bool Streams::receive(Tunnel& tunnel, ByteView data) {
-  const SlabHandle handle = tunnel.self;
-  Tunnel* const outer = std::exchange(current_, &tunnel);
+  CV_ASSERT(current_ == nullptr);
+  current_ = &tunnel;
   const bool is_sound = tunnel.hbone->session->receive(data, state_.now_ms, *this);
-  current_ = outer;
+  current_ = nullptr;
+  return is_sound;
+}
+
+void Streams::finish_batch(SlabHandle handle) {
   for (const SlabHandle flow : std::exchange(starting_, {})) state_.inbound->start(flow);
   for (const SlabHandle flow : std::exchange(touched_, {})) state_.relay->run(flow);
-  Tunnel* const still = state_.tunnels.find(handle);
-  if (still == nullptr || still->hbone == nullptr) return true;
-  if (still->hbone->session->wants_write()) mark_dirty(*still);
-  if (is_sound && still->is_client && state_.pool.waiting(still->pool_key) > 0) serve_waiting(*still);
-  return is_sound;
+  Tunnel* const tunnel = state_.tunnels.find(handle);
+  if (tunnel == nullptr) return;
+  const hbone::Session& session = *tunnel->hbone->session;
+  if (session.wants_write()) mark_dirty(*tunnel);
+  const bool may_serve = tunnel->is_client && !tunnel->is_going_away && session.can_connect();
+  if (may_serve && state_.pool.waiting(tunnel->pool_key) > 0) serve_waiting(*tunnel);
 }
 
 Flow* Streams::find(hbone::StreamId stream) noexcept {
@@ -79,6 +87,7 @@ void Streams::attach(Flow& flow, Tunnel& tunnel, hbone::StreamId stream) {
 void Streams::detach(Flow& flow, Tunnel& tunnel) {
   HboneTunnel& hbone = *tunnel.hbone;
   hbone.session->set_user_word(flow.stream, 0);
+  give_back(flow, hbone, 0);
   const SlabHandle last = hbone.flows.back();
   hbone.flows[flow.stream_place] = last;
   if (Flow* moved = state_.flows.find(last)) moved->stream_place = flow.stream_place;
@@ -98,15 +107,12 @@ void Streams::reset(Flow& flow, Tunnel& tunnel, std::uint32_t code) {
 
 // A stream less: one that waits may have its place, and an idle tunnel has a limit again.
 void Streams::became_free(Tunnel& tunnel) {
-  if (tunnel.is_client && !tunnel.is_going_away && state_.pool.waiting(tunnel.pool_key) > 0) {
-    mark_dirty(tunnel);  // served at the end of the turn: this may be inside a session's call
-    return;
-  }
-  if (!tunnel.hbone->flows.empty()) return;
-  tunnel.hbone->idle_since_ms = state_.now_ms;
-  if (tunnel.is_going_away) {
-    mark_dirty(tunnel);
-  } else {
+  const bool is_empty = tunnel.hbone->flows.empty();
+  if (is_empty) tunnel.hbone->idle_since_ms = state_.now_ms;
+  const bool is_wanted = tunnel.is_client && !tunnel.is_going_away && state_.pool.waiting(tunnel.pool_key) > 0;
+  if (is_wanted || (is_empty && tunnel.is_going_away)) {
+    mark_dirty(tunnel);  // served or closed at the end of the turn: this may be inside a session's call
+  } else if (is_empty) {
     schedule(tunnel);
   }
 }
@@ -124,7 +130,9 @@ void Streams::on_writable(hbone::StreamId stream) {
     return;
   }
   for (const SlabHandle blocked : std::exchange(current_->hbone->blocked, {})) {
-    if (Flow* flow = state_.flows.find(blocked)) flow->is_blocked = false;
+    Flow* flow = state_.flows.find(blocked);
+    if (flow == nullptr || !(flow->tunnel == current_->self)) continue;  // it has ended, or moved to another tunnel
+    flow->is_blocked = false;
     touched_.push_back(blocked);
   }
 }
@@ -231,6 +239,7 @@ void Streams::on_timer(Tunnel& tunnel) {
     state_.tunnel_engine->end_hbone(tunnel, CloseReason::Completed, {});
     return;
   }
+  if (hbone.answer_due_ms <= state_.now_ms) hbone.answer_due_ms = 0;
   mark_dirty(tunnel);
   schedule(tunnel);
 }

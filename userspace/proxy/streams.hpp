@@ -30,9 +30,11 @@ class Streams final : private hbone::Events {
   // Client: flows that wait for a tunnel like this one get their streams at the end of the turn.
   void serve(Tunnel& tunnel) { mark_dirty(tunnel); }
 
-  // Decrypted bytes, then what follows from them. False: the session has failed; the caller closes the tunnel.
+  // Decrypted bytes. Nothing is sent or received meanwhile; what follows from them is for `finish_batch`, which the caller owes. False:
+  // the session has failed; the caller closes the tunnel after that.
   [[nodiscard]] bool receive(Tunnel& tunnel, ByteView data);
-  // EPOLLOUT: the socket takes more.
+  void finish_batch(SlabHandle tunnel);
+  // EPOLLOUT: the socket takes more, and something waited for that.
   void writable(Tunnel& tunnel);
   void on_timer(Tunnel& tunnel);
 
@@ -84,6 +86,7 @@ class Streams final : private hbone::Events {
   // The flow is tried again at the end of the turn. False: it was tried too often. `counts`: this time is one of those.
   [[nodiscard]] bool retry(Flow& flow, Tunnel& tunnel, bool counts = true);
   void run_retries();
+  void give_back(Flow& flow, HboneTunnel& hbone, std::size_t kept);
   void release_withheld();
   [[nodiscard]] bool may_send(const Flow& flow) const noexcept;
   [[nodiscard]] bool send_spill(Flow& flow, Tunnel& tunnel);
@@ -102,7 +105,7 @@ class Streams final : private hbone::Events {
   };
   std::vector<Retry> retries_;
   std::size_t live_tunnels_ = 0;
-  std::vector<SlabHandle> withheld_;  // tunnels whose connection window waits for memory
+  std::vector<SlabHandle> withholding_;  // tunnels whose connection window waits for memory
 };
 
 }  // namespace culvert::proxy

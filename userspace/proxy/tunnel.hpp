@@ -11,6 +11,7 @@
 #include "base/unique_fd.hpp"
 #include "core/slab.hpp"
 #include "direct/session.hpp"
+#include "proxy/deadline.hpp"
 #include "proxy/hbone_tunnel.hpp"
 #include "telemetry/close_reason.hpp"
 #include "tls/handshake_socket.hpp"
@@ -32,8 +33,7 @@ struct Tunnel {
   SlabHandle flow;  // direct only
   std::unique_ptr<HboneTunnel> hbone;
   Endpoint remote;
-  std::uint64_t deadline_ms = 0;  // connect, handshake or idle limit; 0: none
-  std::uint64_t timer_ms = 0;     // when the wheel will ask; 0: it will not
+  Deadline deadline;  // connect, handshake or idle limit, a held answer, keepalive
   std::uint32_t pod_slot = 0;
   std::uint32_t peer_identity = 0;
   std::uint32_t pool_key = 0;    // client: index in the pool
@@ -45,6 +45,7 @@ struct Tunnel {
   bool is_readable = false;
   bool is_pooled = false;      // client: on the pool's idle list
   bool is_going_away = false;  // not used for a further flow
+  bool is_deferred = false;    // on the worker's list of tunnels that have more to receive
   bool is_in_receive = false;  // segments of this tunnel are being handled: close later
   bool must_close = false;
   bool owes_accept = false;   // server: ACCEPT leaves with the first data, or after a moment

@@ -3,7 +3,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <random>
+#include <utility>
 
 #include <sys/socket.h>
 
@@ -125,7 +125,7 @@ UniqueFd Tunnels::outer_stream(const WorkerPod& pod, const Via& via) {
     state_.finisher->abort(*flow, CloseReason::Overloaded, "no memory to watch a socket");
     return {};
   }
-  want(*flow, PoolKey{pod.setup.slot, via.accepted, via.gateway, 0});
+  want(*flow, PoolKey{pod.setup.slot, via.accepted, via.gateway, 0, true});
   return inner;
 }
 
@@ -149,11 +149,9 @@ void Tunnels::connected(Tunnel& tunnel) {
   options.plan = state_.options.engines;
   options.resumption = state_.options.resumption_store;
   static constexpr std::array kHboneOnly = {tls::Alpn::Hbone};
-  if (tunnel.is_overflow) options.alpn = kHboneOnly;
-  if (state_.pool.key(tunnel.pool_key).via != 0) {
-    options.alpn = kHboneOnly;  // a service is asked for by name, which the direct tunnel does not have
-    options.plan = tls::without_kernel(options.plan);
-  }
+  const PoolKey& key = state_.pool.key(tunnel.pool_key);
+  if (key.is_by_name || tunnel.is_overflow) options.alpn = kHboneOnly;
+  if (key.via != 0) options.plan = tls::without_kernel(options.plan);  // the other end of a socketpair
   auto handshake = tls::HandshakeSocket::client(std::move(tunnel.connecting), options);
   if (!handshake) {
     making_failed(tunnel, CloseReason::HandshakeFailed, handshake.error().message());
@@ -258,7 +256,8 @@ void Tunnels::keep_ticket(Tunnel& tunnel, const direct::Ticket& ticket) {
 
 void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   state_.set_deadline(tunnel, 0);
-  state_.set_deadline(flow, 0);
+  // The far side may take its whole time to connect to the application.
+  state_.set_deadline(flow, 2 * state_.options.connect_timeout_ms);
   tunnel.flow = flow.self;
   flow.tunnel = tunnel.self;
   flow.state = FlowState::Open;
@@ -275,8 +274,8 @@ void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   open.source = flow.source;
   open.destination = flow.target;
   const ByteView message = direct::encode(open, buffer);
-  // What the application has written already leaves with OPEN, in one segment.
-  const ByteView first = state_.relay->read_first(flow);
+  // What the application has written already leaves with OPEN, in one segment; behind what was read for an earlier tunnel.
+  const ByteView first = flow.spill.empty() ? state_.relay->read_first(flow) : ByteView{};
   const tls::IoResult result =
       first.empty() ? tunnel.socket.send(state_.io, {{tls::RecordType::Control, message}})
                     : tunnel.socket.send(

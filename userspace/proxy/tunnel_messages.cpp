@@ -61,8 +61,13 @@ bool Tunnels::handle_control(Tunnel& tunnel, ByteView record) {
 bool Tunnels::act(Tunnel& tunnel, Action action, const std::optional<direct::Message>& message) {
   switch (action) {
     case Action::Deliver:
-    case Action::Discard:
-    case Action::Accepted: return true;
+    case Action::Discard: return true;
+    case Action::Accepted:
+      if (Flow* flow = state_.flows.find(tunnel.flow)) {
+        flow->is_answered = true;
+        state_.set_deadline(*flow, 0);
+      }
+      return true;
     case Action::KeepTicket: keep_ticket(tunnel, std::get<direct::Ticket>(*message)); return true;
     case Action::StartConnect: {
       const bool is_taken = state_.inbound->on_open(tunnel, std::get<direct::Open>(*message)) != nullptr;

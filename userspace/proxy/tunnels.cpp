@@ -44,7 +44,8 @@ void Tunnels::on_event(SlabHandle handle, std::uint32_t events) {
   }
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) tunnel->is_readable = true;
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) tunnel->socket.note_hangup();
-  if ((events & EPOLLOUT) != 0 && tunnel->socket.wants_write()) {
+  const bool has_waited = tunnel->socket.wants_write();
+  if ((events & EPOLLOUT) != 0 && has_waited) {
     const tls::IoResult result = tunnel->socket.flush(state_.io);
     if (result.status == tls::IoStatus::Error) {
       if (tunnel->hbone != nullptr) return end_hbone(*tunnel, reason_of(result), {});
@@ -54,7 +55,9 @@ void Tunnels::on_event(SlabHandle handle, std::uint32_t events) {
     }
   }
   if (tunnel->hbone != nullptr) {
-    if ((events & EPOLLOUT) != 0) state_.streams->writable(*tunnel);
+    // Every edge says EPOLLOUT while there is room; it is news only to what waited for it.
+    const bool is_news = has_waited || !tunnel->hbone->out.empty() || !tunnel->hbone->blocked.empty();
+    if ((events & EPOLLOUT) != 0 && is_news) state_.streams->writable(*tunnel);
     return pump_streams(handle);
   }
   const SlabHandle flow = tunnel->flow;
@@ -86,26 +89,16 @@ void Tunnels::pump_streams(SlabHandle handle) {
     Tunnel* tunnel = state_.tunnels.find(handle);
     if (tunnel == nullptr || !tunnel->is_readable) return;
     if (tunnel->must_close) return end_hbone(*tunnel, CloseReason::Internal, "out of memory");
-    if (receives == kReceivesPerTurn) {
-      state_.deferred_tunnels.push_back(handle);
-      return;
-    }
+    if (receives == kReceivesPerTurn) return state_.defer(*tunnel);
     const std::size_t budget = state_.buffers.is_exhausted() ? std::size_t{16} * 1024 : tls::IoContext::kBatchBytesMax;
     const tls::IoResult result = tunnel->socket.receive(state_.io, budget);
     if (result.status == tls::IoStatus::WouldBlock) tunnel->is_readable = false;
-    for (std::size_t i = 0; i < state_.io.segments().size(); ++i) {
-      const tls::Segment segment = state_.io.segments()[i];
-      if (segment.type != tls::RecordType::ApplicationData)
-        return end_hbone(*tunnel, CloseReason::TunnelProtocol, "a record that h2 does not have");
-      if (!state_.streams->receive(*tunnel, segment.data)) {
-        const hbone::SessionFailure failure = tunnel->hbone->session->failure();
-        (failure == hbone::SessionFailure::Abuse ? state_.counters.sessions_abused : state_.counters.sessions_failed)
-            .add();
-        state_.log.debug("HBONE tunnel with {} ended: {}", tunnel->remote.to_string(), hbone::to_string(failure));
-        return end_hbone(*tunnel, CloseReason::TunnelProtocol, hbone::to_string(failure));
-      }
-      if (tunnel = state_.tunnels.find(handle); tunnel == nullptr) return;
-    }
+    const bool is_sound = receive_streams(*tunnel);
+    tunnel->is_going_away = tunnel->is_going_away || !is_sound;
+    // Only now, with the batch behind us: a flow that runs may receive on another tunnel, into the same memory.
+    state_.streams->finish_batch(handle);
+    if (tunnel = state_.tunnels.find(handle); tunnel == nullptr) return;
+    if (!is_sound) return end_unsound(*tunnel);
     if (result.status != tls::IoStatus::Ok && result.status != tls::IoStatus::WouldBlock) {
       std::string detail = result.status == tls::IoStatus::Eof ? "close_notify with live streams" : "";
       if (result.sys_errno != 0) detail = ::strerrordesc_np(result.sys_errno);
@@ -115,13 +108,32 @@ void Tunnels::pump_streams(SlabHandle handle) {
   }
 }
 
+// False: the peer has broken a rule.
+bool Tunnels::receive_streams(Tunnel& tunnel) {
+  for (const tls::Segment& segment : state_.io.segments()) {
+    if (segment.type != tls::RecordType::ApplicationData || !state_.streams->receive(tunnel, segment.data))
+      return false;
+  }
+  return true;
+}
+
+void Tunnels::end_unsound(Tunnel& tunnel) {
+  const hbone::SessionFailure failure = tunnel.hbone->session->failure();
+  const bool is_abuse = failure == hbone::SessionFailure::Abuse;
+  const std::string_view why =
+      failure == hbone::SessionFailure::None ? "a record that h2 does not have" : hbone::to_string(failure);
+  (is_abuse ? state_.counters.sessions_abused : state_.counters.sessions_failed).add();
+  state_.log.debug("HBONE tunnel with {} ended: {}", tunnel.remote.to_string(), why);
+  end_hbone(tunnel, CloseReason::TunnelProtocol, why);
+}
+
 void Tunnels::end_hbone(Tunnel& tunnel, CloseReason reason, std::string_view detail) {
   const bool is_broken = reason != CloseReason::Completed;
   tunnel.is_going_away = true;
   if (tunnel.is_client) state_.pool.forget_shared(tunnel.pool_key, tunnel.self);
   if (!tunnel.must_close) {
     if (!is_broken || reason == CloseReason::PodLeft || reason == CloseReason::Drained)
-      tunnel.hbone->session->go_away();
+      tunnel.hbone->session->go_away_now();
     state_.streams->flush(tunnel);
   }
   state_.streams->fail_flows(tunnel, reason, detail, reason == CloseReason::TunnelBroken);
@@ -144,10 +156,8 @@ void Tunnels::pump(SlabHandle handle) {
     if (tunnel == nullptr || tunnel->state != TunnelState::Ready || !tunnel->is_readable || !may_receive(*tunnel))
       return;
     if (++receives > kReceivesPerTurn) {
-      if (Flow* flow = state_.flows.find(tunnel->flow)) {
-        state_.defer(*flow);
-        return;
-      }
+      if (Flow* flow = state_.flows.find(tunnel->flow)) return state_.defer(*flow);
+      return state_.defer(*tunnel);
     }
     const std::size_t budget = state_.buffers.is_exhausted() ? std::size_t{16} * 1024 : tls::IoContext::kBatchBytesMax;
     const tls::IoResult result = tunnel->socket.receive(state_.io, budget);

@@ -67,6 +67,8 @@ class Tunnels {
   [[nodiscard]] bool handle_data(Tunnel& tunnel, ByteView data);
   void close_broken(Tunnel& tunnel);
   void pump_streams(SlabHandle handle);
+  [[nodiscard]] bool receive_streams(Tunnel& tunnel);
+  void end_unsound(Tunnel& tunnel);
   void receive_ended(Tunnel& tunnel, const tls::IoResult& result);
   void send_message(Tunnel& tunnel, const direct::Message& message);
   void send_go_away(Tunnel& tunnel);

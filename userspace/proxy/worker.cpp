@@ -123,7 +123,12 @@ class Worker::Loop {
     }
     std::vector<SlabHandle> tunnels;
     tunnels.swap(state_.deferred_tunnels);
-    for (const SlabHandle handle : tunnels) tunnels_.pump(handle);
+    for (const SlabHandle handle : tunnels) {
+      Tunnel* tunnel = state_.tunnels.find(handle);
+      if (tunnel == nullptr) continue;
+      tunnel->is_deferred = false;
+      tunnels_.pump(handle);
+    }
   }
 
   void run_timers() {
@@ -132,14 +137,16 @@ class Worker::Loop {
     for (const std::uint64_t token : fired_) {
       const SlabHandle handle = token_handle(token);
       if (token_kind(token) == TokenKind::FlowTimer) {
-        if (Flow* flow = state_.flows.find(handle); flow != nullptr && is_due(*flow, token)) {
+        if (Flow* flow = state_.flows.find(handle);
+            flow != nullptr && flow->deadline.fired(state_.wheel, token, state_.now_ms)) {
           if (flow->is_inbound()) {
             inbound_.on_timer(*flow);
           } else {
             outbound_.on_timer(*flow);
           }
         }
-      } else if (Tunnel* tunnel = state_.tunnels.find(handle); tunnel != nullptr && is_due(*tunnel, token)) {
+      } else if (Tunnel* tunnel = state_.tunnels.find(handle);
+                 tunnel != nullptr && tunnel->deadline.fired(state_.wheel, token, state_.now_ms)) {
         tunnels_.on_timer(handle);
       }
     }
@@ -159,17 +166,6 @@ class Worker::Loop {
       trim_wake_ms_ = last_active_ms_ + kIdleMs;
       state_.wheel.schedule(make_token(TokenKind::FlowTimer, {}), trim_wake_ms_);  // wakes the loop, no more
     }
-  }
-
-  // The deadline may have moved on since the entry was made.
-  template <typename Object>
-  bool is_due(Object& object, std::uint64_t token) {
-    object.timer_ms = 0;
-    if (object.deadline_ms == 0) return false;
-    if (object.deadline_ms <= state_.now_ms) return true;
-    object.timer_ms = object.deadline_ms;
-    state_.wheel.schedule(token, object.deadline_ms);
-    return false;
   }
 
   void handle_message(ToWorker message) {

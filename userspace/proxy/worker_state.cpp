@@ -45,26 +45,12 @@ int WorkerState::pod_socket(const WorkerPod& pod, int family) noexcept {
   return fd;
 }
 
-namespace {
-
-// One wheel entry per object at most: an entry that fires too early finds the later deadline and is scheduled again, so that
-// a tunnel which is used a thousand times a second does not fill the wheel.
-template <typename Object>
-void move_deadline(WorkerState& state, Object& object, TokenKind kind, std::uint64_t after_ms) {
-  object.deadline_ms = after_ms == 0 ? 0 : state.now_ms + after_ms;
-  if (after_ms == 0 || (object.timer_ms != 0 && object.timer_ms <= object.deadline_ms)) return;
-  object.timer_ms = object.deadline_ms;
-  state.wheel.schedule(make_token(kind, object.self), object.deadline_ms);
-}
-
-}  // namespace
-
 void WorkerState::set_deadline(Flow& flow, std::uint64_t after_ms) {
-  move_deadline(*this, flow, TokenKind::FlowTimer, after_ms);
+  flow.deadline.move(wheel, make_token(TokenKind::FlowTimer, flow.self), after_ms == 0 ? 0 : now_ms + after_ms);
 }
 
 void WorkerState::set_deadline(Tunnel& tunnel, std::uint64_t after_ms) {
-  move_deadline(*this, tunnel, TokenKind::TunnelTimer, after_ms);
+  tunnel.deadline.move(wheel, make_token(TokenKind::TunnelTimer, tunnel.self), after_ms == 0 ? 0 : now_ms + after_ms);
 }
 
 bool WorkerState::watch(int fd, TokenKind kind, SlabHandle handle) noexcept {
@@ -102,6 +88,12 @@ void WorkerState::defer(Flow& flow) {
   if (flow.is_deferred) return;
   flow.is_deferred = true;
   deferred.push_back(flow.self);
+}
+
+void WorkerState::defer(Tunnel& tunnel) {
+  if (tunnel.is_deferred) return;
+  tunnel.is_deferred = true;
+  deferred_tunnels.push_back(tunnel.self);
 }
 
 }  // namespace culvert::proxy

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // WorkerState: everything that one worker owns, for the parts that make up its behaviour (Acceptor, Outbound, Inbound,
-// Tunnels, Relay, Finisher). No logic beyond small services. One thread.
+// Tunnels, Streams, Relay, Finisher). No logic beyond small services. One thread.
 #pragma once
 
 #include <cstdint>
@@ -64,7 +64,7 @@ struct WorkerState {
   UniqueFd home_netns;
   UniqueFd spare_fd;                         // given up for a moment when descriptors run out, to refuse aloud
   std::vector<SlabHandle> deferred;          // flows that used up their turn and can go on
-  std::vector<SlabHandle> deferred_tunnels;  // HBONE tunnels that have more to receive
+  std::vector<SlabHandle> deferred_tunnels;  // tunnels without a flow of their own that have more to receive
   std::uint64_t now_ms;
   std::uint64_t next_flow_id = 1;
   std::uint32_t worker_index = 0;
@@ -83,6 +83,7 @@ struct WorkerState {
 
   // A TCP socket in the pod's namespace, marked as the agent's own: a descriptor, or -errno.
   [[nodiscard]] int pod_socket(const WorkerPod& pod, int family) noexcept;
+  // 0: none.
   void set_deadline(Flow& flow, std::uint64_t after_ms);
   void set_deadline(Tunnel& tunnel, std::uint64_t after_ms);
   // Edge-triggered, all directions. False: out of memory or descriptors.
@@ -91,6 +92,7 @@ struct WorkerState {
   // Null when the flow was not taken for a limit.
   [[nodiscard]] Flow* new_flow(FlowRole role, std::uint32_t pod_slot);
   void defer(Flow& flow);
+  void defer(Tunnel& tunnel);
   // What the snapshot says of the pod itself; null: nothing.
   [[nodiscard]] const state::Workload* workload_of(const WorkerPod& pod) const noexcept;
   // Not for secrets: choice among endpoints, trace identifiers.

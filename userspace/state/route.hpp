@@ -29,7 +29,7 @@ enum class RouteKind : std::uint8_t {
   Tunnel,       // a tunnel to `next_hop`, which is asked for `target`
   Gateway,  // double HBONE: outer tunnel to `next_hop` (the gateway), inner one to the far workload, both asked for `authority_host`:port
   Resolve,  // the endpoint has only a hostname: ask DNS for `dns_name`, then call route_resolved
-  Refused,  // must not leave: `reason` says why
+  Refused,  // must not leave: `refusal` says why
 };
 
 enum class RouteRefusal : std::uint8_t {
