@@ -97,7 +97,7 @@ class TestPolicy:
         client, stranger, server = self.build(world, "STRICT")
         assert self.talk(world, client, server)
         assert not self.talk(world, stranger, server)
-        assert any("STRICT" in line for line in world.b.agent.access_log()), world.b.agent.access_log()
+        wait_for(lambda: any("STRICT" in line for line in world.b.agent.access_log()), "the log to say why")
 
     def test_permissive_serves_both(self, world):
         client, stranger, server = self.build(world, "PERMISSIVE")
