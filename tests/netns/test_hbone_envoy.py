@@ -8,7 +8,7 @@ import contextlib
 
 import pytest
 from culvert_harness import Authority, envoy, programs, wait_for
-from test_fidelity import accept_one, connect, reset
+from test_fidelity import accept_one, connect, half_close, reset
 
 LOCAL = 9000
 
@@ -165,21 +165,6 @@ class TestEnvoyToCulvert:
             assert connection.recv(10) == b"%d" % number
         connection.close()
         assert outward.b.agent.daemon.wait(20) == 0
-
-
-def half_close(near, far) -> None:
-    with contextlib.closing(near), contextlib.closing(far):
-        near.sendall(b"question")
-        near.shutdown(1)
-        assert far.recv(100) == b"question"
-        assert far.recv(100) == b""
-        for part in (b"answer ", b"in ", b"parts"):
-            far.sendall(part)
-        far.close()
-        got = b""
-        while piece := near.recv(100):
-            got += piece
-        assert got == b"answer in parts"
 
 
 def ends_after_reset(near, far, *, may_end_cleanly: bool = False) -> None:

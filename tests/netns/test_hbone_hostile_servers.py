@@ -10,10 +10,9 @@ import threading
 import pytest
 from culvert_harness import Authority, frames, h2peer, programs, scaled, tls13, wait_for
 from test_fidelity import connect, reset
+from test_peers import RECORDS
 
 core = pytest.mark.core
-# What the kernel's TLS sees: also in the guests.
-RECORDS = [pytest.param(how, marks=core) for how in ("key updates", "tiny records", "padded records")]
 
 
 @pytest.fixture
@@ -432,15 +431,7 @@ class TestRecords:
                 wire.headers(frame.stream, [(":status", "103")])
             wire.respond(frame.stream)
             for number in range(20):
-                part = bytes([number]) * 1000
-                if how == "key updates":
-                    wire.tls.update_keys(ask=number % 2 == 1)
-                if how == "tiny records":
-                    wire.tls.send_in_records_of(1, frames.pack(frames.DATA, 0, frame.stream, part))
-                    continue
-                if how == "unknown frames":
-                    wire.frame(0xEE, 0xFF, 0 if number % 2 else frame.stream, b"nobody knows")
-                wire.data(frame.stream, part, padding=255 if how == "padded frames" else None)
+                wire.odd_data(how, frame.stream, number)
             assert wire.read_data(frame.stream, 4) == b"done"
             wire.data(frame.stream, b"!", end=True)
             wire.until_closed(60)

@@ -51,30 +51,6 @@ Result<state::NetworkAddress> parse_network_address(std::string_view text) {
   return state::NetworkAddress{std::string(halves.before), *address};
 }
 
-// A list of things that a parser makes and `write` gives back.
-template <typename T, typename Parse, typename Write>
-ListValue list_of(std::vector<T>& target, std::string type, std::size_t size_max, Parse parse, Write write) {
-  return {std::move(type),
-          {},
-          {},
-          size_max,
-          [&target] { target.clear(); },
-          [&target, parse](std::string_view text) -> Result<void> {
-            T value = CV_TRY(parse(text));
-            if (std::ranges::find(target, value) != target.end()) {
-              return fail(ErrorCode::AlreadyExists, "{} stands twice in this list; remove one", quoted(text));
-            }
-            target.push_back(std::move(value));
-            return {};
-          },
-          [&target, write] {
-            std::vector<std::string> texts;
-            for (const T& value : target) texts.push_back(write(value));
-            return fmt::format("[{}]", fmt::join(texts, ", "));
-          },
-          variable_of(target)};
-}
-
 }  // namespace
 
 Result<state::GatewayRef> parse_reference(std::string_view text) {

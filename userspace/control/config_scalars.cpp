@@ -19,25 +19,7 @@ std::string name_range(std::size_t size_max, bool may_be_empty) {
 // A list of things that a parser makes and to_string gives back.
 template <typename T, typename Parse>
 ListValue parsed_list(std::vector<T>& target, std::string type, std::size_t size_max, Parse parse) {
-  return {std::move(type),
-          {},
-          {},
-          size_max,
-          [&target] { target.clear(); },
-          [&target, parse](std::string_view text) -> Result<void> {
-            T value = CV_TRY(parse(text));
-            if (std::ranges::find(target, value) != target.end()) {
-              return fail(ErrorCode::AlreadyExists, "{} stands twice in this list; remove one", quoted(text));
-            }
-            target.push_back(std::move(value));
-            return {};
-          },
-          [&target] {
-            std::vector<std::string> texts;
-            for (const T& value : target) texts.push_back(value.to_string());
-            return fmt::format("[{}]", fmt::join(texts, ", "));
-          },
-          variable_of(target)};
+  return list_of(target, std::move(type), size_max, parse, [](const T& value) { return value.to_string(); });
 }
 
 }  // namespace
@@ -213,23 +195,16 @@ ScalarValue trust_domain_value(std::string& target) {
 }
 
 ListValue port_list(std::vector<std::uint16_t>& target) {
-  return {"port",
-          "1 to 65535",
-          {},
-          kExclusionsMax,
-          [&target] { target.clear(); },
-          [&target](std::string_view text) -> Result<void> {
-            const std::uint64_t value = CV_TRY(parse_integer(text));
-            CV_TRY(check_range(text, value, 1, 65'535, "a port, 1 to 65535"));
-            const auto port = static_cast<std::uint16_t>(value);
-            if (std::ranges::find(target, port) != target.end()) {
-              return fail(ErrorCode::AlreadyExists, "{} stands twice in this list; remove one", quoted(text));
-            }
-            target.push_back(port);
-            return {};
-          },
-          [&target] { return fmt::format("[{}]", fmt::join(target, ", ")); },
-          variable_of(target)};
+  ListValue list = list_of(
+      target, "port", kExclusionsMax,
+      [](std::string_view text) -> Result<std::uint16_t> {
+        const std::uint64_t value = CV_TRY(parse_integer(text));
+        CV_TRY(check_range(text, value, 1, 65'535, "a port, 1 to 65535"));
+        return static_cast<std::uint16_t>(value);
+      },
+      [](std::uint16_t port) { return port; });
+  list.range = "1 to 65535";
+  return list;
 }
 
 ListValue cidr_list(std::vector<Cidr>& target) {

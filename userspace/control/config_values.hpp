@@ -135,28 +135,42 @@ template <typename Enum>
           variable_of(target)};
 }
 
-// A list of such words, each once.
-template <typename Enum>
-[[nodiscard]] ListValue choice_list(std::vector<Enum>& target, const Words<Enum>& words) {
-  return {"choice",
+// A list of what `parse` (text to Result<T>) makes and `write` (T to text or a number) gives back, each once.
+template <typename T, typename Parse, typename Write>
+[[nodiscard]] ListValue list_of(std::vector<T>& target, std::string type, std::size_t size_max, Parse parse,
+                                Write write) {
+  return {std::move(type),
           {},
-          words_of(words),
-          words.size(),
+          {},
+          size_max,
           [&target] { target.clear(); },
-          [&target, &words](std::string_view text) -> Result<void> {
-            const Enum value = words[CV_TRY(find_word(text, words_of(words)))].second;
+          [&target, parse](std::string_view text) -> Result<void> {
+            T value = CV_TRY(parse(text));
             if (std::ranges::find(target, value) != target.end()) {
               return fail(ErrorCode::AlreadyExists, "{} stands twice in this list; remove one", quoted(text));
             }
-            target.push_back(value);
+            target.push_back(std::move(value));
             return {};
           },
-          [&target, &words] {
+          [&target, write] {
             std::vector<std::string> texts;
-            for (const Enum value : target) texts.push_back(word_for(words, value));
+            for (const T& value : target) texts.push_back(fmt::format("{}", write(value)));
             return fmt::format("[{}]", fmt::join(texts, ", "));
           },
           variable_of(target)};
+}
+
+// A list of such words, each once.
+template <typename Enum>
+[[nodiscard]] ListValue choice_list(std::vector<Enum>& target, const Words<Enum>& words) {
+  ListValue list = list_of(
+      target, "choice", words.size(),
+      [&words](std::string_view text) -> Result<Enum> {
+        return words[CV_TRY(find_word(text, words_of(words)))].second;
+      },
+      [&words](Enum value) { return word_for(words, value); });
+  list.choices = words_of(words);
+  return list;
 }
 
 }  // namespace culvert::control

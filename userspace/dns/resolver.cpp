@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstring>
-
 #include <unordered_map>
 #include <utility>
 
@@ -61,6 +60,7 @@ struct Resolver::State {
   void process_ready(int read_fd, int write_fd);
   void schedule();
   void ask(Question& question);
+  void limit(Question& question);
   void answered(Question& question, int status, ares_addrinfo* result);
   static void answer(std::vector<Callback> waiting, const std::vector<IpAddress>& addresses) {
     for (const Callback& done : waiting) done(addresses);
@@ -165,11 +165,16 @@ void Resolver::State::schedule() {
   });
 }
 
-void Resolver::State::ask(Question& question) {
+// Those who wait get nothing when their time is over; a late answer is still kept for the next who asks.
+void Resolver::State::limit(Question& question) {
   question.timer = reactor.after_ms(options.timeout_ms, [&question] {
     question.timer = 0;
-    answer(std::exchange(question.waiting, {}), {});  // a late answer is still kept for the next who asks
+    answer(std::exchange(question.waiting, {}), {});
   });
+}
+
+void Resolver::State::ask(Question& question) {
+  limit(question);
   ares_addrinfo_hints hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
@@ -222,13 +227,8 @@ void Resolver::resolve(const std::string& name, Callback done) {
   }
   if (const auto asked = state.questions.find(name); asked != state.questions.end()) {
     asked->second->waiting.push_back(std::move(done));
-    if (asked->second->timer != 0) return;
-    // Its time was over before; those that come now get theirs.
-    State::Question& question = *asked->second;
-    question.timer = state.reactor.after_ms(state.options.timeout_ms, [&question] {
-      question.timer = 0;
-      State::answer(std::exchange(question.waiting, {}), {});
-    });
+    if (asked->second->timer == 0)
+      state.limit(*asked->second);  // its time was over before; those that come now get theirs
     return;
   }
   state.follow_file();

@@ -5,7 +5,7 @@
 
 namespace culvert::proxy {
 
-std::string_view source_baggage(WorkerState& state, std::uint32_t pod_slot) {
+std::string_view pod_baggage(WorkerState& state, std::uint32_t pod_slot) {
   WorkerPod* pod = state.pods.find(pod_slot);
   if (pod == nullptr) return {};
   const std::uint64_t version = state.snapshot == nullptr ? 0 : state.snapshot->version();

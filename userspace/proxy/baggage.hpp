@@ -8,10 +8,7 @@
 
 namespace culvert::proxy {
 
-// Of the pod as the client of a CONNECT, and as the destination in its answer; both say the same. Valid until the next snapshot.
-[[nodiscard]] std::string_view source_baggage(WorkerState& state, std::uint32_t pod_slot);
-[[nodiscard]] inline std::string_view destination_baggage(WorkerState& state, std::uint32_t pod_slot) {
-  return source_baggage(state, pod_slot);
-}
+// The same as the client of a CONNECT and as the destination in an answer. Valid until the next snapshot.
+[[nodiscard]] std::string_view pod_baggage(WorkerState& state, std::uint32_t pod_slot);
 
 }  // namespace culvert::proxy

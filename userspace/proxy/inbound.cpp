@@ -86,13 +86,8 @@ Flow* Inbound::on_open(Tunnel& tunnel, const direct::Open& open) {
   flow->source = Endpoint{tunnel.remote.address, open.source.port};
   flow->destination = flow->target = open.destination;
   flow->why = "direct tunnel: both agents offer it";
-  flow->peer_identity = tunnel.peer_identity;
-  flow->tunnel = tunnel.self;
   flow->state = FlowState::ConnectUpstream;
-  flow->used_tunnel = true;
-  flow->cipher = static_cast<std::uint8_t>(tunnel.socket.cipher());
-  flow->tx_engine = static_cast<std::uint8_t>(tunnel.socket.tx_engine());
-  flow->rx_engine = static_cast<std::uint8_t>(tunnel.socket.rx_engine());
+  state_.note_tunnel(*flow, tunnel);
   tunnel.flow = flow->self;
   return flow;
 }

@@ -52,7 +52,7 @@ bool Streams::start(Tunnel& tunnel, Flow& flow) {
   const std::string traceparent = hbone::format_traceparent(trace);
   hbone::ConnectRequest request;
   request.authority = authority;
-  request.baggage = source_baggage(state_, flow.pod_slot);
+  request.baggage = pod_baggage(state_, flow.pod_slot);
   request.forwarded = forwarded;
   request.traceparent = traceparent;
   if (details != nullptr) request.forwarded_network = details->forwarded_network;

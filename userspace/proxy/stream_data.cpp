@@ -23,6 +23,26 @@ constexpr std::size_t kFramesMax = tls::IoContext::kBatchBytesMax / 16'384 + 1;
 constexpr unsigned kReadsPerTurn = 2;  // of one stream: its siblings wait behind the same socket
 constexpr std::size_t kEarlyBytesMax = 64 * 1024;
 
+// The peer has not said yet whether it takes the connection: what is sent is kept as well.
+bool is_unanswered(const Flow& flow) noexcept { return flow.role == FlowRole::Outbound && !flow.is_answered; }
+
+// Payload bytes that fit `area_bytes` in frames of `frame` payload bytes and a shorter last one, each behind a gap for its header.
+constexpr std::size_t payload_room(std::size_t area_bytes, std::size_t frame) noexcept {
+  return area_bytes - kHeader * ((area_bytes + frame + kHeader - 1) / (frame + kHeader));
+}
+static_assert(payload_room(2 * (16'384 + kHeader), 16'384) == 2 * 16'384);
+static_assert(payload_room(16'384 + kHeader + 100, 16'384) == 16'384 + 100 - kHeader);
+
+// Calls `visit` with the place of each frame's payload in `area`; `payload` bytes in all, which fit.
+template <typename Visit>
+void for_each_payload(MutableBytes area, std::size_t frame, std::size_t payload, Visit visit) {
+  for (std::size_t at = kHeader; payload > 0; at += frame + kHeader) {
+    const std::size_t part = std::min(frame, payload);
+    visit(area.subspan(at, part));
+    payload -= part;
+  }
+}
+
 }  // namespace
 
 void Streams::on_data(hbone::StreamId stream, ByteView data) {
@@ -81,7 +101,7 @@ bool Streams::is_socket_full(const Tunnel& tunnel) const noexcept {
 }
 
 bool Streams::may_send(const Flow& flow) const noexcept {
-  if (flow.role != FlowRole::Outbound || flow.is_answered) return true;
+  if (!is_unanswered(flow)) return true;
   return state_.options.hbone_early_data && flow.early.size() < kEarlyBytesMax;
 }
 
@@ -150,16 +170,13 @@ bool Streams::send_spill(Flow& flow, Tunnel& tunnel) {
   const hbone::Session& session = *tunnel.hbone->session;
   const MutableBytes area = state_.io.plain_scratch().subspan(kControlRoom);
   const std::size_t frame = session.frame_payload_max();
-  std::size_t left = std::min({flow.spill.size(), session.send_window(flow.stream), area.size() / 2});
-  const std::size_t payload = left;
+  const std::size_t payload =
+      std::min({flow.spill.size(), session.send_window(flow.stream), payload_room(area.size(), frame)});
   ByteView from = flow.spill.filled();
-  for (std::size_t at = 0; left > 0;) {
-    const std::size_t part = std::min(frame, left);
-    std::copy_n(from.data(), part, area.data() + at + kHeader);
-    from = from.subspan(part);
-    at += kHeader + part;
-    left -= part;
-  }
+  for_each_payload(area, frame, payload, [&from](MutableBytes place) {
+    std::copy_n(from.data(), place.size(), place.data());
+    from = from.subspan(place.size());
+  });
   flow.spill.consume(payload);
   send_framed(flow, tunnel, area, payload);
   return !tunnel.must_close;
@@ -169,18 +186,13 @@ bool Streams::send_read(Flow& flow, Tunnel& tunnel) {
   const hbone::Session& session = *tunnel.hbone->session;
   Side& side = flow.plain();
   const MutableBytes area = state_.io.plain_scratch().subspan(kControlRoom);
-  std::size_t left = std::min(state_.relay->read_size(side), session.send_window(flow.stream));
-  if (!flow.is_answered && flow.role == FlowRole::Outbound) left = std::min(left, kEarlyBytesMax - flow.early.size());
+  const std::size_t frame = session.frame_payload_max();
+  std::size_t wanted =
+      std::min({state_.relay->read_size(side), session.send_window(flow.stream), payload_room(area.size(), frame)});
+  if (is_unanswered(flow)) wanted = std::min(wanted, kEarlyBytesMax - flow.early.size());
   std::array<iovec, kFramesMax> parts;
   std::size_t count = 0;
-  std::size_t wanted = 0;
-  for (std::size_t at = 0; left > 0 && count < parts.size() && at + kHeader < area.size();) {
-    const std::size_t part = std::min({session.frame_payload_max(), left, area.size() - at - kHeader});
-    parts[count++] = {area.data() + at + kHeader, part};
-    at += kHeader + part;
-    left -= part;
-    wanted += part;
-  }
+  for_each_payload(area, frame, wanted, [&](MutableBytes place) { parts[count++] = {place.data(), place.size()}; });
   const std::size_t got = state_.relay->read_into(side, {parts.data(), count}, wanted);
   if (got == 0) return true;  // the flags say why; the loop looks at them
   state_.relay->count_sent(flow, got);
@@ -202,14 +214,9 @@ void Streams::send_framed(Flow& flow, Tunnel& tunnel, MutableBytes area, std::si
     if (used > 0) send_bytes(tunnel, {control.data(), used});
     return;
   }
-  if (!flow.is_answered && flow.role == FlowRole::Outbound) {
-    std::size_t left = payload_bytes;
-    const std::size_t frame = session.frame_payload_max();
-    for (std::size_t at = 0; left > 0; at += kHeader + frame) {
-      const std::size_t part = std::min(frame, left);
-      state_.buffers.append(flow.early, area.subspan(at + kHeader, part));
-      left -= part;
-    }
+  if (is_unanswered(flow)) {
+    for_each_payload(area, session.frame_payload_max(), payload_bytes,
+                     [&](ByteView place) { state_.buffers.append(flow.early, place); });
   }
   std::uint8_t* begin = area.data() - used;
   std::copy_n(control.data(), used, begin);
@@ -217,38 +224,26 @@ void Streams::send_framed(Flow& flow, Tunnel& tunnel, MutableBytes area, std::si
   tunnel.hbone->answer_due_ms = 0;  // it has left with these
 }
 
+// Bytes that are on their way, or that nobody will take any more.
+std::size_t Streams::send_some(Tunnel& tunnel, ByteView bytes) {
+  const tls::IoResult result = tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, bytes}});
+  tunnel.hbone->is_first_send = false;
+  if (result.status != tls::IoStatus::Error) return result.bytes;
+  tunnel.must_close = true;
+  mark_dirty(tunnel);
+  return bytes.size();
+}
+
 void Streams::send_bytes(Tunnel& tunnel, ByteView bytes) {
-  HboneTunnel& hbone = *tunnel.hbone;
   if (bytes.empty() || tunnel.must_close) return;
-  std::size_t sent = 0;
-  if (!is_socket_full(tunnel)) {
-    const tls::IoResult result = tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, bytes}});
-    hbone.is_first_send = false;
-    if (result.status == tls::IoStatus::Error) {
-      tunnel.must_close = true;
-      mark_dirty(tunnel);
-      return;
-    }
-    sent = result.bytes;
-  }
-  if (sent < bytes.size()) state_.buffers.append(hbone.out, bytes.subspan(sent));
+  const std::size_t sent = is_socket_full(tunnel) ? 0 : send_some(tunnel, bytes);
+  if (sent < bytes.size()) state_.buffers.append(tunnel.hbone->out, bytes.subspan(sent));
 }
 
 void Streams::flush(Tunnel& tunnel) {
   HboneTunnel& hbone = *tunnel.hbone;
   hbone.answer_due_ms = 0;
-  if (!hbone.out.empty()) {
-    if (tunnel.socket.wants_write()) return;
-    const tls::IoResult result =
-        tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, hbone.out.filled()}});
-    if (result.status == tls::IoStatus::Error) {
-      tunnel.must_close = true;
-      mark_dirty(tunnel);
-      return;
-    }
-    hbone.out.consume(result.bytes);
-    if (!hbone.out.empty()) return;
-  }
+  if (!hbone.out.empty() && !tunnel.socket.wants_write()) hbone.out.consume(send_some(tunnel, hbone.out.filled()));
   while (hbone.session->wants_write() && !tunnel.must_close && !is_socket_full(tunnel)) {
     std::array<std::uint8_t, 16'384> control;
     const std::size_t used = hbone.session->take_control(control);

@@ -11,7 +11,7 @@ using direct::RefuseReason;
 
 constexpr std::uint64_t kAnswerDelayMs = 16;
 
-// Nothing but these is ever answered (docs/hbone.md, "Status codes").
+// Nothing but these is ever answered (docs/hbone.md, "Answer").
 std::uint16_t status_of(RefuseReason reason) noexcept {
   switch (reason) {
     case RefuseReason::PolicyDenied: return 401;
@@ -44,7 +44,7 @@ void Streams::on_connect(hbone::StreamId stream, const hbone::ConnectRequest& re
 
 // Most applications answer at once: 200 then leaves with their first bytes. A client that waits for it before it speaks gets it now.
 void Streams::accept(Flow& flow, Tunnel& tunnel) {
-  tunnel.hbone->session->respond(flow.stream, 200, destination_baggage(state_, flow.pod_slot));
+  tunnel.hbone->session->respond(flow.stream, 200, pod_baggage(state_, flow.pod_slot));
   flow.is_answered = true;
   if (flow.received_bytes == 0) {
     tunnel.hbone->answer_due_ms = 0;

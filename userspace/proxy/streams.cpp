@@ -56,11 +56,7 @@ void Streams::finish_batch(SlabHandle handle) {
   for (const SlabHandle flow : std::exchange(starting_, {})) state_.inbound->start(flow);
   for (const SlabHandle flow : std::exchange(touched_, {})) state_.relay->run(flow);
   Tunnel* const tunnel = state_.tunnels.find(handle);
-  if (tunnel == nullptr) return;
-  const hbone::Session& session = *tunnel->hbone->session;
-  if (session.wants_write()) mark_dirty(*tunnel);
-  const bool may_serve = tunnel->is_client && !tunnel->is_going_away && session.can_connect();
-  if (may_serve && state_.pool.waiting(tunnel->pool_key) > 0) serve_waiting(*tunnel);
+  if (tunnel != nullptr && (tunnel->hbone->session->wants_write() || may_serve(*tunnel))) mark_dirty(*tunnel);
 }
 
 Flow* Streams::find(hbone::StreamId stream) noexcept {
@@ -75,13 +71,7 @@ void Streams::attach(Flow& flow, Tunnel& tunnel, hbone::StreamId stream) {
   flow.stream_place = static_cast<std::uint32_t>(hbone.flows.size());
   hbone.flows.push_back(flow.self);
   hbone.idle_since_ms = 0;
-  flow.tunnel = tunnel.self;
-  flow.is_hbone = true;
-  flow.used_tunnel = true;
-  flow.peer_identity = tunnel.peer_identity;
-  flow.cipher = static_cast<std::uint8_t>(tunnel.socket.cipher());
-  flow.tx_engine = static_cast<std::uint8_t>(tunnel.socket.tx_engine());
-  flow.rx_engine = static_cast<std::uint8_t>(tunnel.socket.rx_engine());
+  state_.note_tunnel(flow, tunnel);
 }
 
 void Streams::detach(Flow& flow, Tunnel& tunnel) {
@@ -105,12 +95,17 @@ void Streams::reset(Flow& flow, Tunnel& tunnel, std::uint32_t code) {
   detach(flow, tunnel);
 }
 
+// Client: flows wait for a stream like those of this tunnel, and it takes further ones.
+bool Streams::may_serve(const Tunnel& tunnel) const noexcept {
+  return tunnel.is_client && !tunnel.is_going_away && !tunnel.must_close && state_.pool.waiting(tunnel.pool_key) > 0 &&
+         tunnel.hbone->session->can_connect();
+}
+
 // A stream less: one that waits may have its place, and an idle tunnel has a limit again.
 void Streams::became_free(Tunnel& tunnel) {
   const bool is_empty = tunnel.hbone->flows.empty();
   if (is_empty) tunnel.hbone->idle_since_ms = state_.now_ms;
-  const bool is_wanted = tunnel.is_client && !tunnel.is_going_away && state_.pool.waiting(tunnel.pool_key) > 0;
-  if (is_wanted || (is_empty && tunnel.is_going_away)) {
+  if (may_serve(tunnel) || (is_empty && tunnel.is_going_away)) {
     mark_dirty(tunnel);  // served or closed at the end of the turn: this may be inside a session's call
   } else if (is_empty) {
     schedule(tunnel);
@@ -258,9 +253,7 @@ void Streams::flush_dirty() {
       Tunnel* tunnel = state_.tunnels.find(handle);
       if (tunnel == nullptr || tunnel->hbone == nullptr) continue;
       tunnel->hbone->is_dirty = false;
-      if (!tunnel->must_close && tunnel->is_client && !tunnel->is_going_away &&
-          state_.pool.waiting(tunnel->pool_key) > 0)
-        serve_waiting(*tunnel);
+      if (may_serve(*tunnel)) serve_waiting(*tunnel);
       if (tunnel = state_.tunnels.find(handle); tunnel == nullptr) continue;
       const bool holds_answer = tunnel->hbone->answer_due_ms > state_.now_ms;
       if (!tunnel->must_close && !holds_answer) flush(*tunnel);

@@ -77,6 +77,7 @@ class Streams final : private hbone::Events {
   void mark_dirty(Tunnel& tunnel);
   void block(Flow& flow, Tunnel& tunnel);
   void run_blocked(SlabHandle tunnel);
+  [[nodiscard]] bool may_serve(const Tunnel& tunnel) const noexcept;
   void became_free(Tunnel& tunnel);
   void serve_waiting(Tunnel& tunnel);
   void schedule(Tunnel& tunnel);
@@ -93,6 +94,7 @@ class Streams final : private hbone::Events {
   [[nodiscard]] bool send_read(Flow& flow, Tunnel& tunnel);
   void send_framed(Flow& flow, Tunnel& tunnel, MutableBytes area, std::size_t payload_bytes);
   void send_bytes(Tunnel& tunnel, ByteView bytes);
+  [[nodiscard]] std::size_t send_some(Tunnel& tunnel, ByteView bytes);
 
   WorkerState& state_;
   Tunnel* current_ = nullptr;         // whose bytes `receive` is looking at

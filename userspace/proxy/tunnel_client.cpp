@@ -259,14 +259,8 @@ void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   // The far side may take its whole time to connect to the application.
   state_.set_deadline(flow, 2 * state_.options.connect_timeout_ms);
   tunnel.flow = flow.self;
-  flow.tunnel = tunnel.self;
   flow.state = FlowState::Open;
-  flow.used_tunnel = true;
-  flow.is_hbone = false;
-  flow.peer_identity = tunnel.peer_identity;
-  flow.cipher = static_cast<std::uint8_t>(tunnel.socket.cipher());
-  flow.tx_engine = static_cast<std::uint8_t>(tunnel.socket.tx_engine());
-  flow.rx_engine = static_cast<std::uint8_t>(tunnel.socket.rx_engine());
+  state_.note_tunnel(flow, tunnel);
   tunnel.client.sent_open();
 
   std::array<std::uint8_t, direct::kMessageBytesMax> buffer;

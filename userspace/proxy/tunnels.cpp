@@ -295,6 +295,7 @@ void Tunnels::close(Tunnel& tunnel, bool is_orderly) {
   }
   if (tunnel.state == TunnelState::Ready) {
     state_.counters.tunnels_open.subtract();
+    state_.counters.key_updates.add(tunnel.socket.rekeys());
     if (is_orderly) {
       tunnel.socket.send_close_notify(state_.io);
       tunnel.socket.close();

@@ -80,6 +80,16 @@ Flow* WorkerState::new_flow(FlowRole role, std::uint32_t pod_slot) {
   return &flow;
 }
 
+void WorkerState::note_tunnel(Flow& flow, const Tunnel& tunnel) noexcept {
+  flow.tunnel = tunnel.self;
+  flow.used_tunnel = true;
+  flow.is_hbone = tunnel.hbone != nullptr;
+  flow.peer_identity = tunnel.peer_identity;
+  flow.cipher = static_cast<std::uint8_t>(tunnel.socket.cipher());
+  flow.tx_engine = static_cast<std::uint8_t>(tunnel.socket.tx_engine());
+  flow.rx_engine = static_cast<std::uint8_t>(tunnel.socket.rx_engine());
+}
+
 const state::Workload* WorkerState::workload_of(const WorkerPod& pod) const noexcept {
   return snapshot == nullptr || pod.setup.addresses.empty() ? nullptr : snapshot->find(pod.setup.addresses.front());
 }

@@ -70,7 +70,7 @@ struct WorkerState {
   std::uint32_t worker_index = 0;
   std::uint32_t server_handshakes = 0;  // under way
   bool is_draining = false;
-  std::mt19937_64 random_{std::random_device{}()};
+  std::mt19937_64 randomness{std::random_device{}()};
 
   // The parts; set once by Worker.
   Acceptor* acceptor = nullptr;
@@ -91,12 +91,14 @@ struct WorkerState {
   [[nodiscard]] std::shared_ptr<const tls::Credentials> credentials_of(const WorkerPod& pod) const;
   // Null when the flow was not taken for a limit.
   [[nodiscard]] Flow* new_flow(FlowRole role, std::uint32_t pod_slot);
+  // The flow goes over this tunnel from now on; what the log tells of it is kept for when the tunnel is gone.
+  void note_tunnel(Flow& flow, const Tunnel& tunnel) noexcept;
   void defer(Flow& flow);
   void defer(Tunnel& tunnel);
   // What the snapshot says of the pod itself; null: nothing.
   [[nodiscard]] const state::Workload* workload_of(const WorkerPod& pod) const noexcept;
   // Not for secrets: choice among endpoints, trace identifiers.
-  [[nodiscard]] std::uint64_t random_word() noexcept { return random_(); }
+  [[nodiscard]] std::uint64_t random_word() noexcept { return randomness(); }
 };
 
 }  // namespace culvert::proxy

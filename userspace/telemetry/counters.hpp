@@ -34,7 +34,7 @@ class Counter {
   X(handshakes_resumed, "culvert_tls_handshakes_resumed_total", counter, "TLS handshakes that resumed a session")  \
   X(handshakes_failed, "culvert_tls_handshakes_failed_total", counter, "TLS handshakes that failed, either role")  \
   X(handshakes_refused, "culvert_tls_handshakes_refused_total", counter, "connections to 15008 closed by a limit") \
-  X(key_updates, "culvert_tls_key_updates_total", counter, "KeyUpdate messages sent or received")                  \
+  X(key_updates, "culvert_tls_key_updates_total", counter, "KeyUpdates sent or received, told as a tunnel ends")   \
   X(tunnels_open, "culvert_tunnels_open", gauge, "TLS connections between agents")                                 \
   X(tunnels_idle, "culvert_tunnels_idle", gauge, "pooled tunnels that wait for their next connection")             \
   X(tunnels_reused, "culvert_tunnels_reused_total", counter, "connections that went over an existing tunnel")      \

@@ -122,6 +122,23 @@ class Wire:
             payload, flags = bytes([padding]) + payload + bytes(padding), flags | PADDED
         self.frame(DATA, flags, stream, payload)
 
+    def odd_data(self, how: str, stream: int, number: int) -> bytes:
+        """DATA number `number` of 1,000 bytes, in a way that is allowed and that nobody else has (the words of the tests that call it). The bytes."""
+        part = bytes([number]) * 1000
+        if how == "key updates":
+            self.tls.update_keys(ask=number % 2 == 1)
+        if how == "unknown frames":
+            self.frame(0xEE, 0xFF, 0 if number % 2 else stream, b"nobody knows")
+        if how == "priority":
+            self.frame(PRIORITY, 0, stream, struct.pack(">IB", 0, number))
+        if how == "empty data":
+            self.data(stream)
+        if how == "tiny records":
+            self.tls.send_in_records_of(1, pack(DATA, 0, stream, part))
+        else:
+            self.data(stream, part, padding=255 if how == "padded frames" else None)
+        return part
+
     def reset(self, stream: int, code: int = CANCEL) -> None:
         self.frame(RST_STREAM, 0, stream, struct.pack(">I", code))
 
