@@ -10,4 +10,14 @@ std::string_view to_string(PeerAuthMode mode) noexcept {
   return mode == PeerAuthMode::Strict ? "STRICT" : "PERMISSIVE";
 }
 
+std::string_view to_string(WorkloadType type) noexcept {
+  switch (type) {
+    case WorkloadType::Deployment: return "deployment";
+    case WorkloadType::CronJob: return "cronjob";
+    case WorkloadType::Pod: return "pod";
+    case WorkloadType::Job: return "job";
+  }
+  return "pod";
+}
+
 }  // namespace culvert::state

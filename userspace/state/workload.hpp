@@ -28,6 +28,18 @@ struct ApplicationTunnel {
   bool operator==(const ApplicationTunnel&) const = default;
 };
 
+enum class WorkloadType : std::uint8_t { Deployment, CronJob, Pod, Job };
+
+[[nodiscard]] std::string_view to_string(WorkloadType type) noexcept;  // "deployment", "cronjob", "pod", "job"
+
+// A workload is an endpoint of this service.
+struct ServiceMembership {
+  std::string namespace_name;
+  std::string hostname;
+  std::vector<ServicePort> ports;  // this endpoint's own mapping; empty: the service's
+  bool operator==(const ServiceMembership&) const = default;
+};
+
 struct Workload {
   std::string uid;  // unique; "NAMESPACE/NAME" in the file
   std::string name;
@@ -49,6 +61,12 @@ struct Workload {
   std::string subzone;
   std::uint32_t capacity = 1;  // weight among the endpoints of a service
   bool is_healthy = true;
+  bool is_host_network = false;   // its addresses are the node's: it is not found by them
+  bool is_tunnel_native = false;  // it ends tunnels itself; the agent only has a certificate ready for it
+  WorkloadType type = WorkloadType::Pod;
+  std::string workload_name;  // of the object that made it, such as the deployment; empty: `name`
+  std::vector<ServiceMembership> services;
+  std::vector<std::string> authorization_policies;  // "NAMESPACE/NAME": those that select it
 
   bool operator==(const Workload&) const = default;
 };
