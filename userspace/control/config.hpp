@@ -57,9 +57,10 @@ struct HboneConfig {
                                 << 20U;  // bytes that a peer may send ahead of the reader, on one stream
   std::uint64_t connection_window = std::uint64_t{16} << 20U;  // likewise on all streams of a connection
   std::uint64_t frame_size = std::uint64_t{1} << 20U;          // the largest frame that a peer may send
-  std::uint32_t streams_per_connection = 100;                  // that we open, where the peer allows as many
-  std::uint32_t concurrent_streams = 200;                      // that a peer may open
-  std::uint32_t connections_per_peer = 4;                      // of one worker, before it fills them to the limit
+  // That we open, where the peer allows as many: below the 200 that ztunnel and Culvert allow, since a connection costs some 20 KiB.
+  std::uint32_t streams_per_connection = 180;
+  std::uint32_t concurrent_streams = 200;  // that a peer may open
+  std::uint32_t connections_per_peer = 4;  // of one worker, before it fills them to the limit
   std::uint64_t ping_interval_ms = 10'000;
   std::uint64_t ping_timeout_ms = 20'000;
   bool early_data = true;  // the application's first bytes go with CONNECT, before the answer

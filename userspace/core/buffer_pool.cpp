@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small blocks come from malloc, large ones from mmap: glibc raises its own mmap threshold when such a block is freed and
-// keeps the next ones on the heap, so that memory of a burst would never go back to the system.
+// No block comes from the heap: small ones, freed, would be holes between what outlives them, and for large ones glibc raises its own
+// mmap threshold when one is freed and keeps the next on the heap. Either way memory of a burst would never go back to the system.
 #include "core/buffer_pool.hpp"
 
 #include <bit>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -17,9 +16,10 @@ namespace culvert {
 
 struct Lent::Block {
   BufferPool* pool;
-  Block* next;              // while cached
-  std::size_t block_bytes;  // with this header; a power of two
-  std::size_t begin;        // of the filled part, counted from payload()
+  Block* next;                  // while cached
+  PageRegions::Region* region;  // null: mapped by itself
+  std::size_t block_bytes;      // with this header; a power of two
+  std::size_t begin;            // of the filled part, counted from payload()
   std::size_t end;
 
   [[nodiscard]] std::uint8_t* payload() noexcept { return reinterpret_cast<std::uint8_t*>(this) + sizeof(Block); }
@@ -28,22 +28,6 @@ struct Lent::Block {
 };
 
 namespace {
-
-constexpr std::size_t kMappedBytesMin = std::size_t{64} * 1024;
-
-void* allocate(std::size_t block_bytes) noexcept {
-  if (block_bytes < kMappedBytesMin) return std::malloc(block_bytes);
-  void* memory = ::mmap(nullptr, block_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return memory == MAP_FAILED ? nullptr : memory;
-}
-
-void deallocate(void* memory, std::size_t block_bytes) noexcept {
-  if (block_bytes < kMappedBytesMin) {
-    std::free(memory);
-  } else {
-    ::munmap(memory, block_bytes);
-  }
-}
 
 std::size_t class_of(std::size_t block_bytes) noexcept {
   return static_cast<std::size_t>(std::countr_zero(block_bytes / BufferPool::kBlockBytesMin));
@@ -121,16 +105,31 @@ Lent::Block* BufferPool::lend(std::size_t payload_bytes) {
       return block;
     }
   }
-  void* memory = allocate(block_bytes);
-  CV_ASSERT(memory != nullptr);  // bytes that a peer has got an ACK for cannot be dropped
-  return new (memory) Lent::Block{this, nullptr, block_bytes, 0, 0};
+  PageRegions::Block block{nullptr, nullptr};
+  if (block_bytes <= PageRegions::kBlockBytesMax) {
+    block = small_.allocate(block_bytes);
+  } else if (void* memory = ::mmap(nullptr, block_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+             memory != MAP_FAILED) {
+    block.memory = memory;
+  }
+  CV_ASSERT(block.memory != nullptr);  // bytes that a peer has got an ACK for cannot be dropped
+  return new (block.memory) Lent::Block{this, nullptr, block.region, block_bytes, 0, 0};
+}
+
+void BufferPool::give_back(Lent::Block* block) noexcept {
+  const std::size_t block_bytes = block->block_bytes;
+  if (block->region != nullptr) {
+    small_.free(block->region, block, block_bytes);
+  } else {
+    ::munmap(block, block_bytes);
+  }
 }
 
 void BufferPool::take_back(Lent::Block* block) noexcept {
   const std::size_t block_bytes = block->block_bytes;
   lent_bytes_ -= block_bytes;
   if (block_bytes > kBlockBytesMax || cached_bytes_ + block_bytes > kCachedBytesMax) {
-    deallocate(block, block_bytes);
+    give_back(block);
     return;
   }
   Lent::Block*& newest = free_[class_of(block_bytes)];
@@ -145,7 +144,7 @@ void BufferPool::trim() noexcept {
       Lent::Block* block = newest;
       newest = block->next;
       cached_bytes_ -= block->block_bytes;
-      deallocate(block, block->block_bytes);
+      give_back(block);
     }
   }
 }

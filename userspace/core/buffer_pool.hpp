@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "base/bytes.hpp"
+#include "core/page_regions.hpp"
 
 namespace culvert {
 
@@ -66,7 +67,9 @@ class BufferPool {
   friend class Lent;
   [[nodiscard]] Lent::Block* lend(std::size_t payload_bytes);
   void take_back(Lent::Block* block) noexcept;
+  void give_back(Lent::Block* block) noexcept;
 
+  PageRegions small_;
   std::size_t bytes_max_;
   std::size_t lent_bytes_ = 0;
   std::size_t cached_bytes_ = 0;

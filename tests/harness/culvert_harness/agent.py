@@ -59,7 +59,7 @@ class Agent:
                 "log": {"level": "debug"}, "tunnel": world.tunnel,
                 "mesh": world.mesh_config()}
         if run.SLOW:  # a handshake waits behind the load of an emulated machine for longer than a real one's limits allow
-            base["tunnel"] = {"connect_timeout": "90s", "handshake": {"timeout": "90s"}}
+            base["tunnel"] = merge({"connect_timeout": "90s", "handshake": {"timeout": "90s"}}, world.tunnel)
         return merge(merge(base, world.extra_config), self.extra_config)
 
     def write_config(self) -> None:
