@@ -36,7 +36,7 @@ LIBRARIES = {
     r"openssl/|intel-ipsec-mb\.h": "tls",
     r"nghttp2/": "hbone",
     r"ares\.h": "dns",
-    r"grpc": "control",
+    r"grpc|google/protobuf/|proto/": "control",
     r"CLI/": "app ctl cni-plugin",
     r"yaml-cpp/": "control",
     r"microhttpd\.h": "admin",
