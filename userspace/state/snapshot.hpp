@@ -16,6 +16,7 @@
 
 #include "base/address.hpp"
 #include "base/result.hpp"
+#include "state/policy_index.hpp"
 #include "state/service.hpp"
 #include "state/snapshot_index.hpp"
 #include "state/workload.hpp"
@@ -84,6 +85,7 @@ class Snapshot {
   [[nodiscard]] PeerAuthMode peer_auth(std::string_view namespace_name, std::string_view workload_name) const noexcept;
   [[nodiscard]] const std::vector<Workload>& workloads() const noexcept { return workloads_; }
   [[nodiscard]] const std::vector<Service>& services() const noexcept { return services_; }
+  [[nodiscard]] const PolicyIndex& policies() const noexcept { return *policies_; }
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
 
   // For the decisions. `service` and `workload` are this snapshot's.
@@ -147,6 +149,7 @@ class Snapshot {
   FlatIndex service_by_name_;                      // namespace and hostname
   FlatIndex service_by_hostname_;                  // the first with a hostname
   std::vector<std::uint32_t> next_same_hostname_;  // of each service, or FlatIndex::kNone
+  std::shared_ptr<const PolicyIndex> policies_ = std::make_shared<PolicyIndex>();
   PeerAuthMode mesh_mode_ = PeerAuthMode::Permissive;
   std::unordered_map<std::string, PeerAuthMode, NameHash, NameEqual> namespace_modes_;
   std::unordered_map<WorkloadKey, PeerAuthMode, NameHash, NameEqual> workload_modes_;
@@ -164,6 +167,8 @@ class SnapshotBuilder {
   // names both; services of different namespaces may share one. An endpoint whose workload is unknown counts once that is known. Nothing of a
   // refused service is kept.
   [[nodiscard]] Result<void> add(Service service);
+  // A policy that stands twice in one namespace is an error.
+  [[nodiscard]] Result<void> add(Authorization policy);
   void set_mesh_mode(PeerAuthMode mode);
   void set_namespace_mode(std::string namespace_name, PeerAuthMode mode);
   void set_workload_mode(std::string namespace_name, std::string workload_name, PeerAuthMode mode);
@@ -175,6 +180,7 @@ class SnapshotBuilder {
   void link_endpoints();
 
   std::shared_ptr<Snapshot> snapshot_ = std::make_shared<Snapshot>();
+  std::shared_ptr<PolicyIndex> policies_ = std::make_shared<PolicyIndex>();
 };
 
 }  // namespace culvert::state

@@ -102,6 +102,15 @@ Result<void> SnapshotBuilder::add(Service service) {
   return {};
 }
 
+Result<void> SnapshotBuilder::add(Authorization policy) {
+  if (policies_->find(policy.key()) != nullptr) {
+    return fail(ErrorCode::AlreadyExists, "policy {} stands twice; a name is one policy's in a namespace",
+                policy.key());
+  }
+  policies_->insert(std::make_shared<const Authorization>(std::move(policy)));
+  return {};
+}
+
 void SnapshotBuilder::link_endpoints() {
   Snapshot& snapshot = *snapshot_;
   std::vector<EndpointRow> unusable;
@@ -146,6 +155,7 @@ void SnapshotBuilder::set_workload_mode(std::string namespace_name, std::string 
 
 std::shared_ptr<const Snapshot> SnapshotBuilder::build(std::uint64_t version) && {
   link_endpoints();
+  snapshot_->policies_ = std::move(policies_);
   snapshot_->version_ = version;
   return std::exchange(snapshot_, nullptr);
 }
