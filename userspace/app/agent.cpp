@@ -162,7 +162,7 @@ void Agent::config_changed(const control::Config& config, std::shared_ptr<const 
   static_cast<void>(
       workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetSnapshot{snapshot_}; }));
   if (phase_ != Phase::Ready) return;
-  log_->info("configuration in force: version {}, {} workloads", snapshot_->version(), snapshot_->workloads().size());
+  log_->info("configuration in force: version {}, {} workloads", snapshot_->version(), snapshot_->workload_count());
   publish_mesh_file();
   pods_->follow_configuration();
 }

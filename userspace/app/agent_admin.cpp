@@ -25,7 +25,7 @@ admin::Status Agent::status() const {
   status.pods = pods_->slots().size();
   if (snapshot_ != nullptr) {
     status.snapshot_version = snapshot_->version();
-    status.workloads = snapshot_->workloads().size();
+    status.workloads = snapshot_->workload_count();
   }
   for (const telemetry::WorkerCounters* counters : workers_->counters()) {
     status.connections_inbound += counters->live[static_cast<std::size_t>(telemetry::Direction::Inbound)].value();
@@ -53,8 +53,8 @@ std::vector<admin::Pod> Agent::pods() const { return pods_->list(); }
 std::vector<admin::Workload> Agent::workloads() const {
   std::vector<admin::Workload> rows;
   if (snapshot_ == nullptr) return rows;
-  rows.reserve(snapshot_->workloads().size());
-  for (const state::Workload& workload : snapshot_->workloads()) {
+  rows.reserve(snapshot_->workload_count());
+  snapshot_->for_each_workload([&](const state::Workload& workload) {
     admin::Workload row;
     row.uid = workload.uid;
     row.name = workload.name;
@@ -70,15 +70,15 @@ std::vector<admin::Workload> Agent::workloads() const {
     if (workload.waypoint) row.waypoint = state::to_string(*workload.waypoint, snapshot_->network());
     row.health = workload.is_healthy ? "HEALTHY" : "UNHEALTHY";
     rows.push_back(std::move(row));
-  }
+  });
   return rows;
 }
 
 std::vector<admin::Service> Agent::services() const {
   std::vector<admin::Service> rows;
   if (snapshot_ == nullptr) return rows;
-  rows.reserve(snapshot_->services().size());
-  for (const state::Service& service : snapshot_->services()) {
+  rows.reserve(snapshot_->service_count());
+  snapshot_->for_each_service([&](const state::Service& service) {
     admin::Service row;
     row.name = service.name;
     row.namespace_name = service.namespace_name;
@@ -87,19 +87,20 @@ std::vector<admin::Service> Agent::services() const {
       row.addresses.push_back(state::to_string(vip, snapshot_->network()));
     }
     for (const state::ServicePort& port : service.ports) row.ports.push_back({port.port, port.target_port});
+    std::size_t place = 0;
+    const std::size_t usable = snapshot_->endpoints(service).usable;
+    for (const state::EndpointRow& endpoint : snapshot_->all_endpoints(service)) {
+      row.endpoints.push_back({snapshot_->workload(endpoint.workload).uid, place++ < usable ? "usable" : "unhealthy"});
+    }
     for (const state::ServiceEndpoint& endpoint : service.endpoints) {
-      const state::Workload* workload = snapshot_->find_uid(endpoint.workload_uid);
-      const bool is_usable =
-          workload != nullptr && (workload->is_healthy || service.health_policy == state::HealthPolicy::AllowAll);
-      row.endpoints.push_back({endpoint.workload_uid, workload == nullptr ? "unknown"
-                                                      : is_usable         ? "usable"
-                                                                          : "unhealthy"});
+      if (snapshot_->find_uid(endpoint.workload_uid) == nullptr)
+        row.endpoints.push_back({endpoint.workload_uid, "unknown"});
     }
     if (service.waypoint) row.waypoint = state::to_string(*service.waypoint, snapshot_->network());
     row.mode = state::to_string(service.lb_mode);
     row.visibility = state::to_string(service.visibility);
     rows.push_back(std::move(row));
-  }
+  });
   return rows;
 }
 

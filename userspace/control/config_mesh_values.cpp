@@ -48,7 +48,7 @@ Result<state::NetworkAddress> parse_network_address(std::string_view text) {
     return fail(ErrorCode::InvalidArgument,
                 "{} is not a virtual address; write one IPv4 or IPv6 address, or NETWORK/ADDRESS", quoted(text));
   }
-  return state::NetworkAddress{std::string(halves.before), *address};
+  return state::NetworkAddress{.network = std::string(halves.before), .address = *address};
 }
 
 }  // namespace
@@ -65,7 +65,7 @@ Result<state::GatewayRef> parse_reference(std::string_view text) {
   const Halves halves = split_at(text, '/');
   if (halves.is_split && !check_name(halves.before, kNameMax, false)) return mistake();
   if (const auto where = parse_address_and_port(halves.after, reference.hbone_port); where) {
-    reference.address = state::NetworkAddress{std::string(halves.before), where->address};
+    reference.address = state::NetworkAddress{.network = std::string(halves.before), .address = where->address};
     reference.hbone_port = where->port;
     return reference;
   }

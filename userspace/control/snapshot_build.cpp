@@ -4,6 +4,8 @@
 #include <unordered_set>
 #include <utility>
 
+#include "state/snapshot_builder.hpp"
+
 namespace culvert::control {
 namespace {
 

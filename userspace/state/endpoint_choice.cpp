@@ -48,6 +48,7 @@ class Candidates {
       : snapshot_(snapshot),
         service_(service),
         of_service_(snapshot.traits(service)),
+        endpoints_(snapshot.endpoints(service)),
         source_(traits_of(snapshot, source)),
         port_(port),
         target_(target_of(service.ports, port)),
@@ -59,7 +60,7 @@ class Candidates {
   // Every usable endpoint suits, and equally well.
   [[nodiscard]] bool is_all() const noexcept {
     const bool ports_suit = rule_ == PortRule::Standard ? target_ != 0 : has_port_;
-    return ports_suit && !has_preferences() && of_service_.all_have_addresses;
+    return ports_suit && !has_preferences() && endpoints_.all_have_addresses;
   }
   [[nodiscard]] int rank(const EndpointRow& row) const noexcept {
     const WorkloadTraits& endpoint = snapshot_.traits(row.workload);
@@ -73,15 +74,15 @@ class Candidates {
     return has_preferences() ? place_rank(endpoint) : 0;
   }
   [[nodiscard]] std::uint16_t target_port(const EndpointRow& row) const noexcept {
-    if (has_own_port(row)) return target_of(service_.endpoints[row.endpoint].ports, port_);
+    if (has_own_port(row)) return target_of(*row.own_ports, port_);
     if (target_ != 0) return target_;
-    const std::optional<ApplicationTunnel>& tunnel = snapshot_.workloads()[row.workload].application_tunnel;
+    const std::optional<ApplicationTunnel>& tunnel = snapshot_.workload(row.workload).application_tunnel;
     return tunnel && tunnel->port != 0 ? port_ : 0;
   }
 
  private:
   [[nodiscard]] bool has_own_port(const EndpointRow& row) const noexcept {
-    return row.has_own_ports != 0 && has_port(service_.endpoints[row.endpoint].ports, port_);
+    return row.own_ports != nullptr && has_port(*row.own_ports, port_);
   }
   [[nodiscard]] bool has_preferences() const noexcept {
     return of_service_.lb_mode == LbMode::Strict || of_service_.lb_mode == LbMode::Failover;
@@ -109,6 +110,7 @@ class Candidates {
   const Snapshot& snapshot_;
   const Service& service_;
   const ServiceTraits& of_service_;
+  const EndpointTable& endpoints_;
   WorkloadTraits source_;
   std::uint16_t port_;
   std::uint16_t target_;  // of the service; 0: each endpoint says it
@@ -167,7 +169,7 @@ Upstream choose_endpoint(const Snapshot& snapshot, const RouteSource& source, co
   if (row == nullptr) return {};
   const std::uint16_t target = candidates.target_port(*row);
   if (target == 0) return {};
-  return {&snapshot.workloads()[row->workload], &service, target};
+  return {&snapshot.workload(row->workload), &service, target};
 }
 
 const IpAddress* choose_address(const Snapshot& snapshot, const Workload& workload, const Service* service,

@@ -18,9 +18,11 @@ Found find_upstream(const Snapshot& snapshot, const RouteSource& source, std::st
 
 Referent find_referent(const Snapshot& snapshot, const GatewayRef& reference) {
   if (reference.address) {
-    const auto& [network, address] = *reference.address;
-    if (const Workload* workload = snapshot.find(network, address); workload != nullptr) return {nullptr, workload};
-    return {snapshot.find_vip(network, address, std::nullopt), nullptr};
+    const NetworkAddress& named = *reference.address;
+    if (const Workload* workload = snapshot.find(named.network, named.address); workload != nullptr) {
+      return {nullptr, workload};
+    }
+    return {snapshot.find_vip(named.network, named.address, std::nullopt), nullptr};
   }
   const Service* service = snapshot.find_service(reference.namespace_name, reference.hostname);
   if (service != nullptr) return {service, nullptr};

@@ -18,7 +18,7 @@ InboundTarget refused(std::uint16_t status) noexcept {
 
 bool has_endpoint(const Snapshot& snapshot, const Service& service, const Workload& workload) noexcept {
   return std::ranges::any_of(snapshot.all_endpoints(service),
-                             [&](const EndpointRow& row) { return &snapshot.workloads()[row.workload] == &workload; });
+                             [&](const EndpointRow& row) { return &snapshot.workload(row.workload) == &workload; });
 }
 
 // Whether who has `address` names this workload as its waypoint.
@@ -37,6 +37,9 @@ bool is_waypoint_for(const Snapshot& snapshot, const Workload& local, const IpAd
 }
 
 const std::vector<ServicePort>* own_ports(const Service& service, const Workload& local) noexcept {
+  for (const ServiceMembership& one : local.services) {
+    if (one.hostname == service.hostname && one.namespace_name == service.namespace_name) return &one.ports;
+  }
   const auto found = std::ranges::find(service.endpoints, local.uid, &ServiceEndpoint::workload_uid);
   return found == service.endpoints.end() ? nullptr : &found->ports;
 }

@@ -164,7 +164,7 @@ class Decision {
     if (referent.workload != nullptr) return is_source(*referent.workload);
     if (referent.service == nullptr) return false;
     return std::ranges::any_of(snapshot_.all_endpoints(*referent.service),
-                               [&](const EndpointRow& row) { return is_source(snapshot_.workloads()[row.workload]); });
+                               [&](const EndpointRow& row) { return is_source(snapshot_.workload(row.workload)); });
   }
 
   const Snapshot& snapshot_;

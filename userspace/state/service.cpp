@@ -20,7 +20,9 @@ std::string_view to_string(Visibility visibility) noexcept {
 
 std::string to_string(const NetworkAddress& address, std::string_view own_network) {
   const bool is_own = address.network.empty() || address.network == own_network;
-  return is_own ? address.address.to_string() : address.network + "/" + address.address.to_string();
+  std::string text = address.address.to_string();
+  if (address.prefix_bits != NetworkAddress::kWhole) text += fmt::format("/{}", address.prefix_bits);
+  return is_own ? text : address.network + "/" + text;
 }
 
 std::string to_string(const GatewayRef& reference, std::string_view own_network) {
@@ -30,7 +32,8 @@ std::string to_string(const GatewayRef& reference, std::string_view own_network)
            (has_port ? fmt::format(":{}", reference.hbone_port) : std::string());
   }
   if (!has_port) return to_string(*reference.address, own_network);
-  const auto& [network, address] = *reference.address;
+  const auto& network = reference.address->network;
+  const IpAddress& address = reference.address->address;
   const std::string where = Endpoint{address, reference.hbone_port}.to_string();
   return network.empty() || network == own_network ? where : network + "/" + where;
 }

@@ -18,6 +18,8 @@ namespace culvert::state {
 struct NetworkAddress {
   std::string network;
   IpAddress address;
+  std::uint8_t prefix_bits = kWhole;  // of a virtual address that stands for a range, in the family of `address`
+  static constexpr std::uint8_t kWhole = 255;
   bool operator==(const NetworkAddress&) const = default;
 };
 

@@ -2,6 +2,9 @@
 // Asking the snapshot: by every worker, without locks or allocation.
 #include "state/snapshot.hpp"
 
+#include <algorithm>
+#include <tuple>
+
 namespace culvert::state {
 namespace {
 
@@ -34,76 +37,107 @@ class BestService {
 }  // namespace
 
 std::uint32_t Snapshot::network_number(std::string_view network) const noexcept {
-  return network.empty() || network == names_.text(kOwnNetwork) ? kOwnNetwork : names_.find(network);
+  return network.empty() || network == names_->text(kOwnNetwork) ? kOwnNetwork : names_->find(network);
+}
+
+std::uint32_t Snapshot::find_number(std::uint32_t network, const IpAddress& address) const noexcept {
+  return by_address_.find(hash_of(network, address), [&](std::uint32_t number) {
+    const WorkloadEntry& entry = *workloads_[number];
+    if (entry.traits.network != network) return false;
+    if (entry.traits.has_sole_address) return entry.traits.sole_address == address;
+    return std::ranges::find(entry.addresses, address) != entry.addresses.end();
+  });
+}
+
+std::uint32_t Snapshot::find_sharers(std::uint32_t network, const IpAddress& address) const noexcept {
+  return by_vip_.find(hash_of(network, address), [&](std::uint32_t number) {
+    return vips_[number]->network == network && vips_[number]->address == address;
+  });
 }
 
 const Workload* Snapshot::find(const IpAddress& address) const noexcept {
-  const std::uint32_t entry = by_address_.find(kOwnNetwork, address);
-  return entry == AddressTable::kNone ? nullptr : &workloads_[by_address_.entry(entry).owner];
+  const std::uint32_t found = find_number(kOwnNetwork, address);
+  return found == SharedIndex::kNone ? nullptr : workloads_[found].get();
 }
 
 const Workload* Snapshot::find(std::string_view network, const IpAddress& address) const noexcept {
   const std::uint32_t number = network_number(network);
   if (number == NameTable::kNone) return nullptr;
-  const std::uint32_t entry = by_address_.find(number, address);
-  return entry == AddressTable::kNone ? nullptr : &workloads_[by_address_.entry(entry).owner];
+  const std::uint32_t found = find_number(number, address);
+  return found == SharedIndex::kNone ? nullptr : workloads_[found].get();
 }
 
 const Workload* Snapshot::find_uid(std::string_view uid) const noexcept {
   const std::uint32_t found =
-      by_uid_.find(hash_of(uid), [&](std::uint32_t number) { return workloads_[number].uid == uid; });
-  return found == FlatIndex::kNone ? nullptr : &workloads_[found];
+      by_uid_.find(hash_of(uid), [&](std::uint32_t number) { return workloads_[number]->uid == uid; });
+  return found == SharedIndex::kNone ? nullptr : workloads_[found].get();
 }
 
 const Workload* Snapshot::find_workload(std::string_view namespace_name, std::string_view hostname) const noexcept {
   const std::uint32_t found = workload_by_hostname_.find(hash_of(namespace_name, hostname), [&](std::uint32_t number) {
-    return workloads_[number].hostname == hostname && workloads_[number].namespace_name == namespace_name;
+    return workloads_[number]->hostname == hostname && workloads_[number]->namespace_name == namespace_name;
   });
-  return found == FlatIndex::kNone ? nullptr : &workloads_[found];
+  return found == SharedIndex::kNone ? nullptr : workloads_[found].get();
 }
 
 const Service* Snapshot::find_vip(std::string_view network, const IpAddress& address,
                                   std::optional<std::string_view> client_namespace) const noexcept {
   const std::uint32_t number = network_number(network);
   if (number == NameTable::kNone) return nullptr;
-  std::uint32_t at = by_vip_.find(number, address);
-  if (at == AddressTable::kNone) return nullptr;
-  if (const AddressTable::Entry& only = by_vip_.entry(at); only.next == AddressTable::kNone) {
-    const Service& service = services_[only.owner];  // not read where everybody sees it
-    const bool is_seen =
-        service_traits_[only.owner].is_public || !client_namespace || is_visible(service, *client_namespace);
-    return is_seen ? &service : nullptr;
-  }
+  const std::uint32_t found = find_sharers(number, address);
+  if (found == SharedIndex::kNone) return ranges_->empty() ? nullptr : find_range(number, address, client_namespace);
+  const Sharers& sharers = *vips_[found];
   BestService best(client_namespace);
-  for (; at != AddressTable::kNone; at = by_vip_.entry(at).next) best.show(services_[by_vip_.entry(at).owner]);
+  for (const std::uint32_t service : sharers.services) best.show(*services_[service].entry);
   return best.best();
+}
+
+const Service* Snapshot::find_range(std::uint32_t network, const IpAddress& address,
+                                    std::optional<std::string_view> client_namespace) const noexcept {
+  const Service* best = nullptr;
+  std::tuple<bool, int, bool> best_rank;
+  for (const Range& range : *ranges_) {
+    if (range.network != network || range.addresses.network.is_v4() != address.is_v4() ||
+        !range.addresses.contains(address)) {
+      continue;
+    }
+    const Service& service = *services_[range.service].entry;
+    if (client_namespace && !is_visible(service, *client_namespace)) continue;
+    const std::tuple<bool, int, bool> rank{client_namespace && service.namespace_name == *client_namespace,
+                                           range.addresses.bits, service.is_canonical};
+    if (best != nullptr && rank <= best_rank) continue;
+    best = &service;
+    best_rank = rank;
+  }
+  return best;
 }
 
 const Service* Snapshot::find_service(std::string_view namespace_name, std::string_view hostname) const noexcept {
   const std::uint32_t found = service_by_name_.find(hash_of(namespace_name, hostname), [&](std::uint32_t number) {
-    return services_[number].hostname == hostname && services_[number].namespace_name == namespace_name;
+    const ServiceEntry& entry = *services_[number].entry;
+    return entry.hostname == hostname && entry.namespace_name == namespace_name;
   });
-  return found == FlatIndex::kNone ? nullptr : &services_[found];
+  return found == SharedIndex::kNone ? nullptr : services_[found].entry.get();
 }
 
 const Service* Snapshot::find_hostname(std::string_view hostname, std::string_view client_namespace) const noexcept {
   if (const Service* own = find_service(client_namespace, hostname); own != nullptr) return own;
+  const std::uint32_t found = by_hostname_.find(hash_of(hostname), [&](std::uint32_t number) {
+    return services_[hostnames_[number]->services.front()].entry->hostname == hostname;
+  });
+  if (found == SharedIndex::kNone) return nullptr;
   BestService best(client_namespace);
-  for (std::uint32_t at = service_by_hostname_.find(
-           hash_of(hostname), [&](std::uint32_t number) { return services_[number].hostname == hostname; });
-       at != FlatIndex::kNone; at = next_same_hostname_[at]) {
-    best.show(services_[at]);
-  }
+  for (const std::uint32_t service : hostnames_[found]->services) best.show(*services_[service].entry);
   return best.best();
 }
 
-PeerAuthMode Snapshot::peer_auth(std::string_view namespace_name, std::string_view workload_name) const noexcept {
-  if (!workload_modes_.empty()) {
-    const auto of_workload = workload_modes_.find(WorkloadName{namespace_name, workload_name});
-    if (of_workload != workload_modes_.end()) return of_workload->second;
+PeerAuthMode PeerAuthModes::of(std::string_view namespace_name, std::string_view workload_name) const noexcept {
+  if (!workloads_.empty()) {
+    const auto of_workload = workloads_.find(WorkloadName{namespace_name, workload_name});
+    if (of_workload != workloads_.end()) return of_workload->second;
   }
-  const auto of_namespace = namespace_modes_.find(namespace_name);
-  return of_namespace == namespace_modes_.end() ? mesh_mode_ : of_namespace->second;
+  const auto of_namespace = namespaces_.find(namespace_name);
+  return of_namespace == namespaces_.end() ? mesh_ : of_namespace->second;
 }
 
 }  // namespace culvert::state

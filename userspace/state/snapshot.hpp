@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Snapshot: the immutable picture that every worker decides by. Built on the control thread, shared as
+// Snapshot: the immutable picture that every worker decides by. Made by Store on the control thread, shared as
 // shared_ptr<const Snapshot>; a worker takes the newest at a safe point and never waits for one. Every lookup is constant time and
 // allocates nothing; what it answers lives as long as the snapshot.
 #pragma once
@@ -18,6 +18,8 @@
 #include "base/result.hpp"
 #include "state/policy_index.hpp"
 #include "state/service.hpp"
+#include "state/shared_array.hpp"
+#include "state/shared_index.hpp"
 #include "state/snapshot_index.hpp"
 #include "state/workload.hpp"
 
@@ -44,73 +46,49 @@ struct alignas(64) WorkloadTraits {
 
 // An endpoint of a service whose workload is known.
 struct EndpointRow {
-  std::uint32_t workload;       // its number among workloads()
-  std::uint32_t endpoint : 31;  // its number among Service::endpoints
-  std::uint32_t has_own_ports : 1;
-  std::uint64_t weight_end;  // capacities up to and including this row
+  std::uint64_t weight_end;                   // capacities up to and including this row
+  const std::vector<ServicePort>* own_ports;  // null: the service's
+  std::uint32_t workload;                     // its number
+};
+
+// The endpoints of one service. First those that the health policy lets in, then the others.
+struct EndpointTable {
+  std::vector<EndpointRow> rows;
+  std::uint32_t usable = 0;
+  bool all_have_addresses = true;  // of the usable ones
 };
 
 // Likewise of a service.
 struct ServiceTraits {
-  std::uint32_t rows_begin = 0;       // of the snapshot's rows
-  std::uint32_t rows_usable_end = 0;  // up to here: those that the health policy lets in
-  std::uint32_t rows_end = 0;         // up to here: the others
   LbMode lb_mode = LbMode::Unspecified;
   IpFamilies ip_families = IpFamilies::Automatic;
   bool is_public = true;
   bool has_waypoint = false;
-  bool all_have_addresses = true;  // of the usable endpoints
 };
 
-class Snapshot {
- public:
-  // The agent's own network.
-  [[nodiscard]] std::string_view network() const noexcept { return names_.text(kOwnNetwork); }
-  // Null when the address is not in the mesh (passthrough). Without a network: the agent's own. An empty network is the agent's own.
-  [[nodiscard]] const Workload* find(const IpAddress& address) const noexcept;
-  [[nodiscard]] const Workload* find(std::string_view network, const IpAddress& address) const noexcept;
-  [[nodiscard]] const Workload* find_uid(std::string_view uid) const noexcept;
-  [[nodiscard]] const Workload* find_workload(std::string_view namespace_name,
-                                              std::string_view hostname) const noexcept;
-  // The service with this virtual address that a client of `client_namespace` sees: its own namespace's first, then one that is
-  // canonical, then the first that was added. Without a namespace nothing is hidden.
-  [[nodiscard]] const Service* find_vip(std::string_view network, const IpAddress& address,
-                                        std::optional<std::string_view> client_namespace) const noexcept;
-  // Exactly this one, whoever asks.
-  [[nodiscard]] const Service* find_service(std::string_view namespace_name, std::string_view hostname) const noexcept;
-  // By hostname alone, chosen as by find_vip.
-  [[nodiscard]] const Service* find_hostname(std::string_view hostname,
-                                             std::string_view client_namespace) const noexcept;
-  // The mode that rules connections to `namespace_name`/`workload_name`: the workload's, else the namespace's, else the mesh's.
-  [[nodiscard]] PeerAuthMode peer_auth(std::string_view namespace_name, std::string_view workload_name) const noexcept;
-  [[nodiscard]] const std::vector<Workload>& workloads() const noexcept { return workloads_; }
-  [[nodiscard]] const std::vector<Service>& services() const noexcept { return services_; }
-  [[nodiscard]] const PolicyIndex& policies() const noexcept { return *policies_; }
-  [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
+// As a snapshot keeps them.
+struct WorkloadEntry : Workload {
+  WorkloadTraits traits;
+  std::uint32_t number = 0;
+};
+struct ServiceEntry : Service {
+  ServiceTraits traits;
+  std::uint32_t number = 0;
+};
 
-  // For the decisions. `service` and `workload` are this snapshot's.
-  [[nodiscard]] const ServiceTraits& traits(const Service& service) const noexcept {
-    return service_traits_[static_cast<std::size_t>(&service - services_.data())];
+// Peer authentication of the file configuration. A control plane says it by policies instead.
+class PeerAuthModes {
+ public:
+  void set_mesh(PeerAuthMode mode) noexcept { mesh_ = mode; }
+  void set_namespace(std::string_view namespace_name, PeerAuthMode mode) {
+    namespaces_.insert_or_assign(std::string(namespace_name), mode);
   }
-  [[nodiscard]] std::span<const EndpointRow> usable_endpoints(const Service& service) const noexcept {
-    const ServiceTraits& of = traits(service);
-    return std::span(rows_).subspan(of.rows_begin, of.rows_usable_end - of.rows_begin);
+  void set_workload(std::string_view namespace_name, std::string_view workload_name, PeerAuthMode mode) {
+    workloads_.insert_or_assign({std::string(namespace_name), std::string(workload_name)}, mode);
   }
-  // Healthy or not.
-  [[nodiscard]] std::span<const EndpointRow> all_endpoints(const Service& service) const noexcept {
-    const ServiceTraits& of = traits(service);
-    return std::span(rows_).subspan(of.rows_begin, of.rows_end - of.rows_begin);
-  }
-  [[nodiscard]] const WorkloadTraits& traits(std::uint32_t workload) const noexcept { return traits_[workload]; }
-  [[nodiscard]] const WorkloadTraits& traits(const Workload& workload) const noexcept {
-    return traits_[static_cast<std::size_t>(&workload - workloads_.data())];
-  }
-  // The number of a name that some workload has, or NameTable::kNone.
-  [[nodiscard]] std::uint32_t network_number(std::string_view network) const noexcept;
+  [[nodiscard]] PeerAuthMode of(std::string_view namespace_name, std::string_view workload_name) const noexcept;
 
  private:
-  friend class SnapshotBuilder;
-  static constexpr std::uint32_t kOwnNetwork = 0;
   // Asked for by views, so that a lookup on the data path makes no string.
   struct WorkloadName {
     std::string_view namespace_name;
@@ -135,52 +113,118 @@ class Snapshot {
     bool operator()(const WorkloadName& a, const WorkloadName& b) const noexcept { return a == b; }
   };
 
-  std::uint64_t version_ = 0;
-  NameTable names_;
-  std::vector<Workload> workloads_;
-  std::vector<WorkloadTraits> traits_;  // of each workload
-  AddressTable by_address_;
-  FlatIndex by_uid_;
-  FlatIndex workload_by_hostname_;
-  std::vector<Service> services_;
-  std::vector<ServiceTraits> service_traits_;  // of each service
-  std::vector<EndpointRow> rows_;
-  AddressTable by_vip_;
-  FlatIndex service_by_name_;                      // namespace and hostname
-  FlatIndex service_by_hostname_;                  // the first with a hostname
-  std::vector<std::uint32_t> next_same_hostname_;  // of each service, or FlatIndex::kNone
-  std::shared_ptr<const PolicyIndex> policies_ = std::make_shared<PolicyIndex>();
-  PeerAuthMode mesh_mode_ = PeerAuthMode::Permissive;
-  std::unordered_map<std::string, PeerAuthMode, NameHash, NameEqual> namespace_modes_;
-  std::unordered_map<WorkloadKey, PeerAuthMode, NameHash, NameEqual> workload_modes_;
+  PeerAuthMode mesh_ = PeerAuthMode::Permissive;
+  std::unordered_map<std::string, PeerAuthMode, NameHash, NameEqual> namespaces_;
+  std::unordered_map<WorkloadKey, PeerAuthMode, NameHash, NameEqual> workloads_;
 };
 
-class SnapshotBuilder {
+class Snapshot {
  public:
-  // `network`: the agent's own. It is meant wherever a workload, a virtual address or a reference names none.
-  explicit SnapshotBuilder(std::string_view network = {});
+  // The agent's own network.
+  [[nodiscard]] std::string_view network() const noexcept { return names_->text(kOwnNetwork); }
+  // Null when the address is not in the mesh (passthrough). Without a network: the agent's own. An empty network is the agent's own. Where
+  // several workloads have one address: a pod first (its uid has "//Pod/"), then one that takes tunnels, then the first that came.
+  [[nodiscard]] const Workload* find(const IpAddress& address) const noexcept;
+  [[nodiscard]] const Workload* find(std::string_view network, const IpAddress& address) const noexcept;
+  [[nodiscard]] const Workload* find_uid(std::string_view uid) const noexcept;
+  [[nodiscard]] const Workload* find_workload(std::string_view namespace_name,
+                                              std::string_view hostname) const noexcept;
+  // The service with this virtual address that a client of `client_namespace` sees: its own namespace's first, then one that is
+  // canonical, then the first that was added. Without a namespace nothing is hidden. Ranges count where no service has the very address:
+  // the client's namespace first, then the longest prefix, then a canonical one.
+  [[nodiscard]] const Service* find_vip(std::string_view network, const IpAddress& address,
+                                        std::optional<std::string_view> client_namespace) const noexcept;
+  // Exactly this one, whoever asks.
+  [[nodiscard]] const Service* find_service(std::string_view namespace_name, std::string_view hostname) const noexcept;
+  // By hostname alone, chosen as by find_vip.
+  [[nodiscard]] const Service* find_hostname(std::string_view hostname,
+                                             std::string_view client_namespace) const noexcept;
+  // The mode that rules connections to `namespace_name`/`workload_name`: the workload's, else the namespace's, else the mesh's.
+  [[nodiscard]] PeerAuthMode peer_auth(std::string_view namespace_name, std::string_view workload_name) const noexcept {
+    return modes_->of(namespace_name, workload_name);
+  }
+  [[nodiscard]] const PolicyIndex& policies() const noexcept { return *policies_; }
+  [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
 
-  // An address that two workloads of one network claim, or a uid that stands twice, is an error that names both. A hostname may be
-  // several workloads'; the first is found by it. Nothing of a refused workload is kept.
-  [[nodiscard]] Result<void> add(Workload workload);
-  // A hostname that stands twice in one namespace, or a virtual address that two services of one namespace claim, is an error that
-  // names both; services of different namespaces may share one. An endpoint whose workload is unknown counts once that is known. Nothing of a
-  // refused service is kept.
-  [[nodiscard]] Result<void> add(Service service);
-  // A policy that stands twice in one namespace is an error.
-  [[nodiscard]] Result<void> add(Authorization policy);
-  void set_mesh_mode(PeerAuthMode mode);
-  void set_namespace_mode(std::string namespace_name, PeerAuthMode mode);
-  void set_workload_mode(std::string namespace_name, std::string workload_name, PeerAuthMode mode);
-  // `version` grows with every snapshot of this process.
-  [[nodiscard]] std::shared_ptr<const Snapshot> build(std::uint64_t version) &&;
+  [[nodiscard]] std::size_t workload_count() const noexcept { return by_uid_.size(); }
+  [[nodiscard]] std::size_t service_count() const noexcept { return service_by_name_.size(); }
+  template <typename Visit>
+  void for_each_workload(Visit&& visit) const {
+    for (std::size_t i = 0; i < workloads_.size(); ++i) {
+      if (workloads_[i] != nullptr) visit(static_cast<const Workload&>(*workloads_[i]));
+    }
+  }
+  template <typename Visit>
+  void for_each_service(Visit&& visit) const {
+    for (std::size_t i = 0; i < services_.size(); ++i) {
+      if (services_[i].entry != nullptr) visit(static_cast<const Service&>(*services_[i].entry));
+    }
+  }
+
+  // For the decisions. `service` and `workload` are this snapshot's.
+  [[nodiscard]] const ServiceTraits& traits(const Service& service) const noexcept {
+    return static_cast<const ServiceEntry&>(service).traits;
+  }
+  [[nodiscard]] const EndpointTable& endpoints(const Service& service) const noexcept {
+    return *services_[static_cast<const ServiceEntry&>(service).number].endpoints;
+  }
+  [[nodiscard]] std::span<const EndpointRow> usable_endpoints(const Service& service) const noexcept {
+    const EndpointTable& table = endpoints(service);
+    return std::span(table.rows).first(table.usable);
+  }
+  // Healthy or not.
+  [[nodiscard]] std::span<const EndpointRow> all_endpoints(const Service& service) const noexcept {
+    return endpoints(service).rows;
+  }
+  [[nodiscard]] const Workload& workload(std::uint32_t number) const noexcept { return *workloads_[number]; }
+  [[nodiscard]] const WorkloadTraits& traits(std::uint32_t workload) const noexcept {
+    return workloads_[workload]->traits;
+  }
+  [[nodiscard]] const WorkloadTraits& traits(const Workload& workload) const noexcept {
+    return static_cast<const WorkloadEntry&>(workload).traits;
+  }
+  // The number of a name that some workload has, or NameTable::kNone.
+  [[nodiscard]] std::uint32_t network_number(std::string_view network) const noexcept;
 
  private:
-  [[nodiscard]] std::uint32_t network_number(std::string_view network);
-  void link_endpoints();
+  friend class Store;
+  static constexpr std::uint32_t kOwnNetwork = 0;
+  struct ServiceSlot {
+    std::shared_ptr<const ServiceEntry> entry;
+    std::shared_ptr<const EndpointTable> endpoints;
+  };
+  // Services that share a virtual address or a hostname, in the order of arrival.
+  struct Sharers {
+    std::uint32_t network = 0;
+    IpAddress address;
+    std::vector<std::uint32_t> services;
+  };
+  struct Range {
+    std::uint32_t network;
+    Cidr addresses;
+    std::uint32_t service;
+  };
+  using Ranges = std::vector<Range>;
+  [[nodiscard]] std::uint32_t find_number(std::uint32_t network, const IpAddress& address) const noexcept;
+  [[nodiscard]] std::uint32_t find_sharers(std::uint32_t network, const IpAddress& address) const noexcept;
+  [[nodiscard]] const Service* find_range(std::uint32_t network, const IpAddress& address,
+                                          std::optional<std::string_view> client_namespace) const noexcept;
 
-  std::shared_ptr<Snapshot> snapshot_ = std::make_shared<Snapshot>();
+  std::uint64_t version_ = 0;
+  std::shared_ptr<NameTable> names_ = std::make_shared<NameTable>();
+  SharedArray<std::shared_ptr<const WorkloadEntry>> workloads_;  // null: the number is free
+  SharedIndex by_address_;                                       // to workloads
+  SharedIndex by_uid_;
+  SharedIndex workload_by_hostname_;
+  SharedArray<ServiceSlot> services_;
+  SharedIndex service_by_name_;  // namespace and hostname
+  SharedArray<std::shared_ptr<const Sharers>> vips_;
+  SharedIndex by_vip_;  // to vips_
+  SharedArray<std::shared_ptr<const Sharers>> hostnames_;
+  SharedIndex by_hostname_;  // to hostnames_
+  std::shared_ptr<const Ranges> ranges_ = std::make_shared<const Ranges>();
   std::shared_ptr<PolicyIndex> policies_ = std::make_shared<PolicyIndex>();
+  std::shared_ptr<PeerAuthModes> modes_ = std::make_shared<PeerAuthModes>();
 };
 
 }  // namespace culvert::state

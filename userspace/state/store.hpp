@@ -8,11 +8,17 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <set>
+#include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/result.hpp"
 #include "state/authorization.hpp"
+#include "state/number_pool.hpp"
 #include "state/service.hpp"
 #include "state/snapshot.hpp"
 #include "state/workload.hpp"
@@ -23,12 +29,11 @@ class Store {
  public:
   // `network`: the agent's own. It is meant wherever a workload, a virtual address or a reference names none.
   explicit Store(std::string_view network = {});
-  ~Store();
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 
-  // Replaces the one with the same uid; a service keeps its endpoints: `services` of the workloads say them, and Service::endpoints
-  // is left alone by this class's callers (empty).
+  // Replaces the one with the same uid; a service keeps its endpoints: `services` of the workloads say them. Service::endpoints, which names
+  // workloads that are there by now, comes first; it is for a mesh that is written down as a whole.
   void upsert(Workload workload);
   // By namespace and hostname.
   void upsert(Service service);
@@ -43,12 +48,58 @@ class Store {
   void set_namespace_mode(std::string_view namespace_name, PeerAuthMode mode);
   void set_workload_mode(std::string_view namespace_name, std::string_view workload_name, PeerAuthMode mode);
 
-  // Everything up to here, for workers. Versions grow by one with each.
+  // Everything up to here, for workers. Versions grow by one with each, or are what the caller says.
   [[nodiscard]] std::shared_ptr<const Snapshot> publish();
+  [[nodiscard]] std::shared_ptr<const Snapshot> publish(std::uint64_t version);
+  // Everything up to here, for the moment; endpoints are as of the last `publish`.
+  [[nodiscard]] const Snapshot& now() const noexcept { return now_; }
+
+  // Identities of the tunnel-capable workloads of this node, to have certificates ready for. Set once, before anything else.
+  void set_node(std::string_view node) { node_ = node; }
+  struct IdentityChanges {
+    std::vector<SpiffeId> added;
+    std::vector<SpiffeId> removed;
+  };
+  // Since the last call.
+  [[nodiscard]] IdentityChanges take_identity_changes();
+  // Services that workloads name and that have not come, with the uids: (namespace, hostname, uids).
+  template <typename Visit>
+  void for_each_staged(Visit&& visit) const {
+    for (const auto& [key, members] : members_) {
+      if (now_.find_service(key.first, key.second) == nullptr) visit(key.first, key.second, members);
+    }
+  }
+  [[nodiscard]] const std::string& uid(std::uint32_t workload) const { return now_.workloads_[workload]->uid; }
 
  private:
-  struct Parts;
-  std::unique_ptr<Parts> parts_;
+  using ServiceName = std::pair<std::string, std::string>;  // namespace, hostname
+  using AddressKey = std::pair<std::uint32_t, IpAddress>;   // network, address
+
+  [[nodiscard]] std::uint32_t intern(std::string_view name);
+  void add_address(const WorkloadEntry& entry, const IpAddress& address);
+  void remove_address(const WorkloadEntry& entry, const IpAddress& address);
+  void elect(const AddressKey& key, std::uint32_t was, const std::vector<std::uint32_t>& owners);
+  void take_out(const WorkloadEntry& entry);
+  void put_in(const WorkloadEntry& entry);
+  void count_identity(const WorkloadEntry& entry, int by);
+  void list_service(const ServiceEntry& entry, bool is_added);
+  void list_vip(const ServiceEntry& entry, const NetworkAddress& vip, bool is_added);
+  void list_hostname(const ServiceEntry& entry, bool is_added);
+  [[nodiscard]] std::uint32_t service_number(std::string_view namespace_name, std::string_view hostname) const;
+  [[nodiscard]] std::shared_ptr<const EndpointTable> make_table(const ServiceEntry& service) const;
+
+  Snapshot now_;
+  std::string node_;
+  NumberPool workload_numbers_;
+  NumberPool service_numbers_;
+  NumberPool vip_numbers_;
+  NumberPool hostname_numbers_;
+  std::map<AddressKey, std::vector<std::uint32_t>>
+      shared_addresses_;                                       // of two workloads or more, in the order of arrival
+  std::map<ServiceName, std::vector<std::uint32_t>> members_;  // workloads, of services that are known or not
+  std::set<std::uint32_t> changed_services_;                   // whose endpoints are to be made anew
+  std::map<SpiffeId, std::uint32_t> identities_;               // of this node, counted
+  std::map<SpiffeId, int> identity_changes_;                   // +1 came, -1 went since they were last taken
 };
 
 }  // namespace culvert::state

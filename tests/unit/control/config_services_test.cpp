@@ -74,7 +74,7 @@ TEST_CASE("services and the new keys of workloads are read and reach the snapsho
   REQUIRE(far->network_gateway);
   CHECK(far->network_gateway->hbone_port == 15010);
 
-  REQUIRE(snapshot->services().size() == 3);
+  REQUIRE(snapshot->service_count() == 3);
   const state::Service* service = snapshot->find_vip("near", ip("10.9.0.1"), "shop");
   REQUIRE(service != nullptr);
   CHECK(service == snapshot->find_service("shop", "cart.shop.svc.cluster.local"));
@@ -102,12 +102,12 @@ mesh: {services: [{name: web, addresses: [10.9.0.1], ports: [{port: 80}], endpoi
 pods: [{id: web, namespace: shop, netns: /run/netns/web}]
 )");
   const auto before = build_snapshot(config, {}, 1).value();
-  CHECK(before->usable_endpoints(before->services()[0]).empty());
+  CHECK(before->usable_endpoints(*before->find_vip({}, ip("10.9.0.1"), std::nullopt)).empty());
   state::Workload pod;
   pod.uid = "shop/web";
   pod.addresses = {ip("10.0.0.1")};
   const auto after = build_snapshot(config, {&pod, 1}, 2).value();
-  CHECK(after->usable_endpoints(after->services()[0]).size() == 1);
+  CHECK(after->usable_endpoints(*after->find_vip({}, ip("10.9.0.1"), std::nullopt)).size() == 1);
 }
 
 TEST_CASE("a reference is read and written in one form") {

@@ -67,7 +67,7 @@ TEST_CASE("the first snapshot comes from inside open, once") {
   World world(kOne);
   REQUIRE(world.snapshots.size() == 1);
   CHECK(world.snapshots[0]->version() == 1);
-  CHECK(world.snapshots[0]->workloads().size() == 1);
+  CHECK(world.snapshots[0]->workload_count() == 1);
   CHECK(world.failures.empty());
 }
 
@@ -78,7 +78,7 @@ TEST_CASE("a file that changed between the agent's reading and the watch is take
   world.snapshots.clear();
   world.open(parse_config(kOne, "f").value());
   REQUIRE(world.snapshots.size() == 2);
-  CHECK(world.snapshots[1]->workloads().size() == 2);
+  CHECK(world.snapshots[1]->workload_count() == 2);
 }
 
 TEST_CASE("a changed file gives a new snapshot by itself") {
@@ -86,8 +86,8 @@ TEST_CASE("a changed file gives a new snapshot by itself") {
   replace_file(world.path, kTwo);
   REQUIRE(world.wait_for([&] { return world.snapshots.size() == 2; }));
   CHECK(world.snapshots[1]->version() == 2);
-  CHECK(world.snapshots[1]->workloads().size() == 2);
-  CHECK(world.snapshots[0]->workloads().size() == 1);
+  CHECK(world.snapshots[1]->workload_count() == 2);
+  CHECK(world.snapshots[0]->workload_count() == 1);
   CHECK(world.source->config().mesh.workloads.size() == 2);
 }
 

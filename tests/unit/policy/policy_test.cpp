@@ -2,6 +2,8 @@
 // Who may reach a workload, by mode and identity.
 #include "policy/policy.hpp"
 
+#include "state/snapshot_builder.hpp"
+
 #include <catch2/catch.hpp>
 
 namespace culvert::policy {

@@ -3,6 +3,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "state/snapshot_builder.hpp"
+
 namespace culvert::proxy {
 namespace {
 

@@ -54,7 +54,7 @@ void measure(const char* name, const Snapshot& snapshot, std::uint32_t base, std
   for (std::uint32_t i = 0; i < 65'536; ++i) {
     destinations.push_back({numbered(base, std::uniform_int_distribution<std::uint32_t>(0, count - 1)(shuffle)), port});
   }
-  const Workload& client = snapshot.workloads()[0];
+  const Workload& client = snapshot.workload(0);
   const RouteSource source{client.addresses[0], client.network, client.namespace_name, &client.identity, &client};
   FastRandom random;
   std::uint64_t tunnels = 0;
@@ -88,7 +88,7 @@ TEST_CASE("cost of building a snapshot", "[.bench]") {
   const auto snapshot = mesh_of(100'000, 10, LbMode::Unspecified);
   std::printf("100,000 workloads and 10,000 services, with making them up: %.0f ms\n",
               static_cast<double>(monotonic_ns() - start_ns) / 1e6);
-  CHECK(snapshot->workloads().size() == 100'000);
+  CHECK(snapshot->workload_count() == 100'000);
 }
 
 }  // namespace

@@ -241,7 +241,7 @@ TEST_CASE("a service of ten thousand endpoints is drawn from evenly, with and wi
     }
     REQUIRE(builder.add(web));
     const auto snapshot = std::move(builder).build(1);
-    const RouteSource source{ip("10.0.0.1"), {}, "shop", nullptr, &snapshot->workloads()[0]};
+    const RouteSource source{ip("10.0.0.1"), {}, "shop", nullptr, &snapshot->workload(0)};
     for (const std::uint32_t drawn : {0U, 1U, 4'321U, kCount - 1}) {
       ScriptedRandom random({drawn});
       CHECK(route(*snapshot, source, at("10.9.0.1:80"), random).workload->name == std::to_string(drawn));

@@ -10,6 +10,7 @@
 #include <catch2/catch.hpp>
 
 #include "state/route.hpp"
+#include "state/snapshot_builder.hpp"
 
 namespace culvert::state {
 

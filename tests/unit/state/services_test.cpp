@@ -30,7 +30,7 @@ TEST_CASE("a service is found by each virtual address in its network, and by its
   CHECK(snapshot->find_service("shop", "web.shop.svc.cluster.local") == found);
   CHECK(snapshot->find_service("bank", "web.shop.svc.cluster.local") == nullptr);
   CHECK(snapshot->find_hostname("web.shop.svc.cluster.local", "bank") == found);
-  CHECK(snapshot->services().size() == 1);
+  CHECK(snapshot->service_count() == 1);
 }
 
 TEST_CASE(
@@ -83,7 +83,7 @@ TEST_CASE("two services of one namespace with one address, or one hostname, are 
   elsewhere.vips = {{"far", ip("10.9.0.1")}};
   CHECK(builder.add(elsewhere));
   const auto snapshot = std::move(builder).build(1);
-  CHECK(snapshot->services().size() == 3);
+  CHECK(snapshot->service_count() == 3);
   CHECK(snapshot->find_vip({}, ip("10.9.0.2"), std::nullopt) == nullptr);
 }
 
@@ -105,10 +105,10 @@ TEST_CASE("a service's endpoints are the workloads that are known, whichever was
   REQUIRE(builder.add(workload("b", {ip("10.0.0.2")})));
   REQUIRE(builder.add(sick));
   const auto snapshot = std::move(builder).build(1);
-  const Service& found = snapshot->services()[0];
+  const Service& found = *snapshot->find_service("shop", "web.shop.svc.cluster.local");
   const auto names = [&](std::span<const EndpointRow> rows) {
     std::string out;
-    for (const EndpointRow& row : rows) out += snapshot->workloads()[row.workload].name + " ";
+    for (const EndpointRow& row : rows) out += snapshot->workload(row.workload).name + " ";
     return out;
   };
   CHECK(names(snapshot->usable_endpoints(found)) == "a b ");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The snapshot: lookups by address and the order of peer-authentication modes.
-#include "state/snapshot.hpp"
+#include "state/snapshot_builder.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -25,7 +25,7 @@ TEST_CASE("a workload is found by each of its addresses, and nothing is found by
   REQUIRE(builder.add(workload("pay", {ip("10.0.0.2")})));
   const auto snapshot = std::move(builder).build(7);
   CHECK(snapshot->version() == 7);
-  CHECK(snapshot->workloads().size() == 2);
+  CHECK(snapshot->workload_count() == 2);
   REQUIRE(snapshot->find(ip("10.0.0.1")) != nullptr);
   CHECK(snapshot->find(ip("10.0.0.1"))->name == "cart");
   CHECK(snapshot->find(ip("fd00::1")) == snapshot->find(ip("10.0.0.1")));

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// Workloads, policies and modes; services are in store_services.cpp.
+#include "state/store.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+namespace culvert::state {
+namespace {
+
+// Changed here, while snapshots keep the old one.
+template <typename T>
+T& own(std::shared_ptr<T>& shared) {
+  if (shared.use_count() == 1) {
+    std::atomic_thread_fence(std::memory_order_acquire);  // see SharedArray::own
+  } else {
+    shared = std::make_shared<T>(*shared);
+  }
+  return *shared;
+}
+
+int rank_of(const WorkloadEntry& entry) {
+  return (entry.uid.find("//Pod/") != std::string::npos ? 2 : 0) + (entry.traits.has_tunnel ? 1 : 0);
+}
+
+}  // namespace
+
+Store::Store(std::string_view network) {
+  static_cast<void>(now_.names_->intern(network));  // the first: kOwnNetwork
+}
+
+std::uint32_t Store::intern(std::string_view name) {
+  const std::uint32_t known = now_.names_->find(name);
+  return known != NameTable::kNone ? known : own(now_.names_).intern(name);
+}
+
+void Store::upsert(Workload workload) {
+  auto made = std::make_shared<WorkloadEntry>();
+  static_cast<Workload&>(*made) = std::move(workload);
+  if (made->network.empty()) made->network = now_.network();
+  if (made->canonical_name.empty()) made->canonical_name = made->name;
+  if (made->canonical_revision.empty()) made->canonical_revision = "latest";
+  const bool has_sole_address = made->addresses.size() == 1;
+  made->traits = {.network = now_.network_number(made->network) == Snapshot::kOwnNetwork ? Snapshot::kOwnNetwork
+                                                                                         : intern(made->network),
+                  .region = intern(made->region),
+                  .zone = intern(made->zone),
+                  .subzone = intern(made->subzone),
+                  .node = intern(made->node),
+                  .cluster = intern(made->cluster),
+                  .capacity = made->capacity,
+                  .sole_address = has_sole_address ? made->addresses[0] : IpAddress(),
+                  .has_sole_address = has_sole_address,
+                  .has_address = !made->addresses.empty() || !made->hostname.empty(),
+                  .has_gateway = made->network_gateway.has_value(),
+                  .has_application_tunnel = made->application_tunnel.has_value(),
+                  .has_waypoint = made->waypoint.has_value(),
+                  .has_tunnel = made->protocol == Protocol::Tunnel};
+  if (const Workload* old = now_.find_uid(made->uid); old != nullptr) {
+    const auto& entry = static_cast<const WorkloadEntry&>(*old);
+    made->number = entry.number;
+    const std::shared_ptr<const WorkloadEntry> kept = now_.workloads_[entry.number];
+    take_out(*kept);
+    now_.workloads_.edit(made->number) = made;
+  } else {
+    made->number = workload_numbers_.take();
+    now_.workloads_.grow_to(workload_numbers_.end());
+    now_.workloads_.edit(made->number) = made;
+    now_.by_uid_.insert(hash_of(made->uid), made->number);
+  }
+  put_in(*made);
+}
+
+bool Store::remove_workload(std::string_view uid) {
+  const Workload* found = now_.find_uid(uid);
+  if (found == nullptr) return false;
+  const std::uint32_t number = static_cast<const WorkloadEntry&>(*found).number;
+  const std::shared_ptr<const WorkloadEntry> kept = now_.workloads_[number];
+  take_out(*kept);
+  now_.by_uid_.erase(hash_of(kept->uid), number);
+  now_.workloads_.edit(number) = nullptr;
+  workload_numbers_.give(number);
+  return true;
+}
+
+// Everything but the uid.
+void Store::put_in(const WorkloadEntry& entry) {
+  if (!entry.is_host_network) {
+    for (const IpAddress& address : entry.addresses) add_address(entry, address);
+  }
+  if (!entry.hostname.empty() && now_.find_workload(entry.namespace_name, entry.hostname) == nullptr) {
+    now_.workload_by_hostname_.insert(hash_of(entry.namespace_name, entry.hostname), entry.number);
+  }
+  for (const ServiceMembership& one : entry.services) {
+    members_[{one.namespace_name, one.hostname}].push_back(entry.number);
+    if (const std::uint32_t service = service_number(one.namespace_name, one.hostname); service != SharedIndex::kNone) {
+      changed_services_.insert(service);
+    }
+  }
+  count_identity(entry, 1);
+}
+
+void Store::take_out(const WorkloadEntry& entry) {
+  if (!entry.is_host_network) {
+    for (const IpAddress& address : entry.addresses) remove_address(entry, address);
+  }
+  if (!entry.hostname.empty() && now_.find_workload(entry.namespace_name, entry.hostname) == &entry) {
+    now_.workload_by_hostname_.erase(hash_of(entry.namespace_name, entry.hostname), entry.number);
+  }
+  for (const ServiceMembership& one : entry.services) {
+    const auto found = members_.find({one.namespace_name, one.hostname});
+    if (found == members_.end()) continue;
+    std::erase(found->second, entry.number);
+    if (found->second.empty()) members_.erase(found);
+    if (const std::uint32_t service = service_number(one.namespace_name, one.hostname); service != SharedIndex::kNone) {
+      changed_services_.insert(service);
+    }
+  }
+  count_identity(entry, -1);
+}
+
+void Store::add_address(const WorkloadEntry& entry, const IpAddress& address) {
+  const AddressKey key{entry.traits.network, address};
+  const std::uint32_t first = now_.find_number(key.first, address);
+  if (first == SharedIndex::kNone) {
+    now_.by_address_.insert(hash_of(key.first, address), entry.number);
+    return;
+  }
+  if (first == entry.number) return;  // it has the address twice
+  std::vector<std::uint32_t>& owners = shared_addresses_[key];
+  if (owners.empty()) owners.push_back(first);
+  if (std::ranges::find(owners, entry.number) == owners.end()) owners.push_back(entry.number);
+  elect(key, first, owners);
+}
+
+void Store::remove_address(const WorkloadEntry& entry, const IpAddress& address) {
+  const AddressKey key{entry.traits.network, address};
+  const auto shared = shared_addresses_.find(key);
+  if (shared == shared_addresses_.end()) {
+    if (now_.find_number(key.first, address) == entry.number) {
+      now_.by_address_.erase(hash_of(key.first, address), entry.number);
+    }
+    return;
+  }
+  const std::uint32_t was = now_.find_number(key.first, address);
+  std::erase(shared->second, entry.number);
+  elect(key, was, shared->second);
+  if (shared->second.size() == 1) shared_addresses_.erase(shared);
+}
+
+void Store::elect(const AddressKey& key, std::uint32_t was, const std::vector<std::uint32_t>& owners) {
+  const std::uint32_t best = *std::ranges::max_element(owners, [this](std::uint32_t a, std::uint32_t b) {
+    return rank_of(*now_.workloads_[a]) < rank_of(*now_.workloads_[b]);
+  });
+  if (best == was) return;
+  const std::uint32_t hash = hash_of(key.first, key.second);
+  if (was != SharedIndex::kNone) now_.by_address_.erase(hash, was);
+  now_.by_address_.insert(hash, best);
+}
+
+void Store::count_identity(const WorkloadEntry& entry, int by) {
+  if (node_.empty() || entry.node != node_ || !(entry.traits.has_tunnel || entry.is_tunnel_native)) return;
+  std::uint32_t& count = identities_[entry.identity];
+  count += static_cast<std::uint32_t>(by);
+  const bool is_edge = by > 0 ? count == 1 : count == 0;
+  if (count == 0) identities_.erase(entry.identity);
+  if (!is_edge) return;
+  int& change = identity_changes_[entry.identity];
+  change += by;
+  if (change == 0) identity_changes_.erase(entry.identity);
+}
+
+Store::IdentityChanges Store::take_identity_changes() {
+  IdentityChanges changes;
+  for (auto& [identity, by] : identity_changes_) (by > 0 ? changes.added : changes.removed).push_back(identity);
+  identity_changes_.clear();
+  return changes;
+}
+
+void Store::upsert(Authorization policy) {
+  own(now_.policies_).insert(std::make_shared<const Authorization>(std::move(policy)));
+}
+
+bool Store::remove_authorization(std::string_view namespace_name, std::string_view name) {
+  const std::string key = std::string(namespace_name) + "/" + std::string(name);
+  return now_.policies_->find(key) != nullptr && own(now_.policies_).remove(namespace_name, name);
+}
+
+void Store::set_mesh_mode(PeerAuthMode mode) { own(now_.modes_).set_mesh(mode); }
+
+void Store::set_namespace_mode(std::string_view namespace_name, PeerAuthMode mode) {
+  own(now_.modes_).set_namespace(namespace_name, mode);
+}
+
+void Store::set_workload_mode(std::string_view namespace_name, std::string_view workload_name, PeerAuthMode mode) {
+  own(now_.modes_).set_workload(namespace_name, workload_name, mode);
+}
+
+std::shared_ptr<const Snapshot> Store::publish() { return publish(now_.version_ + 1); }
+
+std::shared_ptr<const Snapshot> Store::publish(std::uint64_t version) {
+  for (const std::uint32_t number : changed_services_) {
+    if (now_.services_[number].entry == nullptr) continue;
+    now_.services_.edit(number).endpoints = make_table(*now_.services_[number].entry);
+  }
+  changed_services_.clear();
+  now_.version_ = version;
+  return std::make_shared<const Snapshot>(now_);
+}
+
+}  // namespace culvert::state
