@@ -152,10 +152,10 @@ Result<void> Agent::open_source() {
 void Agent::open_control_plane() {
   control::XdsSource::Callbacks callbacks;
   callbacks.post = [this](std::function<void()> task) { queue_->post(std::move(task)); };
-  callbacks.changed = [this](std::shared_ptr<const state::Snapshot> snapshot) { snapshot_changed(std::move(snapshot)); };
-  callbacks.connected = [this] {
-    log_->info("the control plane at {} answers", config_.control_plane.xds_address);
+  callbacks.changed = [this](std::shared_ptr<const state::Snapshot> snapshot) {
+    snapshot_changed(std::move(snapshot));
   };
+  callbacks.connected = [this] { log_->info("the control plane at {} answers", config_.control_plane.xds_address); };
   callbacks.failed = [this](const std::string& why) {
     log_->warn("no stream from the control plane, what is known stays in force; trying again: {}", why);
   };

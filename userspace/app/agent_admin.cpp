@@ -190,7 +190,8 @@ std::vector<prometheus::MetricFamily> Agent::metrics() const {
 
 void Agent::add_control_plane(telemetry::Families& families) const {
   const control::XdsCounters& counters = xds_->counters();
-  auto ended = telemetry::counter_family("istio_xds_connection_terminations_total", "streams from the control plane that ended");
+  auto ended =
+      telemetry::counter_family("istio_xds_connection_terminations_total", "streams from the control plane that ended");
   for (std::size_t i = 0; i < control::kXdsEnds; ++i) {
     telemetry::add(ended, {{"reason", std::string(control::to_string(static_cast<control::XdsEnd>(i)))}},
                    static_cast<double>(counters.ended[i].load()));
