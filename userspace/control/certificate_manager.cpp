@@ -16,8 +16,8 @@ std::int64_t expiry_ms(const tls::Credentials& credentials) { return credentials
 
 std::int64_t retry_ms(std::uint32_t failures, double random) {
   const std::uint32_t doublings = std::min<std::uint32_t>(failures - 1, 16);
-  const std::uint64_t pause = std::min(CertificateManager::kRetryMsMin << doublings, CertificateManager::kRetryMsMax);
-  return static_cast<std::int64_t>(static_cast<double>(pause) * jitter(random));
+  const std::uint64_t pause = std::min(CertificateManager::kRetryMsFirst << doublings, CertificateManager::kRetryMsMax);
+  return static_cast<std::int64_t>(static_cast<double>(pause) * (0.8 + 0.4 * random));
 }
 
 }  // namespace
@@ -41,23 +41,52 @@ CertificateManager::~CertificateManager() {
 
 void CertificateManager::hold(const SpiffeId& identity) {
   const auto [place, is_new] = entries_.try_emplace(identity);
-  ++place->second.holds;
-  if (!is_new) return;
-  request(place->first, place->second);
-  schedule_look();
+  const bool is_first = ++place->second.holds == 1;
+  // One that is in the queue may have become more urgent.
+  if (is_new || (is_first && queue_.contains(identity))) enqueue(identity, place->second);
+  pump();
 }
 
 void CertificateManager::release(const SpiffeId& identity) {
   const auto place = entries_.find(identity);
-  if (place == entries_.end() || --place->second.holds > 0) return;
+  if (place == entries_.end() || place->second.holds == 0 || --place->second.holds > 0) return;
+  drop_unused(identity);
+}
+
+void CertificateManager::warm(const SpiffeId& identity) {
+  const auto [place, is_new] = entries_.try_emplace(identity);
+  place->second.is_warm = true;
+  if (is_new) enqueue(identity, place->second);
+  pump();
+}
+
+void CertificateManager::forget(const SpiffeId& identity) {
+  const auto place = entries_.find(identity);
+  if (place == entries_.end()) return;
+  place->second.is_warm = false;
+  drop_unused(identity);
+}
+
+void CertificateManager::drop_unused(const SpiffeId& identity) {
+  const auto place = entries_.find(identity);
+  if (place->second.holds > 0 || place->second.is_warm) return;
+  queue_.remove(identity);
   entries_.erase(place);
   schedule_look();
 }
 
+bool CertificateManager::has_valid(const Entry& entry) const {
+  return entry.credentials != nullptr && expiry_ms(*entry.credentials) > scheduler_.wall_ms();
+}
+
+bool CertificateManager::is_pending(const SpiffeId& identity) const {
+  const auto place = entries_.find(identity);
+  return place != entries_.end() && !has_valid(place->second) && place->second.failures == 0;
+}
+
 std::shared_ptr<const tls::Credentials> CertificateManager::current(const SpiffeId& identity) const {
   const auto place = entries_.find(identity);
-  if (place == entries_.end() || place->second.credentials == nullptr) return nullptr;
-  return expiry_ms(*place->second.credentials) > scheduler_.wall_ms() ? place->second.credentials : nullptr;
+  return place != entries_.end() && has_valid(place->second) ? place->second.credentials : nullptr;
 }
 
 std::vector<CertificateStatus> CertificateManager::certificates() const {
@@ -81,21 +110,38 @@ std::vector<CertificateStatus> CertificateManager::certificates() const {
   return rows;
 }
 
-void CertificateManager::request(const SpiffeId& identity, Entry& entry) {
-  const std::uint64_t id = next_request_id_++;
-  entry.request_id = id;
-  source_.request(identity, [this, is_alive = is_alive_, identity, id](auto answer) {
-    if (*is_alive) answered(identity, id, std::move(answer));
-  });
+void CertificateManager::enqueue(const SpiffeId& identity, const Entry& entry) {
+  if (under_way_.contains(identity)) return;
+  queue_.push(identity, has_valid(entry)  ? CertificateUrgency::Refresh
+                        : entry.holds > 0 ? CertificateUrgency::Waiting
+                                          : CertificateUrgency::WarmUp);
 }
 
-void CertificateManager::answered(const SpiffeId& identity, std::uint64_t request_id,
-                                  Result<std::shared_ptr<const tls::Credentials>> answer) {
+// A source may answer inside the call: then the loop goes on, and nothing is called within itself.
+void CertificateManager::pump() {
+  if (is_pumping_) return;
+  is_pumping_ = true;
+  const std::shared_ptr<bool> is_alive = is_alive_;
+  while (under_way_.size() < kParallelMax) {
+    const std::optional<SpiffeId> identity = queue_.pop();
+    if (!identity) break;
+    under_way_.insert(*identity);
+    source_.request(*identity, [this, is_alive, identity = *identity](auto answer) {
+      if (*is_alive) answered(identity, std::move(answer));
+    });
+  }
+  is_pumping_ = false;
+  schedule_look();
+}
+
+void CertificateManager::answered(const SpiffeId& identity, Result<std::shared_ptr<const tls::Credentials>> answer) {
+  under_way_.erase(identity);
   const auto place = entries_.find(identity);
-  // Released, or released and held anew, since it was asked.
-  if (place == entries_.end() || place->second.request_id != request_id) return;
+  if (place == entries_.end()) {  // forgotten since it was asked
+    pump();
+    return;
+  }
   Entry& entry = place->second;
-  entry.request_id = 0;
   const std::int64_t now_ms = scheduler_.wall_ms();
   if (answer && expiry_ms(**answer) <= now_ms) {
     answer =
@@ -109,16 +155,14 @@ void CertificateManager::answered(const SpiffeId& identity, std::uint64_t reques
     entry.failures = 0;
     entry.error.clear();
     entry.credentials = *std::move(answer);
-    schedule_look();
     changed_(identity, entry.credentials);
-    return;
+  } else {
+    ++entry.failures;
+    entry.next_ms = now_ms + retry_ms(entry.failures, scheduler_.random());
+    const std::string why = answer.error().message();
+    if (why != std::exchange(entry.error, why)) failed_(identity, answer.error());
   }
-  ++entry.failures;
-  entry.next_ms = now_ms + retry_ms(entry.failures, scheduler_.random());
-  const std::string why = answer.error().message();
-  const bool is_news = why != std::exchange(entry.error, why);
-  schedule_look();
-  if (is_news) failed_(identity, answer.error());
+  pump();
 }
 
 void CertificateManager::look() {
@@ -131,14 +175,14 @@ void CertificateManager::look() {
     const bool is_stale_pause =
         entry.failures > 0 && entry.next_ms - now_ms > 2 * static_cast<std::int64_t>(kRetryMsMax);
     const bool is_due = entry.next_ms <= now_ms || is_early || is_stale_pause;
-    if (entry.request_id == 0 && is_due) request(identity, entry);
+    if (is_due) enqueue(identity, entry);
     if (entry.credentials != nullptr && expiry_ms(*entry.credentials) <= now_ms) {
       entry.credentials.reset();
       expired.push_back(identity);
     }
   }
-  schedule_look();
   for (const SpiffeId& identity : expired) changed_(identity, nullptr);
+  pump();
 }
 
 void CertificateManager::schedule_look() {
@@ -148,7 +192,8 @@ void CertificateManager::schedule_look() {
   const std::int64_t now_ms = scheduler_.wall_ms();
   std::int64_t wait_ms = static_cast<std::int64_t>(kLookMsMax);
   for (const auto& [identity, entry] : entries_) {
-    if (entry.request_id == 0) wait_ms = std::min(wait_ms, entry.next_ms - now_ms);
+    if (!under_way_.contains(identity) && !queue_.contains(identity))
+      wait_ms = std::min(wait_ms, entry.next_ms - now_ms);
     if (entry.credentials != nullptr) wait_ms = std::min(wait_ms, expiry_ms(*entry.credentials) - now_ms);
   }
   timer_ = scheduler_.after_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(wait_ms, 1)), [this] { look(); });

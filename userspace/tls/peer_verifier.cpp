@@ -60,7 +60,8 @@ Refusal chain_refusal(X509_STORE_CTX* context, X509* leaf, std::int64_t now_s) {
   return refusal;
 }
 
-// X.509-SVID sections 4.1 to 4.4: a leaf signs and does nothing else; extended usage, where there is one, names the role.
+}  // namespace
+
 std::string usage_fault(X509* leaf, bool is_server_certificate) {
   const std::uint32_t flags = ::X509_get_extension_flags(leaf);
   if ((flags & EXFLAG_INVALID) != 0) return "its extensions cannot be read";
@@ -76,8 +77,6 @@ std::string usage_fault(X509* leaf, bool is_server_certificate) {
   }
   return {};
 }
-
-}  // namespace
 
 std::size_t VerifiedPeers::Hash::operator()(const Digest& digest) const noexcept {
   std::size_t value = 0;

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <unordered_map>
 
 #include "base/result.hpp"
@@ -49,6 +50,10 @@ class VerifiedPeers {
   };
   std::unordered_map<Digest, Entry, Hash> entries_;
 };
+
+// X.509-SVID sections 4.1 to 4.4: a leaf signs and does nothing else; extended usage, where there is one, names the role. Empty when
+// all is well.
+[[nodiscard]] std::string usage_fault(X509* leaf, bool is_server_certificate);
 
 // Verifies the chain in `context` (as OpenSSL prepared it: roots, purpose of the role). `is_server_certificate` says which
 // extended key usage is needed; `roots_digest` and the role are part of what is remembered.

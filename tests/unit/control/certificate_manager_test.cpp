@@ -2,6 +2,7 @@
 // Issue, renewal, retries and expiry of certificates under a clock that the test moves.
 #include "control/certificate_manager.hpp"
 
+#include <deque>
 #include <filesystem>
 
 #include <catch2/catch.hpp>
@@ -71,6 +72,7 @@ class FakeSource final : public CertificateSource {
 
   void request(const SpiffeId& identity, Reply reply) override {
     ++requests;
+    asked.push_back(identity.service_account);
     if (is_slow) {
       waiting.emplace_back(identity, std::move(reply));
     } else {
@@ -87,7 +89,13 @@ class FakeSource final : public CertificateSource {
   std::string error;
   bool is_slow = false;
   int requests = 0;
-  std::vector<std::pair<SpiffeId, Reply>> waiting;
+  std::vector<std::string> asked;  // service accounts, in order
+  std::deque<std::pair<SpiffeId, Reply>> waiting;
+  void answer_next() {
+    const auto [identity, reply] = std::move(waiting.front());
+    waiting.pop_front();
+    reply(answer(identity));
+  }
 
  private:
   const Scheduler& clock_;
@@ -103,6 +111,9 @@ struct World {
       [this](const SpiffeId&, const Error& error) { failures.push_back(error.message()); });
   SpiffeId cart = SpiffeId::make("cluster.local", "shop", "cart").value();
 
+  static SpiffeId account(int number) {
+    return SpiffeId::make("cluster.local", "shop", fmt::format("sa-{}", number)).value();
+  }
   CertificateStatus status() {
     const auto rows = manager->certificates();
     REQUIRE(rows.size() == 1);
@@ -205,16 +216,30 @@ TEST_CASE("the same failure is reported once, another one again") {
   CHECK(world.failures.size() == 2);
 }
 
-TEST_CASE("pauses between attempts double up to a minute") {
+TEST_CASE("pauses between attempts begin with half a second and double up to two and a half minutes") {
   World world;
   world.source.error = "no";
   world.manager->hold(world.cart);
   std::vector<int> requests;
-  for (const std::int64_t pause_s : {1, 2, 4, 8, 16, 32, 60, 60}) {
-    world.clock.advance(pause_s * kSecond);
+  for (const std::int64_t pause_ms :
+       {500, 1'000, 2'000, 4'000, 8'000, 16'000, 32'000, 64'000, 128'000, 150'000, 150'000}) {
+    world.clock.advance(pause_ms - 1);
     requests.push_back(world.source.requests);
+    world.clock.advance(1);
   }
-  CHECK(requests == std::vector<int>{2, 3, 4, 5, 6, 7, 8, 9});
+  CHECK(requests == std::vector<int>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});
+}
+
+TEST_CASE("a pause is a fifth longer or shorter by chance") {
+  const auto [random, pause_ms] = GENERATE(table<double, std::int64_t>({{0.0, 400}, {0.999, 599}}));
+  World world;
+  world.clock.random_value = random;
+  world.source.error = "no";
+  world.manager->hold(world.cart);
+  world.clock.advance(pause_ms - 1);
+  CHECK(world.source.requests == 1);
+  world.clock.advance(2);
+  CHECK(world.source.requests == 2);
 }
 
 TEST_CASE("after a success the pauses begin anew") {
@@ -223,34 +248,125 @@ TEST_CASE("after a success the pauses begin anew") {
   world.manager->hold(world.cart);
   world.clock.advance(kHour);
   world.source.error.clear();
-  world.clock.advance(60 * kSecond);
+  world.clock.advance(150 * kSecond);
   REQUIRE(world.manager->current(world.cart) != nullptr);
   world.source.error = "no";
   const int before = world.source.requests;
   world.clock.advance(world.status().rotates_at_s * kSecond - world.clock.wall_ms());
+  while (world.source.requests == before && world.clock.wall_ms() / kSecond <= world.status().rotates_at_s)
+    world.clock.advance(1);
   CHECK(world.source.requests == before + 1);
-  world.clock.advance(kSecond - 1);
+  world.clock.advance(kSecond / 2 - 1);
   CHECK(world.source.requests == before + 1);
   world.clock.advance(1);
   CHECK(world.source.requests == before + 2);
 }
 
-TEST_CASE("an answer that comes late is taken; one for a released identity is not") {
+TEST_CASE("an answer that comes late is taken") {
   World world;
   world.source.is_slow = true;
   world.manager->hold(world.cart);
   CHECK(world.manager->current(world.cart) == nullptr);
+  CHECK(world.manager->is_pending(world.cart));
   CHECK(to_string(world.status()) == "initializing");
   world.clock.advance(kHour);
   CHECK(world.source.requests == 1);
+  world.source.answer_next();
+  CHECK(world.manager->current(world.cart) != nullptr);
+  CHECK_FALSE(world.manager->is_pending(world.cart));
+}
+
+TEST_CASE("an identity that is released and held again while its request is under way is not asked for twice") {
+  World world;
+  world.source.is_slow = true;
+  world.manager->hold(world.cart);
   world.manager->release(world.cart);
   world.manager->hold(world.cart);
-  REQUIRE(world.source.waiting.size() == 2);
-  world.source.waiting[0].second(world.source.answer(world.cart));
-  CHECK(world.manager->current(world.cart) == nullptr);
-  world.source.waiting[1].second(world.source.answer(world.cart));
+  CHECK(world.source.requests == 1);
+  world.source.answer_next();
   CHECK(world.manager->current(world.cart) != nullptr);
   CHECK(world.changes.size() == 1);
+}
+
+TEST_CASE("an answer for an identity that was forgotten meanwhile leaves nothing behind") {
+  World world;
+  world.source.is_slow = true;
+  world.manager->warm(world.cart);
+  world.manager->forget(world.cart);
+  world.source.answer_next();
+  CHECK(world.changes.empty());
+  CHECK(world.manager->certificates().empty());
+  CHECK(world.clock.timers() == 0);
+}
+
+TEST_CASE("eight requests are under way at once, and the next one follows an answer") {
+  World world;
+  world.source.is_slow = true;
+  for (int i = 0; i < 20; ++i) world.manager->hold(world.account(i));
+  CHECK(world.source.requests == 8);
+  world.source.answer_next();
+  CHECK(world.source.requests == 9);
+  while (!world.source.waiting.empty()) world.source.answer_next();
+  CHECK(world.source.requests == 20);
+  CHECK(world.changes.size() == 20);
+}
+
+TEST_CASE("a pod that waits comes before a warm-up, a warm-up before a renewal, each in order of arrival") {
+  World world;
+  world.manager->hold(world.account(0));
+  world.source.is_slow = true;
+  for (int i = 1; i <= 8; ++i) world.manager->hold(world.account(i));
+  world.clock.advance(12 * kHour + kSecond);  // account 0 is due
+  world.manager->warm(world.account(20));
+  world.manager->warm(world.account(21));
+  world.manager->hold(world.account(22));
+  world.manager->hold(world.account(23));
+  world.manager->hold(world.account(21));  // its pod has come
+  world.source.asked.clear();
+  while (!world.source.waiting.empty()) world.source.answer_next();
+  CHECK(world.source.asked == std::vector<std::string>{"sa-22", "sa-23", "sa-21", "sa-20", "sa-0"});
+}
+
+TEST_CASE("an identity that is forgotten while it waits for its turn is never asked for") {
+  World world;
+  world.source.is_slow = true;
+  for (int i = 0; i < 8; ++i) world.manager->hold(world.account(i));
+  world.manager->warm(world.account(8));
+  world.manager->hold(world.account(9));
+  world.manager->forget(world.account(8));
+  world.manager->release(world.account(9));
+  while (!world.source.waiting.empty()) world.source.answer_next();
+  CHECK(world.source.requests == 8);
+}
+
+TEST_CASE("a warmed identity has its certificate before its pod, and keeps it until neither is there") {
+  World world;
+  world.manager->warm(world.cart);
+  world.manager->warm(world.cart);
+  const auto first = world.manager->current(world.cart);
+  REQUIRE(first != nullptr);
+  world.manager->hold(world.cart);
+  world.manager->forget(world.cart);
+  CHECK(world.manager->current(world.cart) == first);
+  world.manager->warm(world.cart);
+  world.manager->release(world.cart);
+  CHECK(world.manager->current(world.cart) == first);
+  world.manager->forget(world.cart);
+  CHECK(world.manager->certificates().empty());
+  world.manager->forget(world.cart);
+  CHECK(world.source.requests == 1);
+}
+
+TEST_CASE("while the first answer is to come a connection may wait, after a failure it may not") {
+  World world;
+  world.source.is_slow = true;
+  CHECK_FALSE(world.manager->is_pending(world.cart));
+  world.manager->hold(world.cart);
+  CHECK(world.manager->is_pending(world.cart));
+  world.source.error = "the CA refused";
+  world.source.answer_next();
+  CHECK_FALSE(world.manager->is_pending(world.cart));
+  CHECK(world.failures.size() == 1);
 }
 
 TEST_CASE("an answer after the manager has gone touches nothing") {
