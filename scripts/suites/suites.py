@@ -17,6 +17,7 @@ ROOT = build.ROOT
 REPORTS = ROOT / "build" / "test-results"
 PYTHON = "/usr/bin/python3"  # the one that Debian's python3-pytest belongs to
 NETNS_WIDTH = 3  # the fault tests mostly wait
+CLUSTER_BUILD_LIMIT_S = 1500
 
 
 @dataclasses.dataclass
@@ -103,6 +104,17 @@ def vm_suite(options: Options) -> list[results.Case]:
     return vm.run(list(options.kernels), [name for names in vm.BOOTS for name in names], where, min(2, options.width))
 
 
+def istiod(options: Options) -> list[results.Case]:
+    """Skipped aloud where the control plane can neither be found nor built in time."""
+    build.build("release", options.say)
+    log = REPORTS / "cluster-tools.log"
+    options.say("istiod: looking for a control plane; the first time it is built, which takes some 10 minutes")
+    if jobs.run([str(ROOT / "scripts/cluster-tools")], log, CLUSTER_BUILD_LIMIT_S, cwd=ROOT,
+                on_line=lambda line: options.say(line.strip()) if line.startswith("cluster-tools:") else None) != 0:
+        return [results.Case("istiod", "a real control plane", results.SKIPPED, results.tail(log).strip().splitlines()[-1])]
+    return pytest_suite("istiod", options, privileged=True, width=1, limit_s=1200)
+
+
 def fuzz(options: Options) -> list[results.Case]:
     where = build.build("fuzz", options.say)
     targets = sorted(path.stem for path in (ROOT / "tests/fuzz").glob("*_fuzz.cpp"))
@@ -162,6 +174,7 @@ SUITES = (
     Suite("bpf", bpf, "the BPF programs load, verify, attach and decide on this kernel (root)"),
     Suite("netns", netns, "two nodes of network namespaces, real CNI calls, real agents; faults (root)"),
     Suite("vm", vm_suite, "the same under Debian's kernels 6.1, 6.12 and 7, and kernel TLS (root, QEMU)"),
+    Suite("istiod", istiod, "agents under an unchanged istiod, kube-apiserver and etcd (root, Go for the first time)", must_run=False),
     Suite("fuzz", fuzz, "every parser under libFuzzer (--fuzz-seconds each)", must_run=False),
     Suite("tidy", tidy, "clang-tidy over userspace/ and cni-plugin/; only when named", is_default=False, must_run=False),
 )

@@ -145,12 +145,34 @@ Result<void> Agent::open_source() {
     log_->warn("changed keys that wait for a restart: {}", fmt::join(keys, ", "));
   };
   source_ = CV_TRY(control::FileSource::open(*reactor_, config_path_, config_, std::move(callbacks)));
+  if (!config_.control_plane.xds_address.empty()) open_control_plane();
   return {};
+}
+
+void Agent::open_control_plane() {
+  control::XdsSource::Callbacks callbacks;
+  callbacks.post = [this](std::function<void()> task) { queue_->post(std::move(task)); };
+  callbacks.changed = [this](std::shared_ptr<const state::Snapshot> snapshot) {
+    snapshot_changed(std::move(snapshot));
+  };
+  callbacks.connected = [this] { log_->info("the control plane at {} answers", config_.control_plane.xds_address); };
+  callbacks.failed = [this](const std::string& why) {
+    log_->warn("no stream from the control plane, what is known stays in force; trying again: {}", why);
+  };
+  callbacks.refused = [this](const std::string& why) {
+    log_->error("refused of what the control plane sent: {}", why);
+  };
+  xds_ = std::make_unique<control::XdsSource>(config_, std::move(callbacks));
+}
+
+void Agent::snapshot_changed(std::shared_ptr<const state::Snapshot> snapshot) {
+  snapshot_ = std::move(snapshot);
+  static_cast<void>(
+      workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetSnapshot{snapshot_}; }));
 }
 
 void Agent::config_changed(const control::Config& config, std::shared_ptr<const state::Snapshot> snapshot) {
   config_ = config;
-  snapshot_ = std::move(snapshot);
   // A level that was set by hand holds until the file says another one.
   if (config_.log.level != file_log_level_) {
     file_log_level_ = config_.log.level;
@@ -159,10 +181,11 @@ void Agent::config_changed(const control::Config& config, std::shared_ptr<const 
   certificate_source_->set_lifetime_ms(config_.identity.embedded.lifetime_ms);
   static_cast<void>(
       workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetOptions{proxy_options()}; }));
-  static_cast<void>(
-      workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetSnapshot{snapshot_}; }));
+  // In a cluster the file says how this agent runs, and istiod who is in the mesh.
+  if (config_.control_plane.xds_address.empty()) snapshot_changed(std::move(snapshot));
   if (phase_ != Phase::Ready) return;
-  log_->info("configuration in force: version {}, {} workloads", snapshot_->version(), snapshot_->workload_count());
+  log_->info("configuration in force: version {}, {} workloads", snapshot_ == nullptr ? 0 : snapshot_->version(),
+             snapshot_ == nullptr ? 0 : snapshot_->workload_count());
   publish_mesh_file();
   pods_->follow_configuration();
 }
@@ -187,7 +210,11 @@ void Agent::publish_local_workloads() {
     workload.addresses = pod.addresses;
     local.push_back(std::move(workload));
   }
-  source_->set_local_workloads(std::move(local));
+  if (xds_ != nullptr) {
+    xds_->set_local_workloads(local);
+  } else {
+    source_->set_local_workloads(std::move(local));
+  }
 }
 
 Result<void> Agent::open_sockets() {

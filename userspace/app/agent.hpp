@@ -20,6 +20,7 @@
 #include "control/config.hpp"
 #include "control/file_source.hpp"
 #include "control/scheduler.hpp"
+#include "control/xds_source.hpp"
 #include "core/reactor.hpp"
 #include "datapath/datapath.hpp"
 #include "dns/resolver.hpp"
@@ -70,6 +71,9 @@ class Agent final : public admin::Provider {
   void on_signal(int signal);
   void publish_local_workloads();
   void config_changed(const control::Config& config, std::shared_ptr<const state::Snapshot> snapshot);
+  void open_control_plane();
+  void add_control_plane(std::vector<prometheus::MetricFamily>& families) const;
+  void snapshot_changed(std::shared_ptr<const state::Snapshot> snapshot);
   void publish_mesh_file();
   void resolve(std::uint32_t worker, const std::string& name, int family, SlabHandle flow);
   void begin_drain();
@@ -104,6 +108,7 @@ class Agent final : public admin::Provider {
   std::unique_ptr<dns::Resolver> resolver_;
   std::unique_ptr<PodManager> pods_;
   std::unique_ptr<control::FileSource> source_;
+  std::unique_ptr<control::XdsSource> xds_;  // null: the mesh is what the file says
   std::unique_ptr<enroll::CniServer> cni_server_;
   std::unique_ptr<admin::Server> admin_server_;
 };

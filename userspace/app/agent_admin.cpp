@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Agent as the admin server sees it.
 #include <algorithm>
+#include <array>
 
 #include <unistd.h>
 
 #include "app/agent.hpp"
+#include "control/xds_decode.hpp"
 #include "core/netns.hpp"
 #include "telemetry/metrics.hpp"
 
@@ -168,7 +170,7 @@ std::vector<std::string> Agent::pending_tasks() const {
   std::vector<std::string> tasks;
   if (phase_ == Phase::Starting) tasks.emplace_back("proxy");
   if (phase_ == Phase::Draining) tasks.emplace_back("drain");
-  if (snapshot_ == nullptr) tasks.emplace_back("state manager");
+  if (snapshot_ == nullptr || (xds_ != nullptr && !xds_->is_warm())) tasks.emplace_back("state manager");
   if (pods_->failed() > 0) tasks.emplace_back("workload proxy manager");
   return tasks;
 }
@@ -182,7 +184,29 @@ std::vector<prometheus::MetricFamily> Agent::metrics() const {
     auto pending = telemetry::gauge_family("workload_manager_pending_proxy_count", "pods that could not be joined yet");
     telemetry::add(pending, {}, static_cast<double>(pods_->failed()));
     families.push_back(std::move(pending));
+    if (xds_ != nullptr) add_control_plane(families);
   });
+}
+
+void Agent::add_control_plane(telemetry::Families& families) const {
+  const control::XdsCounters& counters = xds_->counters();
+  auto ended =
+      telemetry::counter_family("istio_xds_connection_terminations_total", "streams from the control plane that ended");
+  for (std::size_t i = 0; i < control::kXdsEnds; ++i) {
+    telemetry::add(ended, {{"reason", std::string(control::to_string(static_cast<control::XdsEnd>(i)))}},
+                   static_cast<double>(counters.ended[i].load()));
+  }
+  families.push_back(std::move(ended));
+  auto messages = telemetry::counter_family("istio_xds_message_total", "responses of the control plane");
+  auto bytes = telemetry::counter_family("istio_xds_message_bytes_total", "their size");
+  constexpr std::array<std::string_view, 3> kUrls = {control::kAddressType, control::kAuthorizationType, "other"};
+  for (std::size_t i = 0; i < kUrls.size(); ++i) {
+    if (i == 2 && counters.messages[i].load() == 0) continue;
+    telemetry::add(messages, {{"url", std::string(kUrls[i])}}, static_cast<double>(counters.messages[i].load()));
+    telemetry::add(bytes, {{"url", std::string(kUrls[i])}}, static_cast<double>(counters.bytes[i].load()));
+  }
+  families.push_back(std::move(messages));
+  families.push_back(std::move(bytes));
 }
 
 }  // namespace culvert::app

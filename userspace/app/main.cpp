@@ -2,6 +2,7 @@
 // culvertd: options, then the agent. Errors are said once, here, and say what to do.
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include <malloc.h>
 #include <CLI/CLI.hpp>
@@ -52,6 +53,11 @@ int main(int argc, char** argv) {
   app.add_option("--config", config_path,
                  "YAML configuration file (docs/operations.md); without it: the embedded defaults");
   app.add_option("--check-config", check_path, "check a configuration file, print what is wrong with it, and exit");
+  // As ztunnel is started in its DaemonSet: "proxy ztunnel".
+  std::vector<std::string> words;
+  app.add_option("words", words, "\"proxy ztunnel\" is accepted, so that a DaemonSet made for ztunnel needs no change")
+      ->check(CLI::IsMember({"proxy", "ztunnel"}))
+      ->expected(0, 2);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

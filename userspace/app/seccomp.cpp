@@ -23,6 +23,8 @@ constexpr std::array kAllowed = {
     SCMP_SYS(recvmsg),
     SCMP_SYS(sendto),
     SCMP_SYS(sendmsg),
+    SCMP_SYS(sendmmsg),
+    SCMP_SYS(recvmmsg),
     SCMP_SYS(read),
     SCMP_SYS(write),
     SCMP_SYS(readv),

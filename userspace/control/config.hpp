@@ -14,6 +14,7 @@
 #include "base/address.hpp"
 #include "base/result.hpp"
 #include "control/config_mesh.hpp"
+#include "control/control_plane_config.hpp"
 #include "telemetry/log.hpp"
 #include "tls/engine_plan.hpp"
 
@@ -166,6 +167,7 @@ struct Config {
   AdminConfig admin;
   LogConfig log;
   IdentityConfig identity;
+  ControlPlaneConfig control_plane;
   LimitsConfig limits;
   Exclusions capture;  // of every pod
   MeshConfig mesh;
@@ -179,7 +181,7 @@ struct Config {
 // Pure. `filename` only names the place of mistakes. The error's message has one line for each:
 // "FILE:LINE:COLUMN: KEY: what is wrong with the value; remedy".
 [[nodiscard]] Result<Config> parse_config(std::string_view text, std::string_view filename);
-// Reads and parses a file, then fills in what depends on this machine (node_name, workers).
+// Reads and parses a file, then takes over what the environment says, and fills in what depends on this machine (node_name, workers).
 [[nodiscard]] Result<Config> load_config(const std::string& path);
 // The built-in defaults with this machine's node_name and workers: what an agent without a file runs with.
 [[nodiscard]] Result<Config> default_config();

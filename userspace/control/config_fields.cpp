@@ -17,6 +17,7 @@ constexpr std::uint64_t kMiB = 1ULL << 20U;
 // The kernel keeps a unix socket's path in 108 bytes; the agent's sockets are named below run_dir.
 constexpr std::size_t kSocketPathMax = 107;
 constexpr std::size_t kRunDirMax = 90;
+constexpr std::size_t kTextMax = 4'095;
 
 const Words<TunnelProtocol> kTunnelWords = {{"direct", TunnelProtocol::Direct}, {"hbone", TunnelProtocol::Hbone}};
 const Words<tls::EngineChoice> kEngineWords = {{"auto", tls::EngineChoice::Auto},
@@ -141,6 +142,22 @@ void visit_embedded(FieldVisitor& v, EmbeddedCaConfig& embedded) {
            duration_value(embedded.lifetime_ms, 10 * kSecond, 365 * 24 * kHour));
 }
 
+void visit_control_plane(FieldVisitor& v, ControlPlaneConfig& to) {
+  v.scalar({"xds_address", kRestart, "istiod, as https://HOST:PORT; without it the mesh is what this file says."},
+           text_value(to.xds_address, kTextMax));
+  v.scalar({"ca_address", kRestart, "istiod's certificate service, likewise; without it: the built-in CA."},
+           text_value(to.ca_address, kTextMax));
+  v.scalar({"xds_roots", kRestart, "Who vouches for istiod: a PEM file, or SYSTEM."},
+           text_value(to.xds_roots, kTextMax));
+  v.scalar({"ca_roots", kRestart, "Likewise for the certificate service."}, text_value(to.ca_roots, kTextMax));
+  v.scalar({"token", kRestart, "File with the service account token; empty: none is sent."},
+           text_value(to.token, kTextMax));
+  v.scalar({"on_demand", kRestart, "Ask for workloads when they are needed, not for all of them."},
+           boolean_value(to.is_on_demand));
+  v.scalar({"certificate_lifetime", kRestart, "What is asked of the certificate service."},
+           duration_value(to.certificate_lifetime_ms, kMinute, 365 * 24 * kHour));
+}
+
 void visit_limits(FieldVisitor& v, LimitsConfig& limits) {
   v.scalar({"connections_per_worker", kLive, "Live connections of one worker; more are closed at once."},
            integer_value(limits.connections_per_worker, 16, 1'000'000));
@@ -192,6 +209,8 @@ void visit_config(FieldVisitor& v, Config& config) {
     inner.section("embedded", "The built-in certificate authority.",
                   [&config](FieldVisitor& ca) { visit_embedded(ca, config.identity.embedded); });
   });
+  v.section("control_plane", "Where the mesh and its certificates come from, in a cluster.",
+            [&config](FieldVisitor& inner) { visit_control_plane(inner, config.control_plane); });
   v.section("limits", "What bounds the agent.", [&config](FieldVisitor& inner) { visit_limits(inner, config.limits); });
   v.section("capture", "Traffic of every pod that stays as it is without a mesh; for pods that join after the change.",
             [&config](FieldVisitor& inner) { visit_exclusions(inner, config.capture); });

@@ -10,6 +10,7 @@
 #include "control/config.hpp"
 #include "control/config_load.hpp"
 #include "control/cpu_allotment.hpp"
+#include "control/environment.hpp"
 
 namespace culvert::control {
 
@@ -37,6 +38,8 @@ Result<std::string> read_config_text(const std::string& path) {
 namespace {
 
 Result<Config> fill_from_machine(Config config) {
+  CV_TRY(apply_environment(config, process_environment(),
+                           [](const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }));
   if (config.node_name.empty()) {
     char name[256] = {};
     if (::gethostname(name, sizeof(name) - 1) != 0 || name[0] == '\0') {

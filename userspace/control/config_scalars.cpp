@@ -178,6 +178,22 @@ ScalarValue name_value(std::optional<std::string>& target, std::size_t size_max,
           variable_of(target)};
 }
 
+ScalarValue text_value(std::string& target, std::size_t size_max) {
+  return {"text",
+          fmt::format("up to {} bytes", size_max),
+          {},
+          [&target, size_max](std::string_view text) -> Result<void> {
+            if (text.size() > size_max || std::ranges::any_of(text, [](char c) { return c < ' ' || c == 0x7f; })) {
+              return fail(ErrorCode::InvalidArgument, "{} is not such a text; write up to {} printable bytes",
+                          quoted(text), size_max);
+            }
+            target = text;
+            return {};
+          },
+          [&target] { return target; },
+          variable_of(target)};
+}
+
 ScalarValue trust_domain_value(std::string& target) {
   return {"trust domain",
           "1 to 255 characters",

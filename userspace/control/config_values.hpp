@@ -80,6 +80,8 @@ struct ListValue {
 // [A-Za-z0-9._-], 1 to `size_max` characters, a letter or digit first; empty only where `may_be_empty`.
 [[nodiscard]] ScalarValue name_value(std::string& target, std::size_t size_max, bool may_be_empty = false);
 [[nodiscard]] ScalarValue name_value(std::optional<std::string>& target, std::size_t size_max, bool may_be_empty);
+// Up to `size_max` printable characters; may be empty.
+[[nodiscard]] ScalarValue text_value(std::string& target, std::size_t size_max);
 // Lower-case letters, digits, '.', '-', '_'.
 [[nodiscard]] ScalarValue trust_domain_value(std::string& target);
 

@@ -31,6 +31,7 @@ class Agent:
         self.daemon: run.Daemon | None = None
         self.extra_config: dict = {}  # merged into this node's configuration
         self.command_prefix: list[str] = []  # for example prlimit
+        self.environment: dict[str, str] = {}  # beside this process's
         self.starts = 0
 
     @property
@@ -76,7 +77,7 @@ class Agent:
         self.write_config()
         self.starts += 1
         command = [*self.command_prefix, run.binary("culvertd"), "--config", str(self.config_path)]
-        self.daemon = run.Daemon(self.node.netns.command(command), self.log_path)
+        self.daemon = run.Daemon(self.node.netns.command(command), self.log_path, env=self.environment or None)
         if wait:
             self.wait_ready()
 
@@ -143,6 +144,10 @@ class Agent:
         if isinstance(answer, dict) and isinstance(answer.get(arguments[0]), list):
             return answer[arguments[0]]
         return answer
+
+    def known(self) -> set[str]:
+        """The uids of the workloads that it knows."""
+        return {row["uid"] for row in self.ctl("workloads")}
 
     def http(self, port: int, path: str) -> tuple[int, str]:
         """GET from inside the node, as a kubelet or Prometheus does it."""

@@ -113,6 +113,7 @@ class World:
         self.namespaces: dict[str, dict] = {}
         self.more_workloads: list[dict] = []  # entries of mesh.workloads beside the declared ones
         self.tunnel: dict = {}  # the tunnel section of both agents' configuration
+        self.in_cluster = False  # istiod says who is in the mesh, not the configuration
         self.extra_config: dict = {}  # merged into both agents' configuration, over all of the above
         self._lock: socket.socket | None = None
         self.nodes = {letter: Node(self, letter) for letter in nodes}
@@ -240,6 +241,8 @@ class World:
     def mesh_config(self) -> dict:
         listed = [workload.config() for workload in self.workloads.values() if workload.namespace not in self.namespaces
                   or self.namespaces[workload.namespace].get("enrol") is not False]
+        if self.in_cluster:
+            return {"enrol": "all"}
         return self.mesh | {"workloads": listed + self.more_workloads,
                             "namespaces": [{"name": name, **entry} for name, entry in self.namespaces.items()]}
 

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/environment.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <thread>
+
+#include <unistd.h>
+
+namespace culvert::control {
+namespace {
+
+constexpr std::string_view kDefaultAddressInCluster = "https://istiod.istio-system.svc:15012";
+
+// Reads variables one by one; remembers the first that is wrong.
+class Reader {
+ public:
+  explicit Reader(const Environment& environment) : environment_(environment) {}
+
+  [[nodiscard]] const std::string* find(std::string_view name) const {
+    const auto found = environment_.find(name);
+    return found == environment_.end() ? nullptr : &found->second;
+  }
+  void text(std::string_view name, std::string& target) const {
+    if (const std::string* value = find(name); value != nullptr) target = *value;
+  }
+  void text_unless_empty(std::string_view name, std::string& target) const {
+    if (const std::string* value = find(name); value != nullptr && !value->empty()) target = *value;
+  }
+  template <typename Number>
+  void number(std::string_view name, Number& target, std::uint64_t min, std::uint64_t max) {
+    const std::string* value = find(name);
+    if (value == nullptr) return;
+    std::uint64_t parsed = 0;
+    const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), parsed);
+    if (error != std::errc() || end != value->data() + value->size() || parsed < min || parsed > max) {
+      return wrong(name, *value, fmt::format("a number from {} to {} is wanted", min, max));
+    }
+    target = static_cast<Number>(parsed);
+  }
+  [[nodiscard]] std::optional<bool> boolean(std::string_view name) {
+    const std::string* value = find(name);
+    if (value == nullptr) return std::nullopt;
+    if (*value == "true") return true;
+    if (*value == "false") return false;
+    wrong(name, *value, "true or false is wanted");
+    return std::nullopt;
+  }
+  void duration(std::string_view name, std::uint64_t& target_ms) {
+    const std::string* value = find(name);
+    if (value == nullptr) return;
+    if (const auto parsed = parse_environment_duration_ms(*value); parsed) {
+      target_ms = *parsed;
+    } else {
+      wrong(name, *value, "a duration such as 180s, 5m or 1h30m is wanted");
+    }
+  }
+  void wrong(std::string_view name, std::string_view value, std::string_view why) {
+    if (error_.empty()) error_ = fmt::format("invalid env var {}={} ({})", name, value, why);
+  }
+  // Variables whose names begin so, with the rest of the name.
+  [[nodiscard]] HeaderList prefixed(std::string_view prefix) const {
+    HeaderList list;
+    for (auto at = environment_.lower_bound(prefix); at != environment_.end() && at->first.starts_with(prefix); ++at) {
+      if (at->first.size() > prefix.size()) list.emplace_back(at->first.substr(prefix.size()), at->second);
+    }
+    return list;
+  }
+  [[nodiscard]] const std::string& error() const noexcept { return error_; }
+
+ private:
+  const Environment& environment_;
+  std::string error_;
+};
+
+// A Kubernetes quantity of CPUs ("2", "1500m"), rounded up.
+std::optional<std::uint32_t> cpus_of(const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  if (error != std::errc() || !(value >= 0) || value > 1e6 || (!unit.empty() && unit != "m")) return std::nullopt;
+  return static_cast<std::uint32_t>(std::ceil(unit == "m" ? value / 1'000 : value));
+}
+
+// ztunnel's rules; 0: nothing is said.
+std::uint32_t workers_of(Reader& reader) {
+  const auto quantity = [&reader](std::string_view name) -> std::uint32_t {
+    const std::string* value = reader.find(name);
+    if (value == nullptr || value->empty()) return 0;
+    const std::optional<std::uint32_t> cpus = cpus_of(*value);
+    if (!cpus) reader.wrong(name, *value, "a quantity of CPUs such as 2 or 1500m is wanted");
+    return cpus.value_or(0);
+  };
+  const std::uint32_t limit = quantity("ZTUNNEL_CPU_LIMIT");
+  const std::uint32_t cpus = limit != 0 ? limit : std::max(1U, std::thread::hardware_concurrency());
+  if (const std::string* text = reader.find("ZTUNNEL_WORKER_THREADS"); text != nullptr && !text->empty()) {
+    const bool is_share = text->ends_with('%');
+    std::uint32_t value = 0;
+    const char* last = text->data() + text->size() - (is_share ? 1 : 0);
+    const auto [end, error] = std::from_chars(text->data(), last, value);
+    if (error != std::errc() || end != last || value > (is_share ? 100U : 256U) || (is_share && value == 0)) {
+      reader.wrong("ZTUNNEL_WORKER_THREADS", *text, "a number up to 256, or a share such as 25%, is wanted");
+      return 0;
+    }
+    if (is_share) return std::max(1U, (cpus * value + 99) / 100);
+    return value == 0 ? cpus : value;
+  }
+  const std::uint32_t resource_limit = quantity("ZTUNNEL_RESOURCE_CPU_LIMIT");
+  const std::uint32_t request = quantity("ZTUNNEL_RESOURCE_CPU_REQUEST");
+  if (limit == 0 && resource_limit == 0 && request == 0) return 0;
+  const std::uint32_t wanted =
+      resource_limit != 0 ? std::max(resource_limit, request) : std::max({(cpus + 3) / 4, request, 2U});
+  return std::min(wanted, 256U);
+}
+
+void read_control_plane(Reader& reader, ControlPlaneConfig& to, const std::function<bool(const std::string&)>& exists) {
+  const bool is_in_cluster = reader.find("KUBERNETES_SERVICE_HOST") != nullptr;
+  if (is_in_cluster && to.xds_address.empty()) to.xds_address = kDefaultAddressInCluster;
+  if (is_in_cluster && to.ca_address.empty()) to.ca_address = kDefaultAddressInCluster;
+  reader.text("XDS_ADDRESS", to.xds_address);
+  reader.text("CA_ADDRESS", to.ca_address);
+  if (reader.boolean("FAKE_CA").value_or(false)) to.ca_address.clear();
+  reader.text_unless_empty("XDS_ROOT_CA", to.xds_roots);
+  reader.text_unless_empty("CA_ROOT_CA", to.ca_roots);
+  reader.text("ALT_XDS_HOSTNAME", to.xds_alternative_name);
+  reader.text("ALT_CA_HOSTNAME", to.ca_alternative_name);
+  if (const std::string* token = reader.find("AUTH_TOKEN"); token != nullptr) {
+    to.token = *token;
+  } else if (to.token == ControlPlaneConfig().token && !exists(to.token)) {
+    to.token.clear();
+  }
+  if (const auto value = reader.boolean("XDS_ON_DEMAND"); value) to.is_on_demand = *value;
+  reader.duration("SECRET_TTL", to.certificate_lifetime_ms);
+  reader.text_unless_empty("CLUSTER_DOMAIN", to.cluster_domain);
+  to.xds_headers = reader.prefixed("XDS_HEADER_");
+  to.ca_headers = reader.prefixed("CA_HEADER_");
+  for (HeaderList* list : {&to.xds_headers, &to.ca_headers}) {
+    for (auto& [name, value] : *list) {
+      std::ranges::transform(name, name.begin(),
+                             [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    }
+  }
+  to.metadata = reader.prefixed("ISTIO_META_");
+  to.metadata_json = reader.prefixed("ISTIO_METAJSON_");
+  reader.text("POD_NAME", to.pod_name);
+  reader.text("POD_NAMESPACE", to.pod_namespace);
+  reader.text("SERVICE_ACCOUNT", to.service_account);
+  reader.text("INSTANCE_IP", to.instance_address);
+}
+
+void read_data_plane(Reader& reader, Config& config) {
+  reader.text("NETWORK", config.network);
+  reader.text_unless_empty("NODE_NAME", config.node_name);
+  reader.text_unless_empty("CLUSTER_ID", config.cluster);
+  reader.text_unless_empty("ISTIO_META_CLUSTER_ID", config.cluster);
+  reader.text_unless_empty("TRUST_DOMAIN", config.trust_domain);
+  reader.number("PACKET_MARK", config.bpf.mark, 1, std::numeric_limits<std::uint32_t>::max());
+  HboneConfig& hbone = config.tunnel.hbone;
+  reader.number("HTTP2_STREAM_WINDOW_SIZE", hbone.stream_window, 65'535, std::uint64_t{1} << 30U);
+  reader.number("HTTP2_CONNECTION_WINDOW_SIZE", hbone.connection_window, 65'535, std::uint64_t{1} << 30U);
+  reader.number("HTTP2_FRAME_SIZE", hbone.frame_size, 16'384, std::uint64_t{8} << 20U);
+  reader.number("POOL_MAX_STREAMS_PER_CONNECTION", hbone.streams_per_connection, 1, 65'535);
+  reader.duration("POOL_UNUSED_RELEASE_TIMEOUT", config.tunnel.pool.idle_timeout_ms);
+  if (std::uint64_t seconds = 0; reader.find("CONNECTION_TERMINATION_DEADLINE") != nullptr) {
+    reader.duration("CONNECTION_TERMINATION_DEADLINE", config.drain.timeout_ms);
+  } else if (reader.find("TERMINATION_GRACE_PERIOD_SECONDS") != nullptr) {
+    reader.number("TERMINATION_GRACE_PERIOD_SECONDS", seconds, 0, 1'000'000);
+    config.drain.timeout_ms = std::max<std::uint64_t>(1, seconds > 10  ? seconds - 5
+                                                         : seconds > 0 ? seconds - 1
+                                                                       : 0) *
+                              1'000;
+  }
+  if (const std::uint32_t workers = workers_of(reader); workers != 0) config.workers = workers;
+  if (const std::string* format = reader.find("LOG_FORMAT"); format != nullptr) {
+    config.log.format = *format == "json" ? telemetry::Format::Json : telemetry::Format::Plain;
+  }
+  // The level of everything; directives for single modules of ztunnel mean nothing here.
+  if (const std::string* level = reader.find("RUST_LOG"); level != nullptr) {
+    std::string_view rest = *level;
+    while (!rest.empty()) {
+      const std::string_view one = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(rest.size(), one.size() + 1));
+      if (one.find('=') == std::string_view::npos)
+        static_cast<void>(telemetry::parse(one == "trace" ? "debug" : one, config.log.level));
+    }
+  }
+}
+
+}  // namespace
+
+Environment process_environment() {
+  Environment environment;
+  for (char** at = environ; *at != nullptr; ++at) {
+    const std::string_view entry(*at);
+    const std::size_t equals = entry.find('=');
+    if (equals != std::string_view::npos) environment.emplace(entry.substr(0, equals), entry.substr(equals + 1));
+  }
+  return environment;
+}
+
+Result<std::uint64_t> parse_environment_duration_ms(std::string_view text) {
+  std::uint64_t total = 0;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), value);
+    if (error != std::errc()) break;
+    rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
+    const std::size_t unit_size = std::min(rest.find_first_of("0123456789"), rest.size());
+    const std::string_view unit = rest.substr(0, unit_size);
+    std::uint64_t unit_ms = 0;
+    if (unit == "ms") unit_ms = 1;
+    if (unit == "s") unit_ms = 1'000;
+    if (unit == "m") unit_ms = 60'000;
+    if (unit == "h") unit_ms = 3'600'000;
+    if (unit == "d") unit_ms = 86'400'000;
+    constexpr std::uint64_t kMax = std::uint64_t{100} * 365 * 86'400'000;
+    if (unit_ms == 0 || value > kMax / unit_ms) break;
+    total += value * unit_ms;
+    rest.remove_prefix(unit_size);
+    if (rest.empty()) return total;
+  }
+  return fail(ErrorCode::InvalidArgument, "\"{}\" is not a duration", text);
+}
+
+Result<void> apply_environment(Config& config, const Environment& environment,
+                               const std::function<bool(const std::string&)>& exists) {
+  Config changed = config;
+  Reader reader(environment);
+  read_control_plane(reader, changed.control_plane, exists);
+  read_data_plane(reader, changed);
+  if (!reader.error().empty()) return fail(ErrorCode::InvalidArgument, "{}", reader.error());
+  config = std::move(changed);
+  return {};
+}
+
+}  // namespace culvert::control

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The environment variables that ztunnel has, so that a DaemonSet made for it needs another image and nothing else (docs/operations.md has the
+// table: which are used, which are accepted and mean nothing here). What the environment says comes before what the file says. Pure.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "control/config.hpp"
+
+namespace culvert::control {
+
+using Environment = std::map<std::string, std::string, std::less<>>;
+
+// This process's.
+[[nodiscard]] Environment process_environment();
+
+// In the order of ztunnel: a variable that is wrong is an error "invalid env var NAME=VALUE (WHY)". `exists` says whether a path names a
+// file. Nothing is taken over after an error.
+[[nodiscard]] Result<void> apply_environment(Config& config, const Environment& environment,
+                                             const std::function<bool(const std::string&)>& exists);
+
+// "180s", "5m", "1h30m", "250ms", as ztunnel's variables write a duration; in milliseconds.
+[[nodiscard]] Result<std::uint64_t> parse_environment_duration_ms(std::string_view text);
+
+}  // namespace culvert::control
