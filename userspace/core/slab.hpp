@@ -64,6 +64,13 @@ class Slab {
     --size_;
   }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  // Places are numbered from 0 to below `places()`, which only grows. Null: nothing lives there.
+  [[nodiscard]] std::size_t places() const noexcept { return limit_; }
+  [[nodiscard]] T* at_place(std::size_t place) noexcept {
+    if (place >= limit_) return nullptr;
+    Node& node = at(static_cast<std::uint32_t>(place));
+    return node.is_live ? node.object() : nullptr;
+  }
   // Calls `visit(handle, object)` for every live object; the visitor may free the object that it was given.
   template <typename Visit>
   void for_each(Visit&& visit) {

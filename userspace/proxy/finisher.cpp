@@ -24,6 +24,7 @@ void close_orderly(Side& side) noexcept {
 std::string_view state_name(const Flow& flow) noexcept {
   if (flow.state == FlowState::AwaitName) return "name";
   if (flow.state == FlowState::AwaitTunnel || flow.state == FlowState::AwaitRetry) return "tunnel";
+  if (flow.state == FlowState::AwaitPolicy) return "policy";
   if (flow.state == FlowState::ConnectUpstream) return "connecting";
   const bool is_half_closed =
       flow.client.is_at_eof || flow.client.is_fin_sent || flow.upstream.is_at_eof || flow.upstream.is_fin_sent;

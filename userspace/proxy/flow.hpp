@@ -44,6 +44,7 @@ enum class FlowState : std::uint8_t {
   AwaitName,        // DNS is asked for the endpoint's address
   AwaitRetry,       // its CONNECT was not looked at: asks for another tunnel at the end of this turn
   AwaitTunnel,      // in the pool's queue, or its tunnel is being made
+  AwaitPolicy,      // inbound: what rules it is not known yet
   ConnectUpstream,  // a plain connect is under way
   Open,
 };

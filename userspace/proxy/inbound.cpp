@@ -9,7 +9,7 @@
 
 #include "core/socket.hpp"
 #include "hbone/proxy_header.hpp"
-#include "policy/policy.hpp"
+#include "proxy/admission.hpp"
 #include "proxy/finisher.hpp"
 #include "proxy/relay.hpp"
 #include "proxy/streams.hpp"
@@ -40,11 +40,6 @@ RefuseReason wire_reason(int connect_errno) noexcept {
   }
 }
 
-policy::Verdict judge(const WorkerState& state, const Flow& flow, const WorkerPod& pod, const SpiffeId* peer) {
-  const policy::InboundRequest request{flow.source, flow.destination, peer, pod.setup.namespace_name, pod.setup.name};
-  return state.snapshot == nullptr ? policy::Verdict::DenyNoIdentity : policy::evaluate(*state.snapshot, request);
-}
-
 }  // namespace
 
 void Inbound::accept_plaintext(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
@@ -61,15 +56,28 @@ void Inbound::accept_plaintext(WorkerPod& pod, UniqueFd fd, const Endpoint& remo
     state_.finisher->abort(*flow, CloseReason::SelfCall);
     return;
   }
-  if (judge(state_, *flow, pod, nullptr) != policy::Verdict::Allow) {
-    state_.finisher->abort(*flow, CloseReason::NoIdentity);
-    return;
-  }
   if (!state_.watch(flow->client.fd.get(), TokenKind::Client, flow->self)) {
     state_.finisher->abort(*flow, CloseReason::Overloaded, "no memory to watch a socket");
     return;
   }
-  connect_application(*flow, pod);
+  admit(*flow);
+}
+
+void Inbound::admit(Flow& flow) {
+  const WorkerPod* pod = state_.pods.find(flow.pod_slot);
+  if (pod == nullptr || pod->is_leaving) {
+    refuse(flow, CloseReason::PodLeft, RefuseReason::Draining);
+    return;
+  }
+  const Admission::Judgement judgement = state_.admission->judge(flow, *pod);
+  switch (judgement.outcome) {
+    case Admission::Outcome::Admit: return connect_application(flow, *pod);
+    case Admission::Outcome::Hold: return state_.admission->hold(flow);
+    case Admission::Outcome::Refuse: break;
+  }
+  refuse(flow, judgement.reason,
+         judgement.reason == CloseReason::Overloaded ? RefuseReason::Overloaded : RefuseReason::PolicyDenied,
+         judgement.detail);
 }
 
 Flow* Inbound::on_open(Tunnel& tunnel, const direct::Open& open) {
@@ -151,11 +159,7 @@ void Inbound::start(SlabHandle handle) {
            flow->is_hbone ? RefuseReason::ConnectFailed : RefuseReason::UnknownDestination);
     return;
   }
-  if (judge(state_, *flow, *pod, state_.identities.find(flow->peer_identity)) != policy::Verdict::Allow) {
-    refuse(*flow, CloseReason::PolicyDenied, RefuseReason::PolicyDenied);
-    return;
-  }
-  connect_application(*flow, *pod);
+  admit(*flow);
 }
 
 void Inbound::connect_application(Flow& flow, const WorkerPod& pod) {
@@ -213,6 +217,8 @@ void Inbound::upstream_event(Flow& flow, std::uint32_t events) {
 }
 
 void Inbound::on_timer(Flow& flow) {
+  if (flow.state == FlowState::AwaitPolicy)
+    return refuse(flow, CloseReason::PolicyDenied, RefuseReason::PolicyDenied, state_.admission->overdue(flow));
   if (flow.state == FlowState::ConnectUpstream)
     refuse(flow, CloseReason::UpstreamTimeout, RefuseReason::ConnectTimeout);
 }

@@ -22,6 +22,9 @@ class Inbound {
   // CONNECT arrived on a stream of an HBONE tunnel. False: answered with a refusal, the flow is gone.
   [[nodiscard]] bool on_connect(Flow& flow, Tunnel& tunnel, const hbone::ConnectRequest& request);
 
+  // Asks policy, and connects, refuses, or lets it wait. The flow may be gone afterwards.
+  void admit(Flow& flow);
+
   // The connect to the application was answered.
   void upstream_event(Flow& flow, std::uint32_t events);
   void on_timer(Flow& flow);

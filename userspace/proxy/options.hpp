@@ -16,6 +16,13 @@
 
 namespace culvert::proxy {
 
+// What becomes of a connection to a workload that is not known, or that names a policy that is not.
+enum class UnknownPolicies : std::uint8_t {
+  Hold,   // it waits for them, and is refused when they do not come
+  Deny,   // it is refused
+  Allow,  // they are as if they were not there
+};
+
 struct Options {
   std::uint32_t mark = 0x539;  // of the agent's sockets towards the local application
   std::string cluster = "Kubernetes";
@@ -40,6 +47,9 @@ struct Options {
   std::uint32_t pool_idle_max = 256;  // idle tunnels to one destination, per worker
   std::size_t buffer_bytes_max = std::size_t{64} << 20U;
   std::uint32_t connections_max = 65'536;  // flows of one worker
+  UnknownPolicies policy_unknown = UnknownPolicies::Hold;
+  std::uint64_t policy_hold_ms = 5'000;
+  bool logs_policy_matches = false;  // at level info and not debug
   // Shared by the workers; null: full handshakes only. They outlive the workers.
   tls::ResumptionStore* resumption_store = nullptr;
   tls::ResumptionIssuer* resumption_issuer = nullptr;

@@ -14,6 +14,7 @@
 #include "base/unique_fd.hpp"
 #include "core/slab.hpp"
 #include "enroll/enroller.hpp"
+#include "policy/rule_set.hpp"
 #include "tls/credentials.hpp"
 
 namespace culvert::proxy {
@@ -37,7 +38,10 @@ struct WorkerPod {
   PodSetup setup;
   std::string baggage;  // what it says of itself, by snapshot `baggage_version` (baggage.hpp)
   std::uint64_t baggage_version = 0;
+  policy::RuleSet rules;                      // of the worker's snapshot; kept by Admission, as are the two below
+  const state::Workload* workload = nullptr;  // of it; null: it does not know the pod
   std::uint32_t live_flows = 0;
+  bool has_new_rules = false;  // its live connections are being judged again
   bool is_leaving = false;
 
   [[nodiscard]] bool owns(const IpAddress& address) const noexcept {

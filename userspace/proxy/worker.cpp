@@ -10,6 +10,7 @@
 #include "base/clock.hpp"
 #include "core/netns.hpp"
 #include "proxy/acceptor.hpp"
+#include "proxy/admission.hpp"
 #include "proxy/finisher.hpp"
 #include "proxy/inbound.hpp"
 #include "proxy/leave.hpp"
@@ -30,6 +31,7 @@ class Worker::Loop {
         acceptor_(state_),
         outbound_(state_),
         inbound_(state_),
+        admission_(state_),
         tunnels_(state_),
         streams_(state_),
         relay_(state_),
@@ -39,6 +41,7 @@ class Worker::Loop {
     state_.acceptor = &acceptor_;
     state_.outbound = &outbound_;
     state_.inbound = &inbound_;
+    state_.admission = &admission_;
     state_.tunnel_engine = &tunnels_;
     state_.streams = &streams_;
     state_.relay = &relay_;
@@ -52,13 +55,15 @@ class Worker::Loop {
   void run() {
     std::array<epoll_event, 256> space{};
     while (!is_stopped_) {
-      const bool has_more = !state_.deferred.empty() || !state_.deferred_tunnels.empty() || streams_.has_dirty();
+      const bool has_more = !state_.deferred.empty() || !state_.deferred_tunnels.empty() || streams_.has_dirty() ||
+                            admission_.has_more();
       const int timeout = has_more ? 0 : state_.wheel.next_timeout_ms(state_.now_ms);
       const std::span<epoll_event> events = state_.poller.wait(space, timeout);
       state_.now_ms = monotonic_ms();
       for (const epoll_event& event : events) dispatch(event.data.u64, event.events);
       run_deferred();
       run_timers();
+      admission_.run();
       streams_.flush_dirty();
       leave_.check();
       trim_when_idle();
@@ -175,12 +180,16 @@ class Worker::Loop {
     leave_.replace(message.setup.slot);
     state_.credentials[message.setup.identity] = message.setup.credentials;
     WorkerPod& pod = state_.pods.add(std::move(message.setup));
+    admission_.pod_changed(pod);
     if (!acceptor_.open(pod)) {
       state_.log.error("worker {} cannot watch the listeners of pod {}", state_.worker_index, pod.setup.id);
     }
   }
   void on(SetPodAddresses&& message) {
-    if (WorkerPod* pod = state_.pods.find(message.slot)) pod->setup.addresses = std::move(message.addresses);
+    WorkerPod* pod = state_.pods.find(message.slot);
+    if (pod == nullptr) return;
+    pod->setup.addresses = std::move(message.addresses);
+    admission_.pod_changed(*pod);
   }
   void on(RemovePod&& message) { leave_.begin(std::move(message)); }
   void on(SetOptions&& message) {
@@ -188,7 +197,7 @@ class Worker::Loop {
     state_.pool.set_idle_max(state_.options.pool_idle_max);
     tunnels_.set_handshake_rate(state_.options.server_handshakes_per_peer_s);
   }
-  void on(SetSnapshot&& message) { state_.snapshot = std::move(message.snapshot); }
+  void on(SetSnapshot&& message) { admission_.set_snapshot(std::move(message.snapshot)); }
   void on(SetCredentials&& message) { state_.credentials[message.identity] = std::move(message.credentials); }
   void on(ListConnections&& message) {
     std::vector<telemetry::ConnectionLog> rows;
@@ -205,6 +214,7 @@ class Worker::Loop {
   Acceptor acceptor_;
   Outbound outbound_;
   Inbound inbound_;
+  Admission admission_;
   Tunnels tunnels_;
   Streams streams_;
   Relay relay_;

@@ -32,6 +32,7 @@
 namespace culvert::proxy {
 
 class Acceptor;
+class Admission;
 class Finisher;
 class Inbound;
 class Outbound;
@@ -76,6 +77,7 @@ struct WorkerState {
   Acceptor* acceptor = nullptr;
   Outbound* outbound = nullptr;
   Inbound* inbound = nullptr;
+  Admission* admission = nullptr;
   Tunnels* tunnel_engine = nullptr;
   Streams* streams = nullptr;
   Relay* relay = nullptr;

@@ -24,9 +24,10 @@ bool PolicyIndex::remove(std::string_view namespace_name, std::string_view name)
   return true;
 }
 
-const Authorization* PolicyIndex::find(std::string_view key) const noexcept {
+const PolicyIndex::Policy& PolicyIndex::get(std::string_view key) const noexcept {
+  static const Policy kNone;
   const auto found = by_key_.find(key);
-  return found == by_key_.end() ? nullptr : found->second.get();
+  return found == by_key_.end() ? kNone : found->second;
 }
 
 std::span<const PolicyIndex::Policy> PolicyIndex::of_namespace(std::string_view namespace_name) const noexcept {

@@ -12,20 +12,23 @@
 #include <vector>
 
 #include "state/authorization.hpp"
+#include "state/prepared_policy.hpp"
 
 namespace culvert::state {
 
 class PolicyIndex {
  public:
-  using Policy = std::shared_ptr<const Authorization>;
+  using Policy = std::shared_ptr<const PreparedPolicy>;
 
   // Replaces the one with the same key.
+  void insert(Authorization policy) { insert(std::make_shared<const PreparedPolicy>(std::move(policy))); }
   void insert(Policy policy);
   // False: there was none.
   bool remove(std::string_view namespace_name, std::string_view name);
 
   // `key`: "NAMESPACE/NAME". Null: unknown.
-  [[nodiscard]] const Authorization* find(std::string_view key) const noexcept;
+  [[nodiscard]] const Authorization* find(std::string_view key) const noexcept { return get(key).get(); }
+  [[nodiscard]] const Policy& get(std::string_view key) const noexcept;
   // With scope Global, and with scope Namespace and this namespace.
   [[nodiscard]] std::span<const Policy> global() const noexcept { return global_; }
   [[nodiscard]] std::span<const Policy> of_namespace(std::string_view namespace_name) const noexcept;

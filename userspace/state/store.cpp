@@ -179,7 +179,7 @@ Store::IdentityChanges Store::take_identity_changes() {
 }
 
 void Store::upsert(Authorization policy) {
-  own(now_.policies_).insert(std::make_shared<const Authorization>(std::move(policy)));
+  own(now_.policies_).insert(std::move(policy));
 }
 
 bool Store::remove_authorization(std::string_view namespace_name, std::string_view name) {

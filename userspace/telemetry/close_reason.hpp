@@ -16,6 +16,7 @@ namespace culvert::telemetry {
   X(ServerReset, "server_reset", "-", "the server application reset the connection")                             \
   X(PolicyDenied, "policy_denied", "DENY", "connection closed due to policy rejection")                          \
   X(NoIdentity, "no_identity", "DENY", "connection closed due to policy rejection: STRICT and no peer identity") \
+  X(PolicyChanged, "policy_changed", "DENY", "connection closed due to policy change")                           \
   X(UpstreamRefused, "upstream_refused", "CONNECT", "connection failed: refused by the application")             \
   X(UpstreamTimeout, "upstream_timeout", "CONNECT", "connection failed: timed out")                              \
   X(UpstreamFailed, "upstream_failed", "CONNECT", "connection failed")                                           \

@@ -80,3 +80,19 @@ TEST_CASE("a generation fits 28 bits, is never 0 and changes with every use") {
     last = next;
   }
 }
+
+TEST_CASE("places are looked at one by one, also while the slab grows") {
+  Slab<int> slab;
+  const SlabHandle first = slab.emplace(1);
+  slab.emplace(2);
+  slab.free(first);
+  int seen = 0;
+  for (std::size_t place = 0; place < slab.places(); ++place) {
+    if (const int* value = slab.at_place(place)) seen += *value;
+  }
+  CHECK(seen == 2);
+  const std::size_t before = slab.places();
+  for (int i = 0; i < 200; ++i) slab.emplace(i);
+  CHECK(slab.places() > before);
+  CHECK(slab.at_place(slab.places()) == nullptr);
+}

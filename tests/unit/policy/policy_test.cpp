@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may reach a workload, by mode and identity.
-#include "policy/policy.hpp"
-
-#include "state/snapshot_builder.hpp"
-
-#include <catch2/catch.hpp>
+// Peer authentication: who may reach a workload, by mode and identity.
+#include "support.hpp"
 
 namespace culvert::policy {
 namespace {
@@ -18,29 +14,29 @@ TEST_CASE("the verdict follows the mode in force and whether the client has an i
     std::optional<PeerAuthMode> of_namespace;
     std::optional<PeerAuthMode> of_workload;
     bool has_identity;
-    Verdict verdict;
+    Decision decision;
   };
   const Row row = GENERATE(values<Row>({
-      {"plaintext into PERMISSIVE", PeerAuthMode::Permissive, {}, {}, false, Verdict::Allow},
-      {"mutual TLS into PERMISSIVE", PeerAuthMode::Permissive, {}, {}, true, Verdict::Allow},
-      {"plaintext into STRICT", PeerAuthMode::Strict, {}, {}, false, Verdict::DenyNoIdentity},
-      {"mutual TLS into STRICT", PeerAuthMode::Strict, {}, {}, true, Verdict::Allow},
+      {"plaintext into PERMISSIVE", PeerAuthMode::Permissive, {}, {}, false, Decision::Allowed},
+      {"mutual TLS into PERMISSIVE", PeerAuthMode::Permissive, {}, {}, true, Decision::Allowed},
+      {"plaintext into STRICT", PeerAuthMode::Strict, {}, {}, false, Decision::NoIdentity},
+      {"mutual TLS into STRICT", PeerAuthMode::Strict, {}, {}, true, Decision::Allowed},
       {"plaintext, the namespace is STRICT",
        PeerAuthMode::Permissive,
        PeerAuthMode::Strict,
        {},
        false,
-       Verdict::DenyNoIdentity},
+       Decision::NoIdentity},
       {"plaintext, the namespace is PERMISSIVE",
        PeerAuthMode::Strict,
        PeerAuthMode::Permissive,
        {},
        false,
-       Verdict::Allow},
+       Decision::Allowed},
       {"plaintext, the workload is STRICT", PeerAuthMode::Permissive, PeerAuthMode::Permissive, PeerAuthMode::Strict,
-       false, Verdict::DenyNoIdentity},
+       false, Decision::NoIdentity},
       {"plaintext, the workload is PERMISSIVE", PeerAuthMode::Strict, PeerAuthMode::Strict, PeerAuthMode::Permissive,
-       false, Verdict::Allow},
+       false, Decision::Allowed},
   }));
   CAPTURE(row.what);
   state::SnapshotBuilder builder;
@@ -48,20 +44,17 @@ TEST_CASE("the verdict follows the mode in force and whether the client has an i
   if (row.of_namespace) builder.set_namespace_mode("shop", *row.of_namespace);
   if (row.of_workload) builder.set_workload_mode("shop", "pay", *row.of_workload);
   const auto snapshot = std::move(builder).build(1);
-
-  const SpiffeId client = SpiffeId::make("cluster.local", "shop", "cart").value();
-  InboundRequest request;
-  request.source = Endpoint::parse("10.0.0.1:4000").value();
-  request.destination = Endpoint::parse("10.0.0.2:80").value();
-  request.peer = row.has_identity ? &client : nullptr;
-  request.namespace_name = "shop";
-  request.workload_name = "pay";
-  CHECK(evaluate(*snapshot, request) == row.verdict);
+  const RuleSet rules = RuleSet::find(*snapshot, nullptr, "shop", "pay");
+  Call call;
+  if (!row.has_identity) call.peer.clear();
+  CHECK(call.verdict(rules, UnknownPolicy::IsSkipped).decision == row.decision);
 }
 
-TEST_CASE("every verdict has words of its own") {
-  CHECK(to_string(Verdict::Allow) == "allowed");
-  CHECK_THAT(std::string(to_string(Verdict::DenyNoIdentity)), Catch::Contains("STRICT"));
+TEST_CASE("every decision has words of its own") {
+  CHECK(to_string(Decision::Allowed) == "allowed");
+  CHECK_THAT(std::string(to_string(Decision::NoIdentity)), Catch::Contains("STRICT"));
+  CHECK(to_string(Decision::ExplicitlyDenied) != to_string(Decision::NotAllowed));
+  CHECK_THAT(std::string(to_string(Decision::Undecided)), Catch::Contains("not known"));
 }
 
 }  // namespace

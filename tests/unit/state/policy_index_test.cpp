@@ -9,12 +9,12 @@ using culvert::state::PolicyScope;
 
 namespace {
 
-PolicyIndex::Policy policy(std::string name, PolicyScope scope, std::string namespace_name = "shop") {
+Authorization policy(std::string name, PolicyScope scope, std::string namespace_name = "shop") {
   Authorization made;
   made.name = std::move(name);
   made.namespace_name = std::move(namespace_name);
   made.scope = scope;
-  return std::make_shared<const Authorization>(std::move(made));
+  return made;
 }
 
 }  // namespace
