@@ -257,6 +257,9 @@ proxy::Options Agent::proxy_options() {
   options.hbone.ping_timeout_ms = hbone.ping_timeout_ms;
   options.hbone_connections_per_peer = hbone.connections_per_peer;
   options.hbone_early_data = hbone.early_data;
+  options.policy_unknown = static_cast<proxy::UnknownPolicies>(config_.policy.unknown);
+  options.policy_hold_ms = config_.policy.hold_timeout_ms;
+  options.logs_policy_matches = config_.policy.log_matches;
   options.buffer_bytes_max = config_.buffers.bytes_per_worker_max;
   options.connections_max = config_.limits.connections_per_worker;
   options.resumption_store = resumption_store_.get();

@@ -122,6 +122,16 @@ struct IdentityConfig {
   bool operator==(const IdentityConfig&) const = default;
 };
 
+// What becomes of a connection to a workload that is not known, or that names a policy that is not.
+enum class UnknownPolicies : std::uint8_t { Hold, Deny, Allow };
+
+struct PolicyHandlingConfig {
+  UnknownPolicies unknown = UnknownPolicies::Hold;
+  std::uint64_t hold_timeout_ms = 5'000;
+  bool log_matches = false;  // at level info and not debug
+  bool operator==(const PolicyHandlingConfig&) const = default;
+};
+
 struct LimitsConfig {
   std::uint32_t connections_per_worker = 65'536;
   std::uint32_t open_files = 0;  // RLIMIT_NOFILE; 0: as high as the hard limit allows
@@ -168,6 +178,7 @@ struct Config {
   LogConfig log;
   IdentityConfig identity;
   ControlPlaneConfig control_plane;
+  PolicyHandlingConfig policy;
   LimitsConfig limits;
   Exclusions capture;  // of every pod
   MeshConfig mesh;

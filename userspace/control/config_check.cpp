@@ -85,6 +85,7 @@ void check_config(const Config& config, const ReportMistake& report) {
   AddressOwners workloads;
   if (!check_namespaces(config.mesh, report) || !check_workloads(config, workloads, report)) return;
   if (!check_services(config, report) || !check_references(config, report)) return;
+  if (!check_policies(config, report)) return;
   (void)check_pods(config, workloads, report);
 }
 

@@ -39,5 +39,6 @@ using AddressOwners = std::unordered_map<IpAddress, AddressOwner>;
 [[nodiscard]] bool check_workloads(const Config& config, AddressOwners& owners, const ReportMistake& report);
 [[nodiscard]] bool check_services(const Config& config, const ReportMistake& report);
 [[nodiscard]] bool check_references(const Config& config, const ReportMistake& report);
+[[nodiscard]] bool check_policies(const Config& config, const ReportMistake& report);
 
 }  // namespace culvert::control

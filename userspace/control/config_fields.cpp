@@ -56,6 +56,9 @@ void visit_hbone(FieldVisitor& v, HboneConfig& hbone) {
            boolean_value(hbone.early_data));
 }
 
+const Words<UnknownPolicies> kUnknownWords = {
+    {"hold", UnknownPolicies::Hold}, {"deny", UnknownPolicies::Deny}, {"allow", UnknownPolicies::Allow}};
+
 void visit_bpf(FieldVisitor& v, BpfConfig& bpf) {
   v.scalar({"pin_dir", kRestart, "Directory on a bpffs for this agent's pins; one per agent."},
            path_value(bpf.pin_dir));
@@ -158,6 +161,17 @@ void visit_control_plane(FieldVisitor& v, ControlPlaneConfig& to) {
            duration_value(to.certificate_lifetime_ms, kMinute, 365 * 24 * kHour));
 }
 
+void visit_policy_handling(FieldVisitor& v, PolicyHandlingConfig& policy) {
+  v.scalar({"unknown", kLive,
+            "A connection to a workload that is not known, or that names a policy that is not: hold: waits for it, then is "
+            "refused. deny: is refused. allow: goes by those that are known."},
+           choice_value(policy.unknown, kUnknownWords));
+  v.scalar({"hold_timeout", kLive, "How long such a connection waits."},
+           duration_value(policy.hold_timeout_ms, 0, kMinute));
+  v.scalar({"log_matches", kLive, "What policies say to each connection is logged at level info, not debug."},
+           boolean_value(policy.log_matches));
+}
+
 void visit_limits(FieldVisitor& v, LimitsConfig& limits) {
   v.scalar({"connections_per_worker", kLive, "Live connections of one worker; more are closed at once."},
            integer_value(limits.connections_per_worker, 16, 1'000'000));
@@ -211,6 +225,8 @@ void visit_config(FieldVisitor& v, Config& config) {
   });
   v.section("control_plane", "Where the mesh and its certificates come from, in a cluster.",
             [&config](FieldVisitor& inner) { visit_control_plane(inner, config.control_plane); });
+  v.section("policy", "How policies are applied; they themselves are the mesh's.",
+            [&config](FieldVisitor& inner) { visit_policy_handling(inner, config.policy); });
   v.section("limits", "What bounds the agent.", [&config](FieldVisitor& inner) { visit_limits(inner, config.limits); });
   v.section("capture", "Traffic of every pod that stays as it is without a mesh; for pods that join after the change.",
             [&config](FieldVisitor& inner) { visit_exclusions(inner, config.capture); });

@@ -10,6 +10,7 @@
 
 #include "base/address.hpp"
 #include "base/spiffe_id.hpp"
+#include "state/authorization.hpp"
 #include "state/service.hpp"
 #include "state/workload.hpp"
 
@@ -97,6 +98,22 @@ struct ServiceConfig {
   bool operator==(const ServiceConfig&) const = default;
 };
 
+struct PolicyConfig {
+  std::string name;
+  std::string namespace_name = "default";
+  state::PolicyScope scope = state::PolicyScope::Namespace;
+  std::vector<std::string> workloads;  // NAMESPACE/NAME, or NAME in the policy's namespace
+  std::optional<state::PolicyAction> action;
+  bool is_dry_run = false;
+  std::vector<state::PolicyRule> rules;
+  bool operator==(const PolicyConfig&) const = default;
+};
+
+// NAMESPACE/NAME of a workload that the policy names so.
+[[nodiscard]] std::string selected_uid(const PolicyConfig& policy, const std::string& workload);
+// As the file writes it: TEXT, TEXT*, *TEXT or *.
+[[nodiscard]] std::string text_of(const state::StringMatch& match);
+
 // The uid of the endpoint's workload, NAMESPACE/NAME.
 [[nodiscard]] std::string endpoint_uid(const ServiceConfig& service, const EndpointConfig& endpoint);
 
@@ -106,6 +123,7 @@ struct MeshConfig {
   std::vector<NamespaceConfig> namespaces;
   std::vector<WorkloadConfig> workloads;
   std::vector<ServiceConfig> services;
+  std::vector<PolicyConfig> policies;
   bool operator==(const MeshConfig&) const = default;
 };
 

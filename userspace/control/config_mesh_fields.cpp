@@ -93,6 +93,10 @@ std::string endpoint_uid(const ServiceConfig& service, const EndpointConfig& end
                                                           : endpoint.workload;
 }
 
+std::string selected_uid(const PolicyConfig& policy, const std::string& workload) {
+  return workload.find('/') == std::string::npos ? policy.namespace_name + "/" + workload : workload;
+}
+
 std::string_view to_string(EnrolMode mode) noexcept { return mode == EnrolMode::All ? "all" : "listed"; }
 
 void visit_exclusions(FieldVisitor& v, Exclusions& exclusions) {
@@ -118,6 +122,8 @@ void visit_mesh(FieldVisitor& v, MeshConfig& mesh) {
           items_of(mesh.workloads, kWorkloadsMax, visit_workload));
   v.items({"services", kLive, "Virtual addresses and hostnames, and the workloads that serve them."},
           items_of(mesh.services, kServicesMax, visit_service));
+  v.items({"policies", kLive, "Who may connect to whom, as authorization policies; docs/policy.md."},
+          items_of(mesh.policies, kPoliciesMax, visit_policy));
 }
 
 void visit_pods(FieldVisitor& v, std::vector<PodConfig>& pods) {

@@ -13,10 +13,12 @@ inline constexpr std::size_t kWorkloadsMax = 100'000;
 inline constexpr std::size_t kPodsMax = 1'023;    // slots of the capture maps
 inline constexpr std::size_t kAddressesMax = 16;  // of one workload, pod or service
 inline constexpr std::size_t kServicesMax = 100'000;
+inline constexpr std::size_t kPoliciesMax = 10'000;
 inline constexpr std::size_t kPortsMax = 1'024;  // of one service
 
 void visit_exclusions(FieldVisitor& visitor, Exclusions& exclusions);
 void visit_service(FieldVisitor& visitor, ServiceConfig& service);
+void visit_policy(FieldVisitor& visitor, PolicyConfig& policy);
 void visit_mesh(FieldVisitor& visitor, MeshConfig& mesh);
 void visit_pods(FieldVisitor& visitor, std::vector<PodConfig>& pods);
 

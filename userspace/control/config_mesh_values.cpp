@@ -40,6 +40,14 @@ std::optional<Endpoint> parse_address_and_port(std::string_view text, std::uint1
   return std::nullopt;
 }
 
+Result<std::string> parse_workload(std::string_view text) {
+  const Halves halves = split_at(text, '/');
+  if (check_name(halves.after, kNameMax, false) && (!halves.is_split || check_name(halves.before, kNameMax, false))) {
+    return std::string(text);
+  }
+  return fail(ErrorCode::InvalidArgument, "{} is not a workload; write NAME or NAMESPACE/NAME", quoted(text));
+}
+
 Result<state::NetworkAddress> parse_network_address(std::string_view text) {
   const Halves halves = split_at(text, '/');
   const auto address = IpAddress::parse(halves.after);
@@ -107,13 +115,7 @@ ScalarValue workload_value(std::string& target) {
           "NAME or NAMESPACE/NAME",
           {},
           [&target](std::string_view text) -> Result<void> {
-            const Halves halves = split_at(text, '/');
-            if (!check_name(halves.after, kNameMax, false) ||
-                (halves.is_split && !check_name(halves.before, kNameMax, false))) {
-              return fail(ErrorCode::InvalidArgument, "{} is not a workload; write NAME or NAMESPACE/NAME",
-                          quoted(text));
-            }
-            target = text;
+            target = CV_TRY(parse_workload(text));
             return {};
           },
           [&target] { return target; },
@@ -130,6 +132,10 @@ ScalarValue reference_value(std::optional<state::GatewayRef>& target) {
           },
           [&target] { return target ? state::to_string(*target) : std::string(); },
           variable_of(target)};
+}
+
+ListValue workload_list(std::vector<std::string>& target, std::size_t size_max) {
+  return list_of(target, "workload", size_max, parse_workload, [](const std::string& workload) { return workload; });
 }
 
 ListValue virtual_address_list(std::vector<state::NetworkAddress>& target, std::size_t size_max) {

@@ -22,6 +22,8 @@ namespace culvert::control {
 [[nodiscard]] ScalarValue reference_value(std::optional<state::GatewayRef>& target);
 [[nodiscard]] Result<state::GatewayRef> parse_reference(std::string_view text);
 
+// Likewise, a list.
+[[nodiscard]] ListValue workload_list(std::vector<std::string>& target, std::size_t size_max);
 // ADDRESS or NETWORK/ADDRESS.
 [[nodiscard]] ListValue virtual_address_list(std::vector<state::NetworkAddress>& target, std::size_t size_max);
 // SPIFFE URIs.

@@ -153,6 +153,7 @@ void read_control_plane(Reader& reader, ControlPlaneConfig& to, const std::funct
 }
 
 void read_data_plane(Reader& reader, Config& config) {
+  if (const auto value = reader.boolean("AUTHZ_POLICY_INFO_LOGGING"); value) config.policy.log_matches = *value;
   reader.text("NETWORK", config.network);
   reader.text_unless_empty("NODE_NAME", config.node_name);
   reader.text_unless_empty("CLUSTER_ID", config.cluster);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/snapshot_build.hpp"
 
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -62,6 +63,17 @@ state::Service to_service(const ServiceConfig& service) {
   return made;
 }
 
+state::Authorization to_authorization(const PolicyConfig& policy) {
+  state::Authorization made;
+  made.name = policy.name;
+  made.namespace_name = policy.namespace_name;
+  made.scope = policy.scope;
+  made.action = policy.action.value_or(state::PolicyAction::Deny);
+  made.rules = policy.rules;
+  made.is_dry_run = policy.is_dry_run;
+  return made;
+}
+
 Result<std::shared_ptr<const state::Snapshot>> build_snapshot(const Config& config,
                                                               std::span<const state::Workload> local,
                                                               std::uint64_t version) {
@@ -70,6 +82,16 @@ Result<std::shared_ptr<const state::Snapshot>> build_snapshot(const Config& conf
   for (const NamespaceConfig& one : config.mesh.namespaces) {
     if (one.peer_authentication) builder.set_namespace_mode(one.name, *one.peer_authentication);
   }
+  std::unordered_map<std::string, std::vector<std::string>> selected;  // by uid: the policies that name it
+  for (const PolicyConfig& one : config.mesh.policies) {
+    state::Authorization policy = to_authorization(one);
+    for (const std::string& workload : one.workloads) selected[selected_uid(one, workload)].push_back(policy.key());
+    if (auto added = builder.add(std::move(policy)); !added) return std::unexpected(std::move(added).error());
+  }
+  const auto select = [&selected](state::Workload& workload) {
+    if (const auto keys = selected.find(workload.uid); keys != selected.end())
+      workload.authorization_policies = keys->second;
+  };
   std::unordered_set<IpAddress> taken;
   std::unordered_set<std::string> uids;
   for (const WorkloadConfig& one : config.mesh.workloads) {
@@ -77,6 +99,7 @@ Result<std::shared_ptr<const state::Snapshot>> build_snapshot(const Config& conf
     state::Workload workload = CV_TRY(to_workload(config, one));
     if (workload.network == config.network) taken.insert(workload.addresses.begin(), workload.addresses.end());
     uids.insert(workload.uid);
+    select(workload);
     if (auto added = builder.add(std::move(workload)); !added) return std::unexpected(std::move(added).error());
   }
   for (const ServiceConfig& one : config.mesh.services) {
@@ -85,6 +108,7 @@ Result<std::shared_ptr<const state::Snapshot>> build_snapshot(const Config& conf
   for (state::Workload workload : local) {
     std::erase_if(workload.addresses, [&taken](const IpAddress& address) { return !taken.insert(address).second; });
     if (workload.addresses.empty() || !uids.insert(workload.uid).second) continue;
+    select(workload);
     if (auto added = builder.add(std::move(workload)); !added) return std::unexpected(std::move(added).error());
   }
   return std::move(builder).build(version);

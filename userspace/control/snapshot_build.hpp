@@ -17,6 +17,9 @@ namespace culvert::control {
 // Likewise the file's service.
 [[nodiscard]] state::Service to_service(const ServiceConfig& service);
 
+// Likewise the file's policy.
+[[nodiscard]] state::Authorization to_authorization(const PolicyConfig& policy);
+
 // `local`: workloads of this node that the file need not list. Where both speak of one address or one uid, the file is right and
 // the local address is left out.
 [[nodiscard]] Result<std::shared_ptr<const state::Snapshot>> build_snapshot(const Config& config,

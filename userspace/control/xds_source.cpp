@@ -8,6 +8,7 @@ namespace culvert::control {
 XdsSource::XdsSource(const Config& config, Callbacks callbacks)
     : callbacks_(std::move(callbacks)), store_(config.network), session_(store_, config.control_plane.is_on_demand) {
   store_.set_node(config.node_name);
+  store_.set_policies_known(false);
   publish();
   XdsClient::Callbacks client;
   client.post = callbacks_.post;
@@ -29,6 +30,7 @@ std::optional<XdsRequest> XdsSource::received(XdsUpdate update) {
   }
   const bool is_last = update.is_last;
   std::optional<XdsRequest> answer = session_.take(std::move(update));
+  if (session_.is_warm()) store_.set_policies_known(true);
   if (is_last) publish();
   if (answer && !answer->error.empty() && std::exchange(last_refusal_, answer->error) != answer->error) {
     callbacks_.refused(answer->error);
@@ -46,6 +48,7 @@ void XdsSource::set_local_workloads(const std::vector<state::Workload>& workload
   std::unordered_map<std::string, state::Workload> wanted;
   for (state::Workload workload : workloads) {
     workload.uid = std::string(kLocalUid) + workload.uid;
+    workload.is_provisional = true;
     std::string uid = workload.uid;
     wanted.insert_or_assign(std::move(uid), std::move(workload));
   }

@@ -110,7 +110,7 @@ bool Admission::refresh(WorkerPod& pod, const state::Snapshot* before) {
   // Most snapshots change other things.
   const bool is_strict =
       now.peer_auth(pod.setup.namespace_name, pod.setup.name) == state::PeerAuthMode::Strict;
-  if (before != nullptr && &before->policies() == &now.policies() && known == workload &&
+  if (before != nullptr && before->are_policies_known() == now.are_policies_known() && &before->policies() == &now.policies() && known == workload &&
       pod.rules.is_strict() == is_strict) {
     return false;
   }

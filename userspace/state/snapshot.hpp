@@ -144,6 +144,8 @@ class Snapshot {
     return modes_->of(namespace_name, workload_name);
   }
   [[nodiscard]] const PolicyIndex& policies() const noexcept { return *policies_; }
+  // False: there may be policies that have not come.
+  [[nodiscard]] bool are_policies_known() const noexcept { return are_policies_known_; }
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
 
   [[nodiscard]] std::size_t workload_count() const noexcept { return by_uid_.size(); }
@@ -188,6 +190,7 @@ class Snapshot {
 
  private:
   friend class Store;
+  bool are_policies_known_ = true;
   static constexpr std::uint32_t kOwnNetwork = 0;
   struct ServiceSlot {
     std::shared_ptr<const ServiceEntry> entry;

@@ -48,6 +48,9 @@ class Store {
   void set_namespace_mode(std::string_view namespace_name, PeerAuthMode mode);
   void set_workload_mode(std::string_view namespace_name, std::string_view workload_name, PeerAuthMode mode);
 
+  // False until everything has come that may rule a connection; true from the start.
+  void set_policies_known(bool are_known) { now_.are_policies_known_ = are_known; }
+
   // Everything up to here, for workers. Versions grow by one with each, or are what the caller says.
   [[nodiscard]] std::shared_ptr<const Snapshot> publish();
   [[nodiscard]] std::shared_ptr<const Snapshot> publish(std::uint64_t version);

@@ -63,6 +63,7 @@ struct Workload {
   bool is_healthy = true;
   bool is_host_network = false;   // its addresses are the node's: it is not found by them
   bool is_tunnel_native = false;  // it ends tunnels itself; the agent only has a certificate ready for it
+  bool is_provisional = false;    // known by its own node only: who may connect to it is not known
   WorkloadType type = WorkloadType::Pod;
   std::string workload_name;  // of the object that made it, such as the deployment; empty: `name`
   std::vector<ServiceMembership> services;
