@@ -162,10 +162,11 @@ void visit_control_plane(FieldVisitor& v, ControlPlaneConfig& to) {
 }
 
 void visit_policy_handling(FieldVisitor& v, PolicyHandlingConfig& policy) {
-  v.scalar({"unknown", kLive,
-            "A connection to a workload that is not known, or that names a policy that is not: hold: waits for it, then is "
-            "refused. deny: is refused. allow: goes by those that are known."},
-           choice_value(policy.unknown, kUnknownWords));
+  v.scalar(
+      {"unknown", kLive,
+       "A connection to a workload that is not known, or that names a policy that is not: hold: waits for it, then is "
+       "refused. deny: is refused. allow: goes by those that are known."},
+      choice_value(policy.unknown, kUnknownWords));
   v.scalar({"hold_timeout", kLive, "How long such a connection waits."},
            duration_value(policy.hold_timeout_ms, 0, kMinute));
   v.scalar({"log_matches", kLive, "What policies say to each connection is logged at level info, not debug."},

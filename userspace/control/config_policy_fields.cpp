@@ -93,7 +93,8 @@ void visit_clause(FieldVisitor& v, state::PolicyClause& item) {
 }
 
 void visit_rule(FieldVisitor& v, state::PolicyRule& item) {
-  v.items({"clauses", kLive, "All of them must hold; none: it holds."}, items_of(item.clauses, kRulesMax, visit_clause));
+  v.items({"clauses", kLive, "All of them must hold; none: it holds."},
+          items_of(item.clauses, kRulesMax, visit_clause));
 }
 
 }  // namespace
@@ -115,9 +116,9 @@ void visit_policy(FieldVisitor& v, PolicyConfig& item) {
            choice_value(item.scope, kScopeWords));
   v.list({"workloads", kLive, "For scope WORKLOAD; without a namespace, the policy's."},
          workload_list(item.workloads, kListMax));
-  v.scalar({"action", kLive, "DENY: what it matches is refused. ALLOW: what no such policy matches is refused.",
-            kRequired},
-           choice_value(item.action, kActionWords));
+  v.scalar(
+      {"action", kLive, "DENY: what it matches is refused. ALLOW: what no such policy matches is refused.", kRequired},
+      choice_value(item.action, kActionWords));
   v.scalar({"dry_run", kLive, "Only said in the log and counted."}, boolean_value(item.is_dry_run));
   v.items({"rules", kLive, "It matches when one of them holds; none: never."},
           items_of(item.rules, kRulesMax, visit_rule));

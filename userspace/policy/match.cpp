@@ -33,10 +33,9 @@ bool match_passes(const PreparedMatch& match, Subject& subject) noexcept {
     return false;
   if (is_given(state::kFieldNamespaces) && !passes(match.namespaces, subject.namespace_name())) return false;
   if (is_given(state::kFieldAccounts)) {
-    const bool is_passed =
-        request.peer == nullptr
-            ? passes_without_identity(match.service_accounts)
-            : passes(match.service_accounts, request.peer->namespace_name, request.peer->service_account);
+    const bool is_passed = request.peer == nullptr ? passes_without_identity(match.service_accounts)
+                                                   : passes(match.service_accounts, request.peer->namespace_name,
+                                                            request.peer->service_account);
     if (!is_passed) return false;
   }
   if (is_given(state::kFieldPrincipals)) {
@@ -54,9 +53,9 @@ std::string_view Subject::principal() noexcept {
   if (principal_bytes_ == 0) {
     CV_ASSERT(request_.peer != nullptr);
     const SpiffeId& id = *request_.peer;
-    for (const std::string_view part : {std::string_view(id.trust_domain), std::string_view("/ns/"),
-                                        std::string_view(id.namespace_name), std::string_view("/sa/"),
-                                        std::string_view(id.service_account)}) {
+    for (const std::string_view part :
+         {std::string_view(id.trust_domain), std::string_view("/ns/"), std::string_view(id.namespace_name),
+          std::string_view("/sa/"), std::string_view(id.service_account)}) {
       CV_ASSERT(part.size() <= principal_.size() - principal_bytes_);
       std::ranges::copy(part, principal_.data() + principal_bytes_);
       principal_bytes_ += part.size();

@@ -41,6 +41,7 @@ class Subject {
 };
 
 // The number of the first rule that matches; nothing: the policy does not.
-[[nodiscard]] std::optional<std::uint32_t> matching_rule(const state::PreparedPolicy& policy, Subject& subject) noexcept;
+[[nodiscard]] std::optional<std::uint32_t> matching_rule(const state::PreparedPolicy& policy,
+                                                         Subject& subject) noexcept;
 
 }  // namespace culvert::policy

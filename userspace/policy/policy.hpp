@@ -14,7 +14,7 @@ namespace culvert::policy {
 
 enum class Decision : std::uint8_t {
   Allowed,
-  NoIdentity,      // denied: peer authentication is STRICT and the client has no identity
+  NoIdentity,        // denied: peer authentication is STRICT and the client has no identity
   ExplicitlyDenied,  // denied: a DENY policy matches
   NotAllowed,        // denied: there are ALLOW policies and none matches
   Undecided,         // a policy that may deny is not known

@@ -12,8 +12,7 @@ RuleSet RuleSet::find(const state::Snapshot& snapshot, const state::Workload* de
   for (const auto& policy : policies.of_namespace(of_namespace)) made.add(policy);
   for (const auto& policy : policies.global()) made.add(policy);
   made.is_strict_ = snapshot.peer_auth(namespace_name, workload_name) == state::PeerAuthMode::Strict;
-  made.is_workload_known_ =
-      destination != nullptr && !destination->is_provisional && snapshot.are_policies_known();
+  made.is_workload_known_ = destination != nullptr && !destination->is_provisional && snapshot.are_policies_known();
   if (destination == nullptr) return made;
   for (const std::string& key : destination->authorization_policies) {
     if (const auto& policy = policies.get(key); policy != nullptr) {

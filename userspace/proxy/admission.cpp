@@ -72,8 +72,7 @@ std::string Admission::overdue(const Flow& flow) const {
 }
 
 void Admission::tell(const Flow& flow, const policy::RuleSet& rules, const Verdict& verdict) {
-  const telemetry::Level level =
-      state_.options.logs_policy_matches ? telemetry::Level::Info : telemetry::Level::Debug;
+  const telemetry::Level level = state_.options.logs_policy_matches ? telemetry::Level::Info : telemetry::Level::Debug;
   if (!state_.log.is_enabled(level)) return;
   std::string_view what = "no allow policies, allow";
   if (verdict.decision == Decision::ExplicitlyDenied) what = "deny policy match";
@@ -86,8 +85,7 @@ void Admission::tell(const Flow& flow, const policy::RuleSet& rules, const Verdi
 }
 
 // Seldom, and wanted by whoever set a dry run: always said.
-void Admission::tell_of_dry_run(const Flow& flow, const policy::RuleSet& rules,
-                                const policy::InboundRequest& request) {
+void Admission::tell_of_dry_run(const Flow& flow, const policy::RuleSet& rules, const policy::InboundRequest& request) {
   const Verdict verdict = policy::evaluate_dry_run(rules, request);
   if (verdict.is_allowed()) return;
   state_.counters.policy_dry_run_denied.add();
@@ -108,10 +106,9 @@ bool Admission::refresh(WorkerPod& pod, const state::Snapshot* before) {
   const state::Workload* workload = workload_of(now, pod);
   const state::Workload* known = std::exchange(pod.workload, workload);
   // Most snapshots change other things.
-  const bool is_strict =
-      now.peer_auth(pod.setup.namespace_name, pod.setup.name) == state::PeerAuthMode::Strict;
-  if (before != nullptr && before->are_policies_known() == now.are_policies_known() && &before->policies() == &now.policies() && known == workload &&
-      pod.rules.is_strict() == is_strict) {
+  const bool is_strict = now.peer_auth(pod.setup.namespace_name, pod.setup.name) == state::PeerAuthMode::Strict;
+  if (before != nullptr && before->are_policies_known() == now.are_policies_known() &&
+      &before->policies() == &now.policies() && known == workload && pod.rules.is_strict() == is_strict) {
     return false;
   }
   policy::RuleSet rules = policy::RuleSet::find(now, workload, pod.setup.namespace_name, pod.setup.name);

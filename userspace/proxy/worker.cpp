@@ -55,8 +55,8 @@ class Worker::Loop {
   void run() {
     std::array<epoll_event, 256> space{};
     while (!is_stopped_) {
-      const bool has_more = !state_.deferred.empty() || !state_.deferred_tunnels.empty() || streams_.has_dirty() ||
-                            admission_.has_more();
+      const bool has_more =
+          !state_.deferred.empty() || !state_.deferred_tunnels.empty() || streams_.has_dirty() || admission_.has_more();
       const int timeout = has_more ? 0 : state_.wheel.next_timeout_ms(state_.now_ms);
       const std::span<epoll_event> events = state_.poller.wait(space, timeout);
       state_.now_ms = monotonic_ms();

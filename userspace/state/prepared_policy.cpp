@@ -94,8 +94,8 @@ CidrTable::CidrTable(std::span<const Cidr> list) {
 }
 
 bool CidrTable::contains(const IpAddress& address) const noexcept {
-  const Cidr* range = candidate(address.is_v4() ? v4_ : v6_, address,
-                                [](const IpAddress& a, const Cidr& b) { return a < b.network; });
+  const Cidr* range =
+      candidate(address.is_v4() ? v4_ : v6_, address, [](const IpAddress& a, const Cidr& b) { return a < b.network; });
   return range != nullptr && range->contains(address);
 }
 

@@ -178,9 +178,7 @@ Store::IdentityChanges Store::take_identity_changes() {
   return changes;
 }
 
-void Store::upsert(Authorization policy) {
-  own(now_.policies_).insert(std::move(policy));
-}
+void Store::upsert(Authorization policy) { own(now_.policies_).insert(std::move(policy)); }
 
 bool Store::remove_authorization(std::string_view namespace_name, std::string_view name) {
   const std::string key = std::string(namespace_name) + "/" + std::string(name);

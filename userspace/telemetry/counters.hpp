@@ -43,7 +43,7 @@ class Counter {
   X(sessions_failed, "culvert_hbone_sessions_failed_total", counter, "HBONE tunnels ended for a broken rule")      \
   X(sessions_abused, "culvert_hbone_sessions_abused_total", counter, "HBONE tunnels ended for wasteful frames")    \
   X(dns_lookups, "istio_on_demand_dns_total", counter, "connections that waited for DNS to name their endpoint")   \
-  X(policy_held, "culvert_policy_held_total", counter, "inbound connections that waited for policies to be known")   \
+  X(policy_held, "culvert_policy_held_total", counter, "inbound connections that waited for policies to be known") \
   X(policy_dry_run_denied, "culvert_policy_dry_run_denied_total", counter,                                         \
     "inbound connections that policies of a dry run would have denied")                                            \
   X(buffers_lent_bytes, "culvert_buffers_lent_bytes", gauge, "memory lent to connections with bytes in flight")    \

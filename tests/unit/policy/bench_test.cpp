@@ -54,8 +54,7 @@ TEST_CASE("cost of a verdict", "[.bench]") {
     for (int i = 0; i < kRounds; ++i) allowed += evaluate(mesh.rules(), request).is_allowed() ? 1U : 0U;
     const std::uint64_t end = monotonic_ns();
     CHECK(allowed == 2U * kRounds);
-    std::printf("rules at hand: %.0f ns; looked up each time: %.0f ns\n",
-                static_cast<double>(middle - start) / kRounds,
+    std::printf("rules at hand: %.0f ns; looked up each time: %.0f ns\n", static_cast<double>(middle - start) / kRounds,
                 static_cast<double>(end - middle) / kRounds);
   }
 }

@@ -44,10 +44,9 @@ bool naive_match(const PolicyMatch& m, const InboundRequest& request) {
   const std::string space = peer == nullptr ? "" : peer->namespace_name;
   const std::string uri = peer == nullptr ? "" : peer->to_string();
   return naive_field(m.namespaces, m.not_namespaces, [&](auto& one) { return naive_text(one, space); }) &&
-         naive_field(m.service_accounts, m.not_service_accounts,
-                     [&](auto& one) {
-                       return peer != nullptr && one == ServiceAccountMatch{space, peer->service_account};
-                     }) &&
+         naive_field(
+             m.service_accounts, m.not_service_accounts,
+             [&](auto& one) { return peer != nullptr && one == ServiceAccountMatch{space, peer->service_account}; }) &&
          naive_field(m.principals, m.not_principals,
                      [&](auto& one) {
                        return peer != nullptr && naive_text(one, uri.substr(std::string("spiffe://").size()));
@@ -109,7 +108,8 @@ class Dice {
     return {static_cast<StringMatch::Kind>(below(4)), base};
   }
   IpAddress address() {
-    return IpAddress::parse(below(3) == 0 ? fmt::format("fd00::{:x}", below(32)) : fmt::format("10.0.{}.{}", below(4), below(8)))
+    return IpAddress::parse(below(3) == 0 ? fmt::format("fd00::{:x}", below(32))
+                                          : fmt::format("10.0.{}.{}", below(4), below(8)))
         .value();
   }
   Cidr range() {
