@@ -123,6 +123,17 @@ def test_a_workloads_own_list_counts_as_soon_as_it_changes(world):
         assert not mesh.talks(mesh.client)
 
 
+def test_explain_says_what_connections_get(world):
+    mesh = Mesh(world, DIRECT, [policy("no-other", "DENY", from_account("other"))])
+    for pod, outcome in ((mesh.client, "allowed"), (mesh.other, "denied"), (mesh.stranger, "allowed")):
+        source = pod.v4 if pod is mesh.stranger else f"shop/{pod.name}"
+        told = world.b.agent.ctl("explain", source, f"{mesh.server.v4}:7002")
+        assert told["outcome"] == outcome, told
+        assert mesh.talks(pod) == (outcome == "allowed")
+    steps = world.b.agent.ctl("explain", "shop/other", f"{mesh.server.v4}:7002")["steps"]
+    assert any(step["decided_by"] == "policy shop/no-other" and "rule 1 of 1 matches" in step["text"] for step in steps)
+
+
 def test_peer_authentication_that_becomes_strict_closes_live_plaintext(world):
     mesh = Mesh(world, DIRECT, [])
     with contextlib.closing(mesh.connect(mesh.stranger)) as plain, contextlib.closing(mesh.connect(mesh.client)) as tunnelled:

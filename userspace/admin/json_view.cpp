@@ -203,6 +203,21 @@ std::string json_certificates(std::span<const Certificate> certificates) {
   });
 }
 
+std::string json_explanation(const Explanation& explanation) {
+  return object([&](JsonWriter& json) {
+    json.field("outcome", explanation.outcome).key("steps").begin_array();
+    for (const ExplainStep& step : explanation.steps) {
+      json.begin_object()
+          .field("what", step.what)
+          .field("result", step.result)
+          .field("text", step.text)
+          .field("decided_by", step.decided_by)
+          .end_object();
+    }
+    json.end_array();
+  });
+}
+
 std::string json_drops(std::span<const telemetry::PodCounters> pods) {
   return list("drops", pods, [](JsonWriter& json, const telemetry::PodCounters& pod) {
     json.field("id", pod.pod).field("name", pod.name).field("namespace", pod.namespace_name);

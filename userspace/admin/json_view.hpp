@@ -24,6 +24,7 @@ inline constexpr std::size_t kConnectionsListedMax = 20'000;
 [[nodiscard]] std::string json_connections(std::span<const telemetry::ConnectionLog> connections, std::uint64_t now_us);
 [[nodiscard]] std::string json_certificates(std::span<const Certificate> certificates);
 [[nodiscard]] std::string json_drops(std::span<const telemetry::PodCounters> pods);
+[[nodiscard]] std::string json_explanation(const Explanation& explanation);
 [[nodiscard]] std::string json_error(std::string_view text);
 
 // The body of a join: an object with netns (required), id, name, namespace, service_account and addresses (an array of

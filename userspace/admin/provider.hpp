@@ -113,6 +113,18 @@ struct Certificate {
   std::int64_t rotates_at_s = 0;  // when the next one is asked for; 0: unknown
 };
 
+// What would happen to a connection, as policy::Explanation says it.
+struct ExplainStep {
+  std::string what;
+  std::string result;  // "ok", "no", "note"
+  std::string text;
+  std::string decided_by;  // empty: nobody in particular
+};
+struct Explanation {
+  std::string outcome;
+  std::vector<ExplainStep> steps;
+};
+
 // A request to enrol a running namespace. The agent opens `netns_path` itself.
 struct JoinRequest {
   std::string id;  // empty: the last part of netns_path
@@ -138,6 +150,9 @@ class Provider {
   [[nodiscard]] virtual std::vector<Certificate> certificates() const = 0;
   // Every decision and drop of the capture programs, by pod.
   [[nodiscard]] virtual std::vector<telemetry::PodCounters> drops() const = 0;
+  // `source`: a pod's id, or what policy::explain takes; `destination`: likewise.
+  [[nodiscard]] virtual Result<Explanation> explain(const std::string& source,
+                                                    const std::string& destination) const = 0;
   // The live connections of every worker; the server answers 504 when it has waited kReplyTimeoutMs.
   virtual void connections(Reply<std::vector<telemetry::ConnectionLog>> reply) = 0;
 

@@ -92,6 +92,12 @@ void connections(Provider& provider, const HttpRequest& request, const HttpReply
   });
 }
 
+void explain(Provider& provider, const HttpRequest& request, const HttpReply& reply) {
+  if (!reads(request)) return reply.send(not_allowed("GET, HEAD"));
+  const auto explained = provider.explain(request.parameter("source"), request.parameter("destination"));
+  reply.send(explained ? json(json_explanation(*explained)) : failed(explained.error()));
+}
+
 void set_level(Provider& provider, const HttpRequest& request, const HttpReply& reply) {
   if (request.method != "POST") return reply.send(not_allowed("POST"));
   const std::string word = request.parameter("level");
@@ -115,6 +121,7 @@ void route_admin(Provider& provider, const HttpRequest& request, const HttpReply
   if (request.path.starts_with(kPodPrefix) && request.path.size() > kPodPrefix.size())
     return leave(provider, request, reply);
   if (request.path == "/v1/connections") return connections(provider, request, reply);
+  if (request.path == "/v1/explain") return explain(provider, request, reply);
   if (request.path == "/v1/log") return set_level(provider, request, reply);
   reply.send(json(json_error("there is nothing at this path"), 404));
 }

@@ -7,7 +7,7 @@
 
 namespace culvert::admin {
 
-// GET /v1/{status,pods,workloads,services,connections,certificates,drops}, POST /v1/pods, DELETE /v1/pods/ID, POST /v1/log?level=.
+// GET /v1/{status,pods,workloads,services,connections,certificates,drops}, /v1/explain?source=&destination=, POST /v1/pods, DELETE /v1/pods/ID, POST /v1/log?level=.
 void route_admin(Provider& provider, const HttpRequest& request, const HttpReply& reply);
 // GET /metrics, /stats/prometheus.
 void route_metrics(Provider& provider, const HttpRequest& request, const HttpReply& reply);

@@ -51,6 +51,8 @@ class Agent final : public admin::Provider {
   [[nodiscard]] std::vector<admin::Service> services() const override;
   [[nodiscard]] std::vector<admin::Certificate> certificates() const override;
   [[nodiscard]] std::vector<telemetry::PodCounters> drops() const override;
+  [[nodiscard]] Result<admin::Explanation> explain(const std::string& source,
+                                                   const std::string& destination) const override;
   void connections(admin::Reply<std::vector<telemetry::ConnectionLog>> reply) override;
   void join(admin::JoinRequest request, admin::Reply<admin::Pod> reply) override;
   void leave(const std::string& id, admin::Reply<void> reply) override;

@@ -8,6 +8,7 @@
 #include "app/agent.hpp"
 #include "control/xds_decode.hpp"
 #include "core/netns.hpp"
+#include "policy/explain.hpp"
 #include "telemetry/metrics.hpp"
 
 namespace culvert::app {
@@ -130,6 +131,21 @@ std::vector<telemetry::PodCounters> Agent::drops() const {
     rows.push_back(std::move(row));
   }
   return rows;
+}
+
+Result<admin::Explanation> Agent::explain(const std::string& source, const std::string& destination) const {
+  if (snapshot_ == nullptr) return fail(ErrorCode::Unavailable, "the mesh is not known yet");
+  std::string from = source;
+  for (const admin::Pod& pod : pods_->list()) {
+    if (pod.id == source && !pod.addresses.empty()) from = pod.addresses.front().to_string();
+  }
+  policy::Explanation told = CV_TRY(policy::explain(*snapshot_, from, destination));
+  admin::Explanation answer{std::move(told.outcome), {}};
+  for (policy::ExplainStep& step : told.steps) {
+    answer.steps.push_back(
+        {std::move(step.what), std::move(step.result), std::move(step.text), std::move(step.decided_by)});
+  }
+  return answer;
 }
 
 void Agent::connections(admin::Reply<std::vector<telemetry::ConnectionLog>> reply) {

@@ -110,6 +110,11 @@ int run_certificates(const CommonOptions& common) {
   return show(common, "/v1/certificates",
               [&](const Json& answer) { return view_certificates(answer, common.terminal.look, std::time(nullptr)); });
 }
+int run_explain(const CommonOptions& common, const std::string& source, const std::string& destination) {
+  const std::string path =
+      "/v1/explain?source=" + Client::segment(source) + "&destination=" + Client::segment(destination);
+  return show(common, path.c_str(), [&](const Json& answer) { return view_explanation(answer, common.terminal.look); });
+}
 int run_drops(const CommonOptions& common, bool shows_zeros) {
   return show(common, "/v1/drops",
               [&](const Json& answer) { return view_drops(answer, common.terminal.look, shows_zeros); });

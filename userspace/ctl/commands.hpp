@@ -35,6 +35,7 @@ struct JoinOptions {
 [[nodiscard]] int run_workloads(const CommonOptions& common);
 [[nodiscard]] int run_services(const CommonOptions& common);
 [[nodiscard]] int run_certificates(const CommonOptions& common);
+[[nodiscard]] int run_explain(const CommonOptions& common, const std::string& source, const std::string& destination);
 [[nodiscard]] int run_drops(const CommonOptions& common, bool shows_zeros);
 // `pod`: only this pod's, empty: all. `watches`: again every second until interrupted.
 [[nodiscard]] int run_connections(const CommonOptions& common, const std::string& pod, bool watches);

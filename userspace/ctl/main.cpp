@@ -47,6 +47,14 @@ int run(int argc, char** argv) {
   connections->add_option("--pod", pod_filter, "only this pod's: its id, NAME or NAMESPACE/NAME")->type_name("POD");
   connections->add_flag("--watch,-w", watches, "again every second, until Ctrl-C");
 
+  std::string explain_source;
+  std::string explain_destination;
+  CLI::App* explaining = add("explain", "what would happen to a connection, step by step, and what decides each step",
+                             [&] { return run_explain(common, explain_source, explain_destination); });
+  explaining->add_option("SRC", explain_source, "a pod's id, NAMESPACE/NAME, a workload's uid, or an address")
+      ->required();
+  explaining->add_option("DST", explain_destination, "ADDRESS:PORT or HOSTNAME:PORT")->required();
+
   bool shows_zeros = false;
   CLI::App* drops = add("drops", "what the capture programs decided and dropped, by pod",
                         [&] { return run_drops(common, shows_zeros); });

@@ -238,6 +238,26 @@ std::string view_certificates(const Json& answer, const Look& look, std::int64_t
   return table.render(look);
 }
 
+std::string view_explanation(const Json& answer, const Look& look) {
+  std::string out;
+  for (const auto& step : list_of(answer, "steps")) {
+    const std::string result = text_of(step, "result");
+    const Tone tone = result == "ok" ? Tone::Good : result == "no" ? Tone::Bad : Tone::Plain;
+    const std::string_view mark = result == "ok" ? "+" : result == "no" ? "-" : " ";
+    out += toned(mark, tone, look);
+    out += toned(fmt::format(" {:<12} ", printable(text_of(step, "what"))), Tone::Strong, look);
+    out += printable(text_of(step, "text"));
+    if (const std::string by = text_of(step, "decided_by"); !by.empty())
+      out += toned("  [" + printable(by) + "]", Tone::Dim, look);
+    out += '\n';
+  }
+  const std::string outcome = text_of(answer, "outcome");
+  const Tone tone = outcome == "allowed"                          ? Tone::Good
+                    : outcome == "denied" || outcome == "refused" ? Tone::Bad
+                                                                  : Tone::Warn;
+  return out + toned(printable(outcome.empty() ? "no answer" : outcome), tone, look) + "\n";
+}
+
 std::string view_drops(const Json& answer, const Look& look, bool shows_zeros) {
   Table table({{.title = "POD", .width_min = 12},
                {.title = "DECISION"},

@@ -22,6 +22,8 @@ using Json = nlohmann::json;
 // `lines_max`: lines of the screen; connections that do not fit are counted. 0: all are shown.
 [[nodiscard]] std::string view_connections(const Json& answer, const Look& look, std::size_t lines_max);
 [[nodiscard]] std::string view_certificates(const Json& answer, const Look& look, std::int64_t now_s);
+// One line a step, and what decided it below.
+[[nodiscard]] std::string view_explanation(const Json& answer, const Look& look);
 // Counters that are not zero, or all of them.
 [[nodiscard]] std::string view_drops(const Json& answer, const Look& look, bool shows_zeros);
 

@@ -31,6 +31,10 @@ struct FakeProvider : Provider {
   std::vector<Service> services() const override { return services_answer; }
   std::vector<Certificate> certificates() const override { return certificates_answer; }
   std::vector<telemetry::PodCounters> drops() const override { return drops_answer; }
+  Result<Explanation> explain(const std::string& source, const std::string& destination) const override {
+    if (source.empty()) return fail(ErrorCode::NotFound, "no workload");
+    return Explanation{"allowed", {{"source", "ok", source + " to " + destination, "workload w"}}};
+  }
   void connections(Reply<std::vector<telemetry::ConnectionLog>> reply) override {
     if (holds_replies) {
       held.push_back(std::move(reply));

@@ -71,6 +71,11 @@ TEST_CASE("every read answers JSON") {
   CHECK(body("/v1/connections")["connections"].size() == 4);
   CHECK(body("/v1/certificates")["certificates"].size() == 5);
   CHECK(body("/v1/drops")["drops"].size() == 6);
+  const auto told = body("/v1/explain?source=shop%2Fcart&destination=pay%3A80");
+  CHECK(told["outcome"] == "allowed");
+  CHECK(told["steps"][0]["text"] == "shop/cart to pay:80");
+  CHECK(told["steps"][0]["decided_by"] == "workload w");
+  CHECK(status_of(client.get("/v1/explain")) == 404);
 }
 
 TEST_CASE("join passes the request on and answers the pod") {

@@ -208,6 +208,18 @@ TEST_CASE("a workload without an address shows its hostname") {
              Catch::Contains("db.example.com") && Catch::Contains("10.9.0.9"));
 }
 
+TEST_CASE("an explanation is a line for each step, with who decided it, and the outcome") {
+  const admin::Explanation told{"denied",
+                                {{"source", "ok", "workload shop/cart", "workload shop/cart"},
+                                 {"policy", "note", "ALLOW: none of its rules matches", "policy shop/only"},
+                                 {"verdict", "no", "denied", ""}}};
+  CHECK(view_explanation(parsed(admin::json_explanation(told)), {}) ==
+        "+ source       workload shop/cart  [workload shop/cart]\n"
+        "  policy       ALLOW: none of its rules matches  [policy shop/only]\n"
+        "- verdict      denied\n"
+        "denied\n");
+}
+
 TEST_CASE("empty answers, and answers of another shape, are words and no failure") {
   for (
       const char* body :
@@ -222,6 +234,7 @@ TEST_CASE("empty answers, and answers of another shape, are words and no failure
     CHECK_FALSE(view_connections(answer, {}, 0).empty());
     CHECK_FALSE(view_certificates(answer, {}, 0).empty());
     CHECK_FALSE(view_drops(answer, {}, true).empty());
+    CHECK_FALSE(view_explanation(answer, {}).empty());
   }
   CHECK_FALSE(parse_answer("<html>"));
 }

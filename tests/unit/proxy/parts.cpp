@@ -31,6 +31,7 @@ Parts::Parts(const Options& options)
             std::move(*open_current_netns()), monotonic_ms()),
       outbound(state),
       inbound(state),
+      admission(state),
       tunnels(state),
       streams(state),
       relay(state),
@@ -38,6 +39,7 @@ Parts::Parts(const Options& options)
       accepted_(state.accepted.intern(SpiffeId::parse(tls::test::kServerId).value(), {})) {
   state.outbound = &outbound;
   state.inbound = &inbound;
+  state.admission = &admission;
   state.tunnel_engine = &tunnels;
   state.streams = &streams;
   state.relay = &relay;
@@ -85,7 +87,8 @@ void Parts::turn(int wait_ms) {
       Tunnel* tunnel = state.tunnels.find(handle);
       if (tunnel != nullptr && tunnel->deadline.fired(state.wheel, token, state.now_ms)) tunnels.on_timer(handle);
     } else if (Flow* flow = state.flows.find(handle)) {
-      if (flow->deadline.fired(state.wheel, token, state.now_ms)) outbound.on_timer(*flow);
+      if (flow->deadline.fired(state.wheel, token, state.now_ms))
+        flow->is_inbound() ? inbound.on_timer(*flow) : outbound.on_timer(*flow);
     }
   }
   streams.flush_dirty();

@@ -10,6 +10,7 @@
 
 #include "../hbone/support.hpp"
 #include "../tls/support.hpp"
+#include "proxy/admission.hpp"
 #include "proxy/finisher.hpp"
 #include "proxy/inbound.hpp"
 #include "proxy/outbound.hpp"
@@ -61,6 +62,7 @@ class Parts {
   WorkerState state;
   Outbound outbound;
   Inbound inbound;
+  Admission admission;
   Tunnels tunnels;
   Streams streams;
   Relay relay;
