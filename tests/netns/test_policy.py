@@ -87,7 +87,10 @@ class TestPolicies:
 
     def test_an_allow_policy_shuts_out_who_is_not_named(self, world, tunnel):
         mesh = Mesh(world, tunnel, [policy("only-client", "ALLOW", from_account("client") | {"destination_ports": [7002]})])
-        assert mesh.talks(mesh.client)
+        with contextlib.closing(mesh.connect(mesh.client)) as live:
+            assert echoes(live)
+            [row] = [row for row in world.b.agent.ctl("connections") if row["direction"] == "inbound" and row["state"] == "open"]
+            assert "allowed by: shop/only-client" in row["why"], row
         assert mesh.talks(mesh.client, host=mesh.server.v6)
         assert not mesh.talks(mesh.client, 7003)
         assert not mesh.talks(mesh.other)

@@ -257,6 +257,8 @@ proxy::Options Agent::proxy_options() {
   options.hbone.ping_timeout_ms = hbone.ping_timeout_ms;
   options.hbone_connections_per_peer = hbone.connections_per_peer;
   options.hbone_early_data = hbone.early_data;
+  static_assert(static_cast<int>(control::UnknownPolicies::Deny) == static_cast<int>(proxy::UnknownPolicies::Deny));
+  static_assert(static_cast<int>(control::UnknownPolicies::Allow) == static_cast<int>(proxy::UnknownPolicies::Allow));
   options.policy_unknown = static_cast<proxy::UnknownPolicies>(config_.policy.unknown);
   options.policy_hold_ms = config_.policy.hold_timeout_ms;
   options.logs_policy_matches = config_.policy.log_matches;

@@ -71,6 +71,12 @@ std::string Admission::overdue(const Flow& flow) const {
   return pod == nullptr ? std::string() : policy::reason(pod->rules, {Decision::Undecided});
 }
 
+std::string Admission::standing(const Flow& flow) const {
+  const WorkerPod* pod = state_.pods.find(flow.pod_slot);
+  if (pod == nullptr) return {};
+  return policy::reason(pod->rules, policy::evaluate(pod->rules, request_of(flow), unknown_policy()));
+}
+
 void Admission::tell(const Flow& flow, const policy::RuleSet& rules, const Verdict& verdict) {
   const telemetry::Level level = state_.options.logs_policy_matches ? telemetry::Level::Info : telemetry::Level::Debug;
   if (!state_.log.is_enabled(level)) return;

@@ -36,6 +36,9 @@ class Admission {
   // Why a connection that has waited long enough is refused.
   [[nodiscard]] std::string overdue(const Flow& flow) const;
 
+  // What lets a live inbound connection be here: "allowed by: NAMESPACE/NAME", "no allow policies", ...
+  [[nodiscard]] std::string standing(const Flow& flow) const;
+
   // The worker's snapshot becomes this one.
   void set_snapshot(std::shared_ptr<const state::Snapshot> snapshot);
   // It joined, or its addresses changed.

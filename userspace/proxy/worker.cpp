@@ -202,7 +202,12 @@ class Worker::Loop {
   void on(ListConnections&& message) {
     std::vector<telemetry::ConnectionLog> rows;
     rows.reserve(state_.flows.size());
-    state_.flows.for_each([&](SlabHandle, Flow& flow) { rows.push_back(finisher_.describe(flow)); });
+    state_.flows.for_each([&](SlabHandle, Flow& flow) {
+      telemetry::ConnectionLog& row = rows.emplace_back(finisher_.describe(flow));
+      if (!flow.is_inbound()) return;
+      if (!row.why.empty()) row.why += "; ";
+      row.why += admission_.standing(flow);
+    });
     message.done(std::move(rows));
   }
   void on(NameResolved&& message) { outbound_.name_resolved(message.flow, message.address); }

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Policy on one worker: who waits, who is judged again, and how much of that one turn does.
+#include <algorithm>
+#include <cstdio>
+
 #include <catch2/catch.hpp>
+
+#include "base/clock.hpp"
 
 #include "parts.hpp"
 #include "state/snapshot_builder.hpp"
@@ -185,6 +190,32 @@ TEST_CASE("so many wait and no more, and those that gave up make room") {
   const SlabHandle next = inbound_flow(parts, 1).self;
   parts.inbound.admit(*parts.state.flows.find(next));
   CHECK(parts.is_live(next));
+}
+
+// Hidden: how long one turn of the loop is held up, and a whole round, with 20 policies that all have to be looked at.
+TEST_CASE("cost of a round over ten thousand connections", "[.bench]") {
+  Parts parts;
+  Mesh mesh;
+  mesh.store.upsert(mesh.pod);
+  parts.admission.set_snapshot(mesh.store.publish());
+  for (std::uint32_t i = 0; i < 10'000; ++i) static_cast<void>(inbound_flow(parts, i));
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    for (int i = 0; i < 20; ++i) {
+      state::Authorization one = deny(fmt::format("10.8.{}.0/24", 20 * repeat + i));
+      one.name = fmt::format("policy-{}", i);
+      mesh.store.upsert(one);
+    }
+    parts.admission.set_snapshot(mesh.store.publish());
+    std::uint64_t longest = 0;
+    const std::uint64_t start = monotonic_ns();
+    while (parts.admission.has_more()) {
+      const std::uint64_t turn = monotonic_ns();
+      parts.admission.run();
+      longest = std::max(longest, monotonic_ns() - turn);
+    }
+    std::printf("round %.2f ms, longest turn %.2f ms\n", static_cast<double>(monotonic_ns() - start) / 1e6,
+                static_cast<double>(longest) / 1e6);
+  }
 }
 
 }  // namespace
