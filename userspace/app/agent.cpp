@@ -100,7 +100,8 @@ Result<void> Agent::open_parts() {
   datapath_ = CV_TRY(with_context(datapath::Datapath::open(capture), "opening the capture programs"));
   for (const std::string& note : datapath_->capabilities().notes) notes_.push_back(note);
 
-  enroller_ = CV_TRY(enroll::Enroller::open({.state_dir = config_.state_dir, .workers = config_.workers}, *datapath_));
+  enroller_ = CV_TRY(enroll::Enroller::open(
+      {.state_dir = config_.state_dir, .workers = config_.workers, .mark = config_.bpf.mark}, *datapath_));
   ca_ = CV_TRY(
       with_context(tls::EmbeddedCa::open_or_create(config_.identity.embedded.directory), "opening the built-in CA"));
 
@@ -169,6 +170,7 @@ void Agent::snapshot_changed(std::shared_ptr<const state::Snapshot> snapshot) {
   snapshot_ = std::move(snapshot);
   static_cast<void>(
       workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetSnapshot{snapshot_}; }));
+  start_zds_when_warm();
 }
 
 void Agent::config_changed(const control::Config& config, std::shared_ptr<const state::Snapshot> snapshot) {
@@ -195,6 +197,11 @@ void Agent::publish_local_workloads() {
   std::vector<state::Workload> local;
   for (const admin::Pod& pod : pods_->list()) {
     if (pod.state != "joined") continue;
+    // Of these istiod says what there is to say, and their connections wait for it.
+    if (const enroll::PodSpec* spec = enroller_->find(pod.id);
+        xds_ != nullptr && spec != nullptr && spec->capture == enroll::Capture::Rules) {
+      continue;
+    }
     auto identity = SpiffeId::make(config_.trust_domain, pod.namespace_name, pod.service_account);
     if (!identity) continue;
     state::Workload workload;
@@ -219,6 +226,7 @@ void Agent::publish_local_workloads() {
 
 Result<void> Agent::open_sockets() {
   publish_mesh_file();
+  if (!config_.zds.socket.empty()) open_zds();
   enroll::CniServer::Options cni;
   cni.socket_path = config_.cni_socket();
   cni.on_refusal = [this](const std::string& why) { log_->warn("{}", why); };
@@ -227,6 +235,30 @@ Result<void> Agent::open_sockets() {
       {.socket_path = config_.admin.socket, .metrics = config_.admin.metrics, .readiness = config_.admin.readiness},
       *reactor_, *this));
   return {};
+}
+
+void Agent::open_zds() {
+  zds_pods_ = std::make_unique<ZdsPods>(*pods_);
+  zds_session_ = std::make_unique<control::ZdsSession>(*zds_pods_);
+  control::ZdsClient::Callbacks callbacks;
+  callbacks.connected = [this] { log_->info("istio-cni answers on {}", config_.zds.socket); };
+  callbacks.lost = [this](const std::string& why) {
+    log_->warn("no istio-cni, pods stay as they are; trying again: {}", why);
+  };
+  callbacks.not_started = [this](const std::string& why) { log_->error("{}", why); };
+  // As ztunnel does it: another version's messages shall stop a roll-out, not be guessed at.
+  callbacks.protocol_error = [this](const Error& error) {
+    log_->error("istio-cni does not speak the protocol that this version speaks, ending: {}", error.message());
+    exit_status_ = 1;
+    reactor_->stop();
+  };
+  zds_ = std::make_unique<control::ZdsClient>(config_.zds.socket, *reactor_, *scheduler_, *zds_session_,
+                                              std::move(callbacks));
+  start_zds_when_warm();
+}
+
+void Agent::start_zds_when_warm() {
+  if (zds_ != nullptr && snapshot_ != nullptr && (xds_ == nullptr || xds_->is_warm())) zds_->start();
 }
 
 proxy::Options Agent::proxy_options() {
@@ -312,6 +344,7 @@ void Agent::begin_drain() {
   phase_ = Phase::Draining;
   pods_->set_draining();
   cni_server_.reset();
+  zds_.reset();  // istio-cni goes on with the agent that takes over
   admin_server_->stop_accepting();
   log_->info("draining: live connections may go on for {} ms", config_.drain.timeout_ms);
   workers_->post_and_gather(
@@ -324,9 +357,10 @@ void Agent::begin_drain() {
       });
 }
 
-void Agent::run() {
+int Agent::run() {
   reactor_->after_ms(kTendIntervalMs, [] { release_startup_pages(); });
   reactor_->run();
+  return exit_status_;
 }
 
 void Agent::tend() {

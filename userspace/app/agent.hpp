@@ -14,6 +14,7 @@
 #include "app/control_queue.hpp"
 #include "app/pod_manager.hpp"
 #include "app/worker_set.hpp"
+#include "app/zds_pods.hpp"
 #include "base/unique_fd.hpp"
 #include "control/certificate_manager.hpp"
 #include "control/certificate_source.hpp"
@@ -21,6 +22,8 @@
 #include "control/file_source.hpp"
 #include "control/scheduler.hpp"
 #include "control/xds_source.hpp"
+#include "control/zds_client.hpp"
+#include "control/zds_session.hpp"
 #include "core/reactor.hpp"
 #include "datapath/datapath.hpp"
 #include "dns/resolver.hpp"
@@ -41,8 +44,8 @@ class Agent final : public admin::Provider {
   Agent(const Agent&) = delete;
   Agent& operator=(const Agent&) = delete;
 
-  // Until SIGTERM or SIGINT and the drain that follows (a second signal ends it at once).
-  void run();
+  // Until SIGTERM or SIGINT and the drain that follows (a second signal ends it at once). The exit status: 0, or 1 where the agent cannot go on.
+  [[nodiscard]] int run();
 
   // admin::Provider
   [[nodiscard]] admin::Status status() const override;
@@ -77,6 +80,9 @@ class Agent final : public admin::Provider {
   void add_control_plane(std::vector<prometheus::MetricFamily>& families) const;
   void snapshot_changed(std::shared_ptr<const state::Snapshot> snapshot);
   void publish_mesh_file();
+  void open_zds();
+  // The mesh is known: pods may come.
+  void start_zds_when_warm();
   void resolve(std::uint32_t worker, const std::string& name, int family, SlabHandle flow);
   void begin_drain();
   void tend();
@@ -85,6 +91,7 @@ class Agent final : public admin::Provider {
   control::Config config_;
   Phase phase_ = Phase::Starting;
   std::uint64_t start_us_;
+  int exit_status_ = 0;
   telemetry::Level file_log_level_;
   std::vector<std::string> notes_;
   tls::EngineSupport engine_support_;
@@ -111,6 +118,9 @@ class Agent final : public admin::Provider {
   std::unique_ptr<PodManager> pods_;
   std::unique_ptr<control::FileSource> source_;
   std::unique_ptr<control::XdsSource> xds_;  // null: the mesh is what the file says
+  std::unique_ptr<ZdsPods> zds_pods_;        // null: no istio-cni
+  std::unique_ptr<control::ZdsSession> zds_session_;
+  std::unique_ptr<control::ZdsClient> zds_;
   std::unique_ptr<enroll::CniServer> cni_server_;
   std::unique_ptr<admin::Server> admin_server_;
 };

@@ -120,6 +120,8 @@ std::vector<telemetry::PodCounters> Agent::drops() const {
   std::vector<telemetry::PodCounters> rows;
   for (const admin::Pod& pod : pods_->list()) {
     if (pod.slot == 0) continue;
+    const enroll::PodSpec* spec = enroller_->find(pod.id);
+    if (spec == nullptr || spec->capture != enroll::Capture::Programs) continue;
     const auto counters = datapath_->counters(pod.slot);
     if (!counters) {
       log_->warn("cannot read the counters of pod {}: {}", pod.id, counters.error().message());
@@ -187,7 +189,8 @@ std::vector<std::string> Agent::pending_tasks() const {
   if (phase_ == Phase::Starting) tasks.emplace_back("proxy");
   if (phase_ == Phase::Draining) tasks.emplace_back("drain");
   if (snapshot_ == nullptr || (xds_ != nullptr && !xds_->is_warm())) tasks.emplace_back("state manager");
-  if (pods_->failed() > 0) tasks.emplace_back("workload proxy manager");
+  if (pods_->failed() > 0 || (zds_session_ != nullptr && !zds_session_->is_ready()))
+    tasks.emplace_back("workload proxy manager");
   return tasks;
 }
 
@@ -198,8 +201,18 @@ std::vector<prometheus::MetricFamily> Agent::metrics() const {
     telemetry::add(active, {}, static_cast<double>(pods_->slots().size()));
     families.push_back(std::move(active));
     auto pending = telemetry::gauge_family("workload_manager_pending_proxy_count", "pods that could not be joined yet");
-    telemetry::add(pending, {}, static_cast<double>(pods_->failed()));
+    telemetry::add(pending, {},
+                   static_cast<double>(pods_->failed() + (zds_session_ == nullptr ? 0 : zds_session_->pending())));
     families.push_back(std::move(pending));
+    if (zds_session_ != nullptr) {
+      const control::ZdsSession::Counters& counters = zds_session_->counters();
+      auto started = telemetry::counter_family("workload_manager_proxies_started_total", "pods of istio-cni that came");
+      telemetry::add(started, {}, static_cast<double>(counters.started));
+      families.push_back(std::move(started));
+      auto stopped = telemetry::counter_family("workload_manager_proxies_stopped_total", "pods of istio-cni that went");
+      telemetry::add(stopped, {}, static_cast<double>(counters.stopped));
+      families.push_back(std::move(stopped));
+    }
     if (xds_ != nullptr) add_control_plane(families);
   });
 }

@@ -29,8 +29,7 @@ int run(const std::string& path) {
   if (!config) return complain(config.error());
   auto agent = culvert::app::Agent::start(path, std::move(*config));
   if (!agent) return complain(agent.error());
-  (*agent)->run();
-  return 0;
+  return (*agent)->run();
 }
 
 int check(const std::string& path) {

@@ -65,6 +65,8 @@ Result<void> PodManager::serve(enroll::Pod pod) {
     setup.namespace_name = pod.spec.namespace_name;
     setup.identity = identity;
     setup.addresses = pod.spec.addresses;
+    setup.capture = pod.spec.capture;
+    setup.uid = control_plane_uid(pod.spec);
     setup.netns = UniqueFd(::fcntl(pod.netns.get(), F_DUPFD_CLOEXEC, 0));
     setup.credentials = credentials;
     if (i < pod.listeners.size()) setup.listeners = std::move(pod.listeners[i]);
@@ -82,6 +84,12 @@ Result<void> PodManager::serve(enroll::Pod pod) {
   return {};
 }
 
+// istiod's name for a pod that istio-cni has brought; empty where there is none to wait for.
+std::string PodManager::control_plane_uid(const enroll::PodSpec& spec) const {
+  if (spec.capture != enroll::Capture::Rules || parts_.config->control_plane.xds_address.empty()) return {};
+  return fmt::format("{}//Pod/{}/{}", parts_.config->cluster, spec.namespace_name, spec.name);
+}
+
 void PodManager::add_exclusions(enroll::PodSpec& spec, const control::Exclusions& exclusions) const {
   for (const std::uint16_t port : exclusions.ports_inbound) spec.excluded_ports.push_back({port, true});
   for (const std::uint16_t port : exclusions.ports_outbound) spec.excluded_ports.push_back({port, false});
@@ -94,7 +102,9 @@ Result<void> PodManager::check(const std::string& id) {
   return parts_.enroller->verify(id);
 }
 
-Result<void> PodManager::leave(const std::string& id) {
+Result<void> PodManager::leave(const std::string& id) { return leave(id, parts_.config->drain.pod_leave_timeout_ms); }
+
+Result<void> PodManager::leave(const std::string& id, std::uint64_t drain_ms) {
   failed_.erase(id);
   const auto place = joined_.find(id);
   if (place == joined_.end()) return parts_.enroller->finish_leave(id);
@@ -102,7 +112,7 @@ Result<void> PodManager::leave(const std::string& id) {
   place->second.is_leaving = true;
   const std::uint32_t slot = place->second.slot;
   // With the namespace gone there is nobody left to drain for.
-  const std::uint64_t deadline_ms = parts_.enroller->is_netns_alive(id) ? parts_.config->drain.pod_leave_timeout_ms : 0;
+  const std::uint64_t deadline_ms = parts_.enroller->is_netns_alive(id) ? drain_ms : 0;
   if (auto begun = parts_.enroller->begin_leave(id); !begun) {
     parts_.log->warn("pod {} leaves, but its capture could not be stopped first: {}", id, begun.error().message());
   }

@@ -38,6 +38,8 @@ class PodManager final : public enroll::PodService {
   [[nodiscard]] Result<enroll::JoinAnswer> join(enroll::PodSpec spec, UniqueFd netns) override;
   [[nodiscard]] Result<void> check(const std::string& id) override;
   [[nodiscard]] Result<void> leave(const std::string& id) override;
+  // Leaves with its connections cut.
+  [[nodiscard]] Result<void> leave_now(const std::string& id) { return leave(id, 0); }
   [[nodiscard]] Result<void> gc(const cni::GcRequest& request) override;
   [[nodiscard]] cni::Membership is_in_mesh(const cni::PodName& pod) override;
   [[nodiscard]] Result<void> is_ready() override;
@@ -76,7 +78,9 @@ class PodManager final : public enroll::PodService {
   bool note_failure(const std::string& id, std::string why, Origin origin);
   void join_listed(const control::PodConfig& pod);
   void forget_unlisted();
+  [[nodiscard]] Result<void> leave(const std::string& id, std::uint64_t drain_ms);
   [[nodiscard]] Result<void> serve(enroll::Pod pod);
+  [[nodiscard]] std::string control_plane_uid(const enroll::PodSpec& spec) const;
   void add_exclusions(enroll::PodSpec& spec, const control::Exclusions& exclusions) const;
   void finish_leave(const std::string& id, std::uint32_t slot);
   // Joining leaves the hooks in a form that is quick to make; once no pod has joined for a moment they get the one that they

@@ -132,6 +132,12 @@ struct PolicyHandlingConfig {
   bool operator==(const PolicyHandlingConfig&) const = default;
 };
 
+// Where pods come from that a stock istio-cni enrols.
+struct ZdsConfig {
+  std::string socket;  // istio-cni's; empty: none
+  bool operator==(const ZdsConfig&) const = default;
+};
+
 struct LimitsConfig {
   std::uint32_t connections_per_worker = 65'536;
   std::uint32_t open_files = 0;  // RLIMIT_NOFILE; 0: as high as the hard limit allows
@@ -179,6 +185,7 @@ struct Config {
   IdentityConfig identity;
   ControlPlaneConfig control_plane;
   PolicyHandlingConfig policy;
+  ZdsConfig zds;
   LimitsConfig limits;
   Exclusions capture;  // of every pod
   MeshConfig mesh;

@@ -228,6 +228,10 @@ void visit_config(FieldVisitor& v, Config& config) {
             [&config](FieldVisitor& inner) { visit_control_plane(inner, config.control_plane); });
   v.section("policy", "How policies are applied; they themselves are the mesh's.",
             [&config](FieldVisitor& inner) { visit_policy_handling(inner, config.policy); });
+  v.section("zds", "A stock istio-cni that enrols the pods of this node.", [&config](FieldVisitor& inner) {
+    inner.scalar({"socket", kRestart, "Its socket; without it Culvert's own plugin, this file and people enrol pods."},
+                 path_value(config.zds.socket, kSocketPathMax));
+  });
   v.section("limits", "What bounds the agent.", [&config](FieldVisitor& inner) { visit_limits(inner, config.limits); });
   v.section("capture", "Traffic of every pod that stays as it is without a mesh; for pods that join after the change.",
             [&config](FieldVisitor& inner) { visit_exclusions(inner, config.capture); });

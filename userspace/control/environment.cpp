@@ -160,6 +160,10 @@ void read_data_plane(Reader& reader, Config& config) {
   reader.text_unless_empty("ISTIO_META_CLUSTER_ID", config.cluster);
   reader.text_unless_empty("TRUST_DOMAIN", config.trust_domain);
   reader.number("PACKET_MARK", config.bpf.mark, 1, std::numeric_limits<std::uint32_t>::max());
+  if (reader.boolean("INPOD_ENABLED").value_or(reader.find("INPOD_UDS") != nullptr)) {
+    if (config.zds.socket.empty()) config.zds.socket = "/var/run/ztunnel/ztunnel.sock";
+    reader.text_unless_empty("INPOD_UDS", config.zds.socket);
+  }
   HboneConfig& hbone = config.tunnel.hbone;
   reader.number("HTTP2_STREAM_WINDOW_SIZE", hbone.stream_window, 65'535, std::uint64_t{1} << 30U);
   reader.number("HTTP2_CONNECTION_WINDOW_SIZE", hbone.connection_window, 65'535, std::uint64_t{1} << 30U);

@@ -7,6 +7,8 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <linux/netfilter_ipv4.h>
+
 namespace culvert {
 namespace {
 
@@ -139,6 +141,18 @@ void set_reset_on_close(int fd, bool resets) noexcept {
 }
 
 std::optional<Endpoint> local_endpoint(int fd) noexcept { return name_of(fd, ::getsockname); }
+std::optional<Endpoint> original_destination(int fd) noexcept {
+  // IP6T_SO_ORIGINAL_DST has the same number; its header does not go together with the C library's.
+  constexpr int kOriginalV6 = SO_ORIGINAL_DST;
+  const std::optional<Endpoint> local = local_endpoint(fd);
+  if (!local) return local;
+  sockaddr_storage storage{};
+  socklen_t length = sizeof(storage);
+  const bool is_v6 = local->address.family() == AF_INET6;
+  if (::getsockopt(fd, is_v6 ? SOL_IPV6 : SOL_IP, is_v6 ? kOriginalV6 : SO_ORIGINAL_DST, &storage, &length) != 0)
+    return local;
+  return Endpoint::from_sockaddr(storage);
+}
 std::optional<Endpoint> peer_endpoint(int fd) noexcept { return name_of(fd, ::getpeername); }
 
 void set_keepalive(int fd) noexcept {

@@ -42,6 +42,8 @@ struct ListenerOptions {
 // Linger {1,0} (close resets) or off (close delivers what is queued, then FIN).
 void set_reset_on_close(int fd, bool resets) noexcept;
 [[nodiscard]] std::optional<Endpoint> local_endpoint(int fd) noexcept;
+// Where the connection was going before a REDIRECT rule of this namespace sent it here (SO_ORIGINAL_DST); the local address where none did.
+[[nodiscard]] std::optional<Endpoint> original_destination(int fd) noexcept;
 [[nodiscard]] std::optional<Endpoint> peer_endpoint(int fd) noexcept;
 // Keepalive: idle 180 s, interval 180 s, 9 probes, as the field's agents do.
 void set_keepalive(int fd) noexcept;

@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "base/clock.hpp"
+#include "core/seqpacket.hpp"
 #include "enroll/atomic_file.hpp"
 #include "enroll/request_handler.hpp"
-#include "enroll/seqpacket.hpp"
 
 namespace culvert::enroll {
 namespace {

@@ -57,7 +57,8 @@ Result<Pod> Enroller::join(PodSpec spec, UniqueFd netns) {
   pod.netns = std::move(netns);
   pod.devices = std::move(facts.content.devices);
   // The new slot before the stale pod's goes back, so that a worker never sees one slot mean two pods.
-  pod.record.slot = CV_TRY(with_context(state_->slot_for(facts.netns_cookie), context));
+  pod.record.slot = CV_TRY(with_context(
+      has_programs(pod.record) ? state_->slot_for(facts.netns_cookie) : state_->datapath.allocate_slot(), context));
   if (known != state_->pods.end()) {
     if (auto left = finish_leave(known->first); !left) {
       state_->datapath.release_slot(pod.record.slot);
@@ -88,6 +89,7 @@ Result<void> Enroller::verify(const std::string& id) const {
   if (pod.record.is_leaving) return fail(ErrorCode::NotFound, "{} is leaving the mesh", context);
   if (!pod.has_listeners)
     return fail(ErrorCode::NotFound, "{}: the agent has no listeners there; join it again", context);
+  if (!has_programs(pod.record)) return {};  // the rules are for their owner to check
   // With the devices of now: one that came later has no hook, and that is what a check is to find.
   JoinedPod now;
   now.record = pod.record;
@@ -100,6 +102,7 @@ Result<void> Enroller::begin_leave(const std::string& id) {
   if (place == state_->pods.end() || place->second.record.is_leaving) return {};
   PodRecord& record = place->second.record;
   record.is_leaving = true;
+  if (!has_programs(record)) return {};
   // A disk that takes no writes must not keep a pod in the mesh; the price is that a restarted agent adopts it once more.
   [[maybe_unused]] const auto written = state_->dir.write(record);
   return with_context(state_->datapath.stop_capture(record.slot), context_of(record.spec));
@@ -121,6 +124,7 @@ bool Enroller::is_netns_alive(const std::string& id) const {
   const auto place = state_->pods.find(id);
   if (place == state_->pods.end()) return false;
   const PodRecord& record = place->second.record;
+  if (!has_programs(record)) return true;  // whoever brought the pod says when it ends
   const auto found = find_netns(record.spec.netns_path, record.netns_id, record.netns_cookie);
   return found || found.error().code() != ErrorCode::NotFound;
 }

@@ -18,6 +18,10 @@
 
 namespace culvert::enroll {
 
+// How a pod's traffic gets to the agent's listeners: Culvert's own programs, or the packet filter rules that a stock istio-cni has put into
+// the pod's namespace (REDIRECT to the listeners' ports, a mark that exempts the agent's sockets).
+enum class Capture : std::uint8_t { Programs, Rules };
+
 // What is asked for. `id` names the sandbox (CNI container id, or the namespace's name); printable, 1 to 128 characters of
 // [A-Za-z0-9._-], not starting with a dot.
 struct PodSpec {
@@ -25,20 +29,22 @@ struct PodSpec {
   std::string name;
   std::string namespace_name;
   std::string service_account;
-  std::string netns_path;            // as given, e.g. /run/netns/cni-1234; how a restarted agent finds it again
+  std::string
+      netns_path;  // as given, e.g. /run/netns/cni-1234; how a restarted agent finds it again. Rules: for people only
   std::vector<IpAddress> addresses;  // empty: taken from the namespace's devices
   std::vector<datapath::PortRule> excluded_ports;
   std::vector<datapath::CidrRule> excluded_cidrs;
   bool bypass_inbound = false;
-  std::string cni_network;    // name of the CNI network that added it; empty: joined by hand or from the file
+  std::string cni_network;  // name of the CNI network that added it; empty: joined by hand or from the file
+  Capture capture = Capture::Programs;
   bool is_from_file = false;  // the configuration lists it: it leaves when it is listed no longer
 };
 
 // The agent's sockets in one pod for one worker. Invalid descriptors where the pod lacks the family.
 struct PodListeners {
   struct Family {
-    UniqueFd outbound;           // loopback:15001, transparent; reached by sk_lookup only
-    UniqueFd inbound_plaintext;  // loopback:15006, transparent; reached by sk_lookup only
+    UniqueFd outbound;           // loopback:15001, transparent; reached by sk_lookup only. Capture::Rules: wildcard
+    UniqueFd inbound_plaintext;  // loopback:15006, likewise
     UniqueFd tunnel;             // wildcard:15008
   };
   Family v4;
@@ -63,6 +69,7 @@ class Enroller {
   struct Options {
     std::string state_dir = "/var/lib/culvert";
     unsigned workers = 1;
+    std::uint32_t mark = 0x539;  // of the listeners in pods that are captured by rules
   };
   // `datapath` outlives the enroller.
   [[nodiscard]] static Result<std::unique_ptr<Enroller>> open(const Options& options, datapath::Datapath& datapath);
@@ -89,7 +96,7 @@ class Enroller {
   // Called again it tries those that failed, and passes over those that are joined.
   [[nodiscard]] std::vector<Pod> adopt_all(const std::function<void(const std::string&, const Error&)>& failed);
 
-  // Whether the namespace still exists and is the one that was joined.
+  // Whether the namespace still exists and is the one that was joined. A pod that is captured by rules lives until it leaves.
   [[nodiscard]] bool is_netns_alive(const std::string& id) const;
   [[nodiscard]] std::vector<std::string> pod_ids() const;
   [[nodiscard]] const PodSpec* find(const std::string& id) const;

@@ -23,6 +23,11 @@ struct JoinedPod {
   bool is_settled = false;           // its hooks have the form that they keep
 };
 
+// Hooks, entries and a record: what a pod has that Culvert's own programs capture. Another's is its owner's to remember.
+[[nodiscard]] inline bool has_programs(const PodRecord& record) noexcept {
+  return record.spec.capture == Capture::Programs;
+}
+
 // What a join finds out before it changes anything.
 struct JoinFacts {
   NetnsId netns_id;
@@ -39,6 +44,10 @@ struct Enroller::State {
 
   // Checks the spec against the namespace and fills in its addresses.
   [[nodiscard]] Result<JoinFacts> inspect(PodSpec& spec, int netns_fd) const;
+  // The record of a pod with programs.
+  [[nodiscard]] Result<void> keep(const PodRecord& record) const;
+  // Hooks and entries, verified.
+  [[nodiscard]] Result<void> attach(const JoinedPod& pod);
   [[nodiscard]] datapath::PodPlan plan_of(const JoinedPod& pod) const;
   // A slot that an earlier agent left attached to this namespace, or a new one.
   [[nodiscard]] Result<std::uint32_t> slot_for(std::uint64_t netns_cookie);

@@ -69,6 +69,17 @@ datapath::PodPlan Enroller::State::plan_of(const JoinedPod& pod) const {
           .bypass_inbound = spec.bypass_inbound};
 }
 
+Result<void> Enroller::State::keep(const PodRecord& record) const {
+  return has_programs(record) ? dir.write(record) : Result<void>();
+}
+
+Result<void> Enroller::State::attach(const JoinedPod& pod) {
+  if (!has_programs(pod.record)) return {};
+  const datapath::PodPlan plan = plan_of(pod);
+  CV_TRY(datapath.attach_pod(plan, pod.netns.get(), home.get()));
+  return with_context(datapath.verify_pod(plan, pod.netns.get(), home.get()), "verifying what was attached");
+}
+
 Result<std::uint32_t> Enroller::State::slot_for(std::uint64_t netns_cookie) {
   for (const datapath::PinnedPod& pinned : datapath.pinned_pods()) {
     const auto is_it = [&](const auto& entry) { return entry.second.record.slot == pinned.slot; };
@@ -82,9 +93,12 @@ Result<std::vector<PodListeners>> Enroller::State::open_listeners(const JoinedPo
   const PodSocketsPlan plan{.workers = options.workers,
                             .has_v4 = has_family(record.spec, AF_INET),
                             .has_v6 = has_family(record.spec, AF_INET6),
-                            .refuses_taken_ports = refuses_taken_ports};
+                            .capture = record.spec.capture,
+                            .mark = has_programs(record) ? 0 : options.mark,
+                            // Two agents share the ports of a pod while one replaces the other.
+                            .refuses_taken_ports = refuses_taken_ports && has_programs(record)};
   auto workers = CV_TRY(open_pod_sockets(plan, datapath.socket_marker(), pod.netns.get(), home.get()));
-  if (workers.empty()) return workers;
+  if (workers.empty() || !has_programs(record)) return workers;
   // The first worker's socket stands for its SO_REUSEPORT group: the kernel spreads connections over the group.
   using datapath::ListenerRole;
   for (const auto& [family, sockets] :
@@ -98,17 +112,19 @@ Result<std::vector<PodListeners>> Enroller::State::open_listeners(const JoinedPo
 }
 
 Result<std::vector<PodListeners>> Enroller::State::bring_up(JoinedPod& pod, bool refuses_taken_ports) {
-  CV_TRY(with_context(dir.write(pod.record), "keeping the pod's record"));
+  CV_TRY(with_context(keep(pod.record), "keeping the pod's record"));
   auto listeners = CV_TRY(open_listeners(pod, refuses_taken_ports));
-  const datapath::PodPlan plan = plan_of(pod);
-  CV_TRY(datapath.attach_pod(plan, pod.netns.get(), home.get()));
-  CV_TRY(with_context(datapath.verify_pod(plan, pod.netns.get(), home.get()), "verifying what was attached"));
+  CV_TRY(attach(pod));
   pod.has_listeners = true;
-  pod.is_settled = false;
+  pod.is_settled = !has_programs(pod.record);
   return listeners;
 }
 
 Result<void> Enroller::State::tear_down(const PodRecord& record, int netns_fd) {
+  if (!has_programs(record)) {
+    datapath.release_slot(record.slot);
+    return {};
+  }
   if (auto detached = datapath.detach_pod(record.slot, netns_fd, home.get()); !detached) {
     // Hooks may be left: the slot is no other pod's until they are gone, and a restarted agent finishes the leave.
     PodRecord leaving = record;
@@ -158,9 +174,9 @@ Result<Pod> Enroller::State::take_back(JoinedPod& pod, PodSpec spec, NetnsConten
   // under way is finished by whoever began it.
   pod.record = before;
   pod.devices = devices_before;
-  if (before.is_leaving) [[maybe_unused]]
+  if (before.is_leaving && has_programs(before)) [[maybe_unused]]
     const auto stopped = datapath.stop_capture(before.slot);
-  [[maybe_unused]] const auto written = dir.write(before);
+  [[maybe_unused]] const auto written = keep(before);
   return std::unexpected(std::move(listeners).error());
 }
 
@@ -173,16 +189,14 @@ Result<Pod> Enroller::State::update(JoinedPod& pod, PodSpec spec, NetnsContent c
   }
   PodSpec before = std::exchange(pod.record.spec, std::move(spec));
   std::vector<std::string> devices_before = std::exchange(pod.devices, std::move(content.devices));
-  const datapath::PodPlan plan = plan_of(pod);
-  Result<void> done = dir.write(pod.record);
-  if (done) done = datapath.attach_pod(plan, pod.netns.get(), home.get());
-  if (done) done = datapath.verify_pod(plan, pod.netns.get(), home.get());
-  pod.is_settled = false;
+  Result<void> done = keep(pod.record);
+  if (done) done = attach(pod);
+  pod.is_settled = !has_programs(pod.record);
   if (done) return answer(pod, {});
   pod.record.spec = std::move(before);
   pod.devices = std::move(devices_before);
-  [[maybe_unused]] const auto attached = datapath.attach_pod(plan_of(pod), pod.netns.get(), home.get());
-  [[maybe_unused]] const auto written = dir.write(pod.record);
+  [[maybe_unused]] const auto attached = attach(pod);
+  [[maybe_unused]] const auto written = keep(pod.record);
   return std::unexpected(std::move(done).error());
 }
 

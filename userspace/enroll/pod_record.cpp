@@ -135,7 +135,8 @@ Result<void> validate(const PodSpec& spec) {
                   spec.id, what, *value, cni::kNameBytesMax);
     }
   }
-  if (spec.netns_path.empty() || spec.netns_path.front() != '/' || spec.netns_path.size() > cni::kPathBytesMax) {
+  if (spec.capture == Capture::Programs &&
+      (spec.netns_path.empty() || spec.netns_path.front() != '/' || spec.netns_path.size() > cni::kPathBytesMax)) {
     return fail(ErrorCode::InvalidArgument, "pod {}: network namespace \"{}\" is not an absolute path", spec.id,
                 spec.netns_path);
   }

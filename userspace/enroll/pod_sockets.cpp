@@ -3,6 +3,7 @@
 // it accepts inherits what the listener has at that moment.
 #include "enroll/pod_sockets.hpp"
 
+#include <array>
 #include <cerrno>
 
 #include <netinet/in.h>
@@ -11,6 +12,7 @@
 
 #include "base/address.hpp"
 #include "core/netns.hpp"
+#include "core/socket.hpp"
 
 namespace culvert::enroll {
 namespace {
@@ -20,16 +22,23 @@ constexpr int kBacklog = 4096;  // the namespace's net.core.somaxconn cuts it fu
 struct Place {
   std::uint16_t port = 0;
   bool is_tunnel = false;
+  bool is_wildcard = false;
+  std::uint32_t mark = 0;  // 0: none
 };
-constexpr Place kOutboundPlace{kPortOutbound, false};
-constexpr Place kInboundPlace{kPortInboundPlaintext, false};
-constexpr Place kTunnelPlace{kPortTunnel, true};
+
+std::array<Place, 3> places_of(const PodSocketsPlan& plan) noexcept {
+  // A REDIRECT rule rewrites the destination to the receiving device's address or to 127.0.0.1, so those listeners take any address.
+  const bool is_wildcard = plan.capture == Capture::Rules;
+  return {{{kPortOutbound, false, is_wildcard, plan.mark},
+           {kPortInboundPlaintext, false, is_wildcard, plan.mark},
+           {kPortTunnel, true, true, plan.mark}}};
+}
 
 Endpoint endpoint_of(const Place& place, int family) {
   IpAddress address;  // ::
   if (family == AF_INET) {
-    address = IpAddress::v4({place.is_tunnel ? htonl(INADDR_ANY) : htonl(INADDR_LOOPBACK)});
-  } else if (!place.is_tunnel) {
+    address = IpAddress::v4({place.is_wildcard ? htonl(INADDR_ANY) : htonl(INADDR_LOOPBACK)});
+  } else if (!place.is_wildcard) {
     address = IpAddress::v6(in6addr_loopback);
   }
   return {address, place.port};
@@ -59,6 +68,10 @@ int set_options(int fd, const Place& place, int family) noexcept {
   if (const int error = set_flag(fd, SOL_SOCKET, SO_REUSEPORT); error != 0) return error;
   if (family == AF_INET6) {
     if (const int error = set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY); error != 0) return error;
+  }
+  if (place.mark != 0) {
+    // What a listener accepts has its mark, so the answers are exempt from the rules, too.
+    if (const int error = set_mark(fd, place.mark); error != 0) return error;
   }
   if (const int error = set_inherited(fd); error != 0) return error;
   if (place.is_tunnel) return 0;
@@ -106,17 +119,18 @@ Result<UniqueFd> listener(const Place& place, int family, const datapath::Socket
   return fd;
 }
 
-Result<PodListeners::Family> open_family(int family, const datapath::SocketMarker& marker) {
+Result<PodListeners::Family> open_family(const PodSocketsPlan& plan, int family, const datapath::SocketMarker& marker) {
+  const auto [outbound, inbound, tunnel] = places_of(plan);
   PodListeners::Family sockets;
-  sockets.outbound = CV_TRY(listener(kOutboundPlace, family, marker));
-  sockets.inbound_plaintext = CV_TRY(listener(kInboundPlace, family, marker));
-  sockets.tunnel = CV_TRY(listener(kTunnelPlace, family, marker));
+  sockets.outbound = CV_TRY(listener(outbound, family, marker));
+  sockets.inbound_plaintext = CV_TRY(listener(inbound, family, marker));
+  sockets.tunnel = CV_TRY(listener(tunnel, family, marker));
   return sockets;
 }
 
 // A bind that shares nothing finds every listener that is there; those of the agent come after it.
-Result<void> refuse_taken_ports(int family) {
-  for (const Place& place : {kOutboundPlace, kInboundPlace, kTunnelPlace}) CV_TRY(bound_socket(place, family, false));
+Result<void> refuse_taken_ports(const PodSocketsPlan& plan, int family) {
+  for (const Place& place : places_of(plan)) CV_TRY(bound_socket(place, family, false));
   return {};
 }
 
@@ -126,13 +140,13 @@ Result<std::vector<PodListeners>> open_pod_sockets(const PodSocketsPlan& plan, c
                                                    int netns_fd, int home_netns_fd) {
   const NetnsGuard guard = CV_TRY(NetnsGuard::enter(netns_fd, home_netns_fd));
   if (plan.refuses_taken_ports) {
-    if (plan.has_v4) CV_TRY(refuse_taken_ports(AF_INET));
-    if (plan.has_v6) CV_TRY(refuse_taken_ports(AF_INET6));
+    if (plan.has_v4) CV_TRY(refuse_taken_ports(plan, AF_INET));
+    if (plan.has_v6) CV_TRY(refuse_taken_ports(plan, AF_INET6));
   }
   std::vector<PodListeners> workers(plan.workers);
   for (PodListeners& worker : workers) {
-    if (plan.has_v4) worker.v4 = CV_TRY(open_family(AF_INET, marker));
-    if (plan.has_v6) worker.v6 = CV_TRY(open_family(AF_INET6, marker));
+    if (plan.has_v4) worker.v4 = CV_TRY(open_family(plan, AF_INET, marker));
+    if (plan.has_v6) worker.v6 = CV_TRY(open_family(plan, AF_INET6, marker));
   }
   return workers;
 }

@@ -14,7 +14,9 @@ struct PodSocketsPlan {
   unsigned workers = 1;
   bool has_v4 = false;
   bool has_v6 = false;
-  // False when the agent's own sockets of before may still listen in the namespace (a pod that is taken back).
+  Capture capture = Capture::Programs;
+  std::uint32_t mark = 0;  // Capture::Rules: what exempts a socket from the rules
+  // False when the agent's own sockets of before may still listen in the namespace (a pod that is taken back, another agent that this one replaces).
   bool refuses_taken_ports = true;
 };
 

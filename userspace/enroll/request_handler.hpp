@@ -3,9 +3,9 @@
 // turns errors into answer codes. No sockets, so that tests and the fuzzer drive it with bytes.
 #pragma once
 
+#include "core/seqpacket.hpp"
 #include "culvert/cni/messages.hpp"
 #include "enroll/pod_service.hpp"
-#include "enroll/seqpacket.hpp"
 
 namespace culvert::enroll {
 

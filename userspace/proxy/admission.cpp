@@ -100,6 +100,7 @@ void Admission::tell_of_dry_run(const Flow& flow, const policy::RuleSet& rules, 
 }
 
 const state::Workload* Admission::workload_of(const state::Snapshot& snapshot, const WorkerPod& pod) const {
+  if (!pod.setup.uid.empty()) return named_workload(snapshot, pod);
   for (const IpAddress& address : pod.setup.addresses) {
     if (const state::Workload* found = snapshot.find(address)) return found;
   }

@@ -43,7 +43,7 @@ RefuseReason wire_reason(int connect_errno) noexcept {
 }  // namespace
 
 void Inbound::accept_plaintext(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
-  const std::optional<Endpoint> destination = local_endpoint(fd.get());
+  const std::optional<Endpoint> destination = destination_of(pod, fd.get());
   if (!destination) return;
   Flow* flow = state_.new_flow(FlowRole::InboundPlaintext, pod.setup.slot);
   if (flow == nullptr) return;
@@ -176,7 +176,7 @@ void Inbound::connect_application(Flow& flow, const WorkerPod& pod) {
   int error = 0;
   if (flow.source.address != application.address) {
     error = set_mark(fd.get(), state_.options.mark);
-    if (error == 0) error = bind_to_loopback_device(fd.get());
+    if (error == 0 && pod.setup.capture == enroll::Capture::Programs) error = bind_to_loopback_device(fd.get());
     if (error == 0 && !is_local && flow.source.address.family() == application.address.family())
       error = bind_transparent(fd.get(), flow.source.address);
   }

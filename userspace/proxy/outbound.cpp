@@ -48,7 +48,7 @@ std::uint32_t Outbound::below(std::uint32_t bound) {
 }
 
 void Outbound::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
-  const std::optional<Endpoint> destination = local_endpoint(fd.get());
+  const std::optional<Endpoint> destination = destination_of(pod, fd.get());
   if (!destination) return;  // gone already; closing resets
   Flow* flow = state_.new_flow(FlowRole::Outbound, pod.setup.slot);
   if (flow == nullptr) return;
@@ -65,6 +65,11 @@ void Outbound::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
   if (const auto why_not = forbidden(state_.snapshot.get(), pod, *destination)) {
     flow->role = FlowRole::Passthrough;
     state_.finisher->abort(*flow, why_not->reason, why_not->detail);
+    return;
+  }
+  if (!state_.is_named(pod)) {
+    flow->role = FlowRole::Passthrough;
+    state_.finisher->abort(*flow, CloseReason::NoRoute, kUnnamedPod);
     return;
   }
   follow(*flow, pod, state::route(*state_.snapshot, source_of(state_, pod, flow->source.address), *destination, *this));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -27,10 +28,16 @@ struct PodSetup {
   std::string namespace_name;
   SpiffeId identity;
   std::vector<IpAddress> addresses;
+  enroll::Capture capture = enroll::Capture::Programs;
+  // How the control plane calls the pod; empty: whoever has its address. Its connections wait until the mesh knows it, for a while.
+  std::string uid;
   UniqueFd netns;
   enroll::PodListeners listeners;
   std::shared_ptr<const tls::Credentials> credentials;  // may be null: none yet
 };
+
+// Why a connection of a pod with a uid is refused that the control plane has not named.
+inline constexpr std::string_view kUnnamedPod = "failed to fetch information about local workload";
 
 enum class ListenerKind : std::uint8_t { Outbound, InboundPlaintext, Tunnel };
 
@@ -41,7 +48,8 @@ struct WorkerPod {
   policy::RuleSet rules;                      // of the worker's snapshot; kept by Admission, as are the two below
   const state::Workload* workload = nullptr;  // of it; null: it does not know the pod
   std::uint32_t live_flows = 0;
-  bool has_new_rules = false;  // its live connections are being judged again
+  bool has_new_rules = false;       // its live connections are being judged again
+  std::uint64_t held_until_ms = 0;  // its listeners are not served before the mesh knows it, or this; 0: they are
   bool is_leaving = false;
 
   [[nodiscard]] bool owns(const IpAddress& address) const noexcept {

@@ -64,6 +64,7 @@ class Worker::Loop {
       run_deferred();
       run_timers();
       admission_.run();
+      open_held();
       streams_.flush_dirty();
       leave_.check();
       trim_when_idle();
@@ -181,9 +182,35 @@ class Worker::Loop {
     state_.credentials[message.setup.identity] = message.setup.credentials;
     WorkerPod& pod = state_.pods.add(std::move(message.setup));
     admission_.pod_changed(pod);
+    if (state_.is_named(pod)) return open(pod);
+    pod.held_until_ms = state_.now_ms + kHoldMs;
+    state_.wheel.schedule(make_token(TokenKind::FlowTimer, {}), pod.held_until_ms);  // wakes the loop
+    ++held_;
+  }
+  void open(WorkerPod& pod) {
     if (!acceptor_.open(pod)) {
       state_.log.error("worker {} cannot watch the listeners of pod {}", state_.worker_index, pod.setup.id);
     }
+  }
+  // Pods that the mesh knows by now, or that have waited long enough: what is in their listeners' queues is taken.
+  void open_held() {
+    if (held_ == 0) return;
+    held_ = 0;
+    state_.pods.for_each([this](WorkerPod& pod) {
+      if (pod.held_until_ms == 0) return;
+      const bool is_named = state_.is_named(pod);
+      if (!is_named && !pod.is_leaving && state_.now_ms < pod.held_until_ms) {
+        ++held_;
+        return;
+      }
+      pod.held_until_ms = 0;
+      if (pod.is_leaving || state_.is_draining) return;
+      if (!is_named) {
+        state_.log.warn("timed out waiting for workload {} from xds; its connections are refused until it comes",
+                        pod.setup.uid);
+      }
+      open(pod);
+    });
   }
   void on(SetPodAddresses&& message) {
     WorkerPod* pod = state_.pods.find(message.slot);
@@ -197,7 +224,10 @@ class Worker::Loop {
     state_.pool.set_idle_max(state_.options.pool_idle_max);
     tunnels_.set_handshake_rate(state_.options.server_handshakes_per_peer_s);
   }
-  void on(SetSnapshot&& message) { admission_.set_snapshot(std::move(message.snapshot)); }
+  void on(SetSnapshot&& message) {
+    admission_.set_snapshot(std::move(message.snapshot));
+    open_held();
+  }
   void on(SetCredentials&& message) { state_.credentials[message.identity] = std::move(message.credentials); }
   void on(ListConnections&& message) {
     std::vector<telemetry::ConnectionLog> rows;
@@ -225,6 +255,9 @@ class Worker::Loop {
   Relay relay_;
   Finisher finisher_;
   Leave leave_;
+  // As long as ztunnel waits for what the control plane says of a new pod.
+  static constexpr std::uint64_t kHoldMs = 5'000;
+  std::size_t held_ = 0;  // pods whose listeners wait
   std::vector<std::uint64_t> fired_;
   std::uint64_t last_active_ms_ = 0;
   std::uint64_t trim_wake_ms_ = 0;

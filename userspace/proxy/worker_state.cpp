@@ -30,6 +30,17 @@ WorkerState::WorkerState(const Options& worker_options, Poller worker_poller, da
       spare_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)),
       now_ms(start_ms) {}
 
+std::optional<Endpoint> destination_of(const WorkerPod& pod, int fd) noexcept {
+  return pod.setup.capture == enroll::Capture::Rules ? original_destination(fd) : local_endpoint(fd);
+}
+
+const state::Workload* named_workload(const state::Snapshot& snapshot, const WorkerPod& pod) noexcept {
+  const state::Workload* workload = snapshot.find_uid(pod.setup.uid);
+  // Another account than the one that we hold certificates for: the pod was made anew, and the news is on its way.
+  const bool is_it = workload != nullptr && workload->identity.service_account == pod.setup.identity.service_account;
+  return is_it ? workload : nullptr;
+}
+
 int WorkerState::pod_socket(const WorkerPod& pod, int family) noexcept {
   int fd = -1;
   {
@@ -38,6 +49,13 @@ int WorkerState::pod_socket(const WorkerPod& pod, int family) noexcept {
     fd = tcp_socket(family);
   }
   if (fd < 0) return fd;
+  if (pod.setup.capture == enroll::Capture::Rules) {
+    // Without it the rules would bring the connection back to us.
+    if (const int error = set_mark(fd, options.mark); error != 0) {
+      ::close(fd);
+      return -error;
+    }
+  }
   if (const int error = marker.mark_agent(fd); error != 0) {
     ::close(fd);
     return -error;
@@ -91,7 +109,9 @@ void WorkerState::note_tunnel(Flow& flow, const Tunnel& tunnel) noexcept {
 }
 
 const state::Workload* WorkerState::workload_of(const WorkerPod& pod) const noexcept {
-  return snapshot == nullptr || pod.setup.addresses.empty() ? nullptr : snapshot->find(pod.setup.addresses.front());
+  if (snapshot == nullptr || pod.setup.addresses.empty()) return nullptr;
+  if (pod.setup.uid.empty()) return snapshot->find(pod.setup.addresses.front());
+  return named_workload(*snapshot, pod);
 }
 
 void WorkerState::defer(Flow& flow) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <random>
 #include <unordered_map>
 #include <vector>
@@ -39,6 +40,12 @@ class Outbound;
 class Relay;
 class Streams;
 class Tunnels;
+
+// Where a connection that a listener of the pod has accepted was going; null: it has gone already.
+[[nodiscard]] std::optional<Endpoint> destination_of(const WorkerPod& pod, int fd) noexcept;
+
+// What the control plane says of a pod that has a uid; null: nothing yet.
+[[nodiscard]] const state::Workload* named_workload(const state::Snapshot& snapshot, const WorkerPod& pod) noexcept;
 
 struct WorkerState {
   WorkerState(const Options& worker_options, Poller worker_poller, datapath::SocketMarker socket_marker,
@@ -97,8 +104,12 @@ struct WorkerState {
   void note_tunnel(Flow& flow, const Tunnel& tunnel) noexcept;
   void defer(Flow& flow);
   void defer(Tunnel& tunnel);
-  // What the snapshot says of the pod itself; null: nothing.
+  // What the snapshot says of the pod itself; null: nothing. For a pod that the control plane names, only what it says of that very pod.
   [[nodiscard]] const state::Workload* workload_of(const WorkerPod& pod) const noexcept;
+  // Whether the control plane has said what it has to say of this pod.
+  [[nodiscard]] bool is_named(const WorkerPod& pod) const noexcept {
+    return pod.setup.uid.empty() || workload_of(pod) != nullptr;
+  }
   // Not for secrets: choice among endpoints, trace identifiers.
   [[nodiscard]] std::uint64_t random_word() noexcept { return randomness(); }
 };

@@ -12,7 +12,7 @@ Used by tests/netns, tests in guest kernels, scripts/demo and bench/. Standard l
         print(client.run(["curl", "-s", f"http://{server.v4}/"]).stdout)
 """
 
-from . import programs
+from . import programs, zds
 from .agent import Agent
 from .authority import Authority, Credentials
 from .capture import Capture
@@ -23,4 +23,4 @@ from .run import SLOW, WaitTimeout, scaled, wait_for
 from .world import Node, Workload, World
 
 __all__ = ["Agent", "Authority", "Capture", "Chain", "CniError", "Credentials", "Netns", "Node", "Pod", "SLOW", "WaitTimeout", "Workload",
-           "World", "programs", "scaled", "wait_for"]
+           "World", "programs", "scaled", "wait_for", "zds"]

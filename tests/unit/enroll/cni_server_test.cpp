@@ -9,8 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "core/seqpacket.hpp"
 #include "enroll/cni_server.hpp"
-#include "enroll/seqpacket.hpp"
 #include "scripted_service.hpp"
 #include "temp_dir.hpp"
 

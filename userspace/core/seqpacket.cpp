@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "enroll/seqpacket.hpp"
+#include "core/seqpacket.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-namespace culvert::enroll {
+namespace culvert {
 namespace {
 
 constexpr std::size_t kFdRoom = 4;  // more than the protocol allows, so that a second one is seen and refused
@@ -93,6 +93,15 @@ bool send_packet(int fd, std::string_view text) noexcept {
   return sent == static_cast<ssize_t>(text.size());
 }
 
+Result<UniqueFd> connect_seqpacket(const std::string& path) {
+  const sockaddr_un address = CV_TRY(unix_address(path));
+  UniqueFd fd = CV_TRY(unix_socket());
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return fail_errno(errno, "cannot connect to {}", path);
+  }
+  return fd;
+}
+
 Result<UniqueFd> listen_seqpacket(const std::string& path, int backlog) {
   const sockaddr_un address = CV_TRY(unix_address(path));
   CV_TRY(clear_stale(path, address));
@@ -106,4 +115,4 @@ Result<UniqueFd> listen_seqpacket(const std::string& path, int backlog) {
   return fd;
 }
 
-}  // namespace culvert::enroll
+}  // namespace culvert
