@@ -16,7 +16,7 @@ ARROWS = {
     "state": "base",
     "tls": "base core",
     "hbone": "base core",
-    "dns": "base core",
+    "dns": "base core state",
     "direct": "base core",
     "telemetry": "base core",
     "policy": "base state",

@@ -238,7 +238,11 @@ Result<void> Agent::open_sockets() {
 }
 
 void Agent::open_zds() {
-  zds_pods_ = std::make_unique<ZdsPods>(*pods_);
+  ZdsPods::OpenDns dns;
+  if (config_.dns.capture) {
+    dns = [this](const control::ZdsWorkload& workload, UniqueFd netns) { return open_dns(workload, std::move(netns)); };
+  }
+  zds_pods_ = std::make_unique<ZdsPods>(*pods_, std::move(dns));
   zds_session_ = std::make_unique<control::ZdsSession>(*zds_pods_);
   control::ZdsClient::Callbacks callbacks;
   callbacks.connected = [this] { log_->info("istio-cni answers on {}", config_.zds.socket); };

@@ -26,6 +26,8 @@
 #include "control/zds_session.hpp"
 #include "core/reactor.hpp"
 #include "datapath/datapath.hpp"
+#include "dns/counters.hpp"
+#include "dns/proxy.hpp"
 #include "dns/resolver.hpp"
 #include "enroll/cni_server.hpp"
 #include "enroll/enroller.hpp"
@@ -81,6 +83,8 @@ class Agent final : public admin::Provider {
   void snapshot_changed(std::shared_ptr<const state::Snapshot> snapshot);
   void publish_mesh_file();
   void open_zds();
+  [[nodiscard]] Result<std::unique_ptr<dns::Proxy>> open_dns(const control::ZdsWorkload& workload, UniqueFd netns);
+  void add_dns(std::vector<prometheus::MetricFamily>& families) const;
   // The mesh is known: pods may come.
   void start_zds_when_warm();
   void resolve(std::uint32_t worker, const std::string& name, int family, SlabHandle flow);
@@ -118,7 +122,8 @@ class Agent final : public admin::Provider {
   std::unique_ptr<PodManager> pods_;
   std::unique_ptr<control::FileSource> source_;
   std::unique_ptr<control::XdsSource> xds_;  // null: the mesh is what the file says
-  std::unique_ptr<ZdsPods> zds_pods_;        // null: no istio-cni
+  dns::Counters dns_counters_;
+  std::unique_ptr<ZdsPods> zds_pods_;  // null: no istio-cni
   std::unique_ptr<control::ZdsSession> zds_session_;
   std::unique_ptr<control::ZdsClient> zds_;
   std::unique_ptr<enroll::CniServer> cni_server_;

@@ -214,6 +214,7 @@ std::vector<prometheus::MetricFamily> Agent::metrics() const {
       families.push_back(std::move(stopped));
     }
     if (xds_ != nullptr) add_control_plane(families);
+    if (config_.dns.capture) add_dns(families);
   });
 }
 

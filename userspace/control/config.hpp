@@ -138,6 +138,11 @@ struct ZdsConfig {
   bool operator==(const ZdsConfig&) const = default;
 };
 
+struct DnsConfig {
+  bool capture = false;  // the agent answers what a pod asks of DNS
+  bool operator==(const DnsConfig&) const = default;
+};
+
 struct LimitsConfig {
   std::uint32_t connections_per_worker = 65'536;
   std::uint32_t open_files = 0;  // RLIMIT_NOFILE; 0: as high as the hard limit allows
@@ -186,6 +191,7 @@ struct Config {
   ControlPlaneConfig control_plane;
   PolicyHandlingConfig policy;
   ZdsConfig zds;
+  DnsConfig dns;
   LimitsConfig limits;
   Exclusions capture;  // of every pod
   MeshConfig mesh;

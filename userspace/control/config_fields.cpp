@@ -232,6 +232,10 @@ void visit_config(FieldVisitor& v, Config& config) {
     inner.scalar({"socket", kRestart, "Its socket; without it Culvert's own plugin, this file and people enrol pods."},
                  path_value(config.zds.socket, kSocketPathMax));
   });
+  v.section("dns", "Names of the mesh for pods that a stock istio-cni enrols.", [&config](FieldVisitor& inner) {
+    inner.scalar({"capture", kRestart, "Answer what such a pod asks of port 53, as istio-cni's rules send it here."},
+                 boolean_value(config.dns.capture));
+  });
   v.section("limits", "What bounds the agent.", [&config](FieldVisitor& inner) { visit_limits(inner, config.limits); });
   v.section("capture", "Traffic of every pod that stays as it is without a mesh; for pods that join after the change.",
             [&config](FieldVisitor& inner) { visit_exclusions(inner, config.capture); });

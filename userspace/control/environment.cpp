@@ -163,7 +163,13 @@ void read_data_plane(Reader& reader, Config& config) {
   if (reader.boolean("INPOD_ENABLED").value_or(reader.find("INPOD_UDS") != nullptr)) {
     if (config.zds.socket.empty()) config.zds.socket = "/var/run/ztunnel/ztunnel.sock";
     reader.text_unless_empty("INPOD_UDS", config.zds.socket);
+    config.dns.capture = true;
   }
+  // ztunnel takes only "true" for yes. Workloads that are asked for one by one are not there to be found by name.
+  if (const std::string* value = reader.find("ISTIO_META_DNS_CAPTURE"); value != nullptr) {
+    config.dns.capture = *value == "true";
+  }
+  if (config.control_plane.is_on_demand) config.dns.capture = false;
   HboneConfig& hbone = config.tunnel.hbone;
   reader.number("HTTP2_STREAM_WINDOW_SIZE", hbone.stream_window, 65'535, std::uint64_t{1} << 30U);
   reader.number("HTTP2_CONNECTION_WINDOW_SIZE", hbone.connection_window, 65'535, std::uint64_t{1} << 30U);

@@ -123,8 +123,9 @@ class IstioCni:
             self.listener = None
 
 
-def iptables(pod: Pod, rules: str, probe: str, loopback: str, command: str) -> None:
-    text = rules.format(probe=probe, localhost=loopback)
+def iptables(pod: Pod, rules: str, probe: str, loopback: str, command: str, dns: bool) -> None:
+    text = rules.format(probe=probe, localhost=loopback, dns=DNS_RULES.format(localhost=loopback) if dns else "")
+    text += RAW_RULES if dns else ""
     pod.run([f"{command}-restore", "--noflush"], input=text)
 
 
@@ -144,18 +145,33 @@ COMMIT
 -A ISTIO_PRERT -s {probe} -p tcp -j ACCEPT
 -A ISTIO_PRERT ! -d {localhost} -p tcp ! --dport 15008 -m mark ! --mark 0x539/0xfff -j REDIRECT --to-ports 15006
 -A ISTIO_OUTPUT -d {probe} -p tcp -j ACCEPT
--A ISTIO_OUTPUT -p tcp -m mark --mark 0x111/0xfff -j ACCEPT
+{dns}-A ISTIO_OUTPUT -p tcp -m mark --mark 0x111/0xfff -j ACCEPT
 -A ISTIO_OUTPUT ! -d {localhost} -o lo -j ACCEPT
 -A ISTIO_OUTPUT ! -d {localhost} -p tcp -m mark ! --mark 0x539/0xfff -j REDIRECT --to-ports 15001
 COMMIT
 """
 
 
-def capture(pod: Pod) -> None:
-    """The rules and routes of an enrolled pod."""
+DNS_RULES = """-A ISTIO_OUTPUT ! -o lo -p udp -m mark ! --mark 0x539/0xfff -m udp --dport 53 -j REDIRECT --to-ports 15053
+-A ISTIO_OUTPUT ! -d {localhost} -p tcp -m tcp --dport 53 -m mark ! --mark 0x539/0xfff -j REDIRECT --to-ports 15053
+"""
+
+RAW_RULES = """*raw
+:ISTIO_PRERT - [0:0]
+:ISTIO_OUTPUT - [0:0]
+-A PREROUTING -j ISTIO_PRERT
+-A OUTPUT -j ISTIO_OUTPUT
+-A ISTIO_OUTPUT -p udp -m mark --mark 0x539/0xfff -m udp --dport 53 -j CT --zone 1
+-A ISTIO_PRERT -p udp -m mark ! --mark 0x539/0xfff -m udp --sport 53 -j CT --zone 1
+COMMIT
+"""
+
+
+def capture(pod: Pod, *, dns: bool = False) -> None:
+    """The rules and routes of an enrolled pod; `dns`: port 53 goes to the agent, too."""
     for family, probe, localhost, command, everything in (("-4", PROBE_V4, "127.0.0.1/32", "iptables-nft", "0.0.0.0/0"),
                                                           ("-6", PROBE_V6, "::1/128", "ip6tables-nft", "::/0")):
-        iptables(pod, RULES, probe, localhost, command)
+        iptables(pod, RULES, probe, localhost, command, dns)
         pod.run(["ip", family, "rule", "add", "fwmark", "0x111/0xfff", "pref", "32764", "lookup", "100"])
         pod.run(["ip", family, "route", "add", "local", everything, "dev", "lo", "table", "100"])
 
