@@ -6,7 +6,7 @@ import contextlib
 import socket
 
 import pytest
-from culvert_harness import programs, run, scaled, wait_for, zds
+from culvert_harness import CniError, programs, run, scaled, wait_for, zds
 from culvert_harness.agent import READINESS_PORT
 
 SECRET = b"the-payload-nobody-on-the-link-may-read"
@@ -87,6 +87,27 @@ def test_a_pod_of_istio_cni_is_reached_through_a_tunnel_and_sees_the_clients_own
     link.stop()
     link.assert_only_tunnels()
     wait_for(lambda: any(f'src.identity="{server.identity}"' in line for line in world.a.agent.access_log()), "the inbound line")
+
+
+def test_without_a_bpffs_the_agent_serves_istio_cnis_pods_and_no_others(world, cni):
+    world.a.agent.extra_config["bpf"] = {"pin_dir": str(world.directory / "no-bpffs")}
+    world.declare("client", "a", namespace="shop")
+    world.declare("other", "a", namespace="shop")
+    world.declare("server", "b", namespace="shop")
+    world.a.agent.start(wait=False)
+    world.b.agent.start()
+    client = pod_with_rules(world, "client")
+    peer = cni.accept()
+    peer.add(client)
+    peer.ask(zds.SNAPSHOT)
+    world.a.agent.wait_ready()
+    server = world.add("server")
+    programs.echo_server(server)
+    assert reaches(client, server.v4, 7002)
+    assert reaches(client, server.v6, 7002)
+    with pytest.raises(CniError, match="without capture programs"):
+        world.add("other")
+    assert world.a.agent.is_ready()
 
 
 def test_hbone_carries_it_too(world, cni):
@@ -265,27 +286,28 @@ def test_an_agent_that_takes_over_shares_the_ports_and_no_connection_is_refused(
     next_dir.mkdir()
     (next_dir / "run").mkdir()
     outcomes = []
-    with concurrent.futures.ThreadPoolExecutor() as pool:
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
         is_over = False
 
         def connect_again_and_again():
             while not is_over:
                 outcomes.append(reaches(client, server.v4, 7002))
 
-        load = pool.submit(connect_again_and_again)
+        load = [pool.submit(connect_again_and_again) for _ in range(4)]
         try:
             new.start(wait=False)
             peer = cni.accept()
             peer.add(client)
             peer.ask(zds.SNAPSHOT)
             before = len(outcomes)
-            wait_for(lambda: len(outcomes) > before + 20, "connections with both agents there")
+            wait_for(lambda: len(outcomes) > before + 200, "connections with both agents there")
             assert old.stop() == 0
             before = len(outcomes)
-            wait_for(lambda: len(outcomes) > before + 20, "connections with the new agent alone")
+            wait_for(lambda: len(outcomes) > before + 200, "connections with the new agent alone")
         finally:
             is_over = True
-            load.result()
+            for one in load:
+                one.result()
             new.kill()
     assert all(outcomes), f"{outcomes.count(False)} of {len(outcomes)} failed"
 

@@ -97,7 +97,16 @@ Result<void> Agent::open_parts() {
   capture.allow_tcx = config_.bpf.tcx;
   capture.allow_connect_hook = config_.bpf.connect_hook;
   capture.allow_big_segments = config_.bpf.big_segments;
-  datapath_ = CV_TRY(with_context(datapath::Datapath::open(capture), "opening the capture programs"));
+  auto programs = with_context(datapath::Datapath::open(capture), "opening the capture programs");
+  if (programs) {
+    datapath_ = std::move(*programs);
+  } else if (config_.zds.socket.empty()) {
+    return std::unexpected(std::move(programs).error());
+  } else {
+    // As in a pod that was made for ztunnel.
+    datapath_ = datapath::Datapath::without_programs();
+    notes_.push_back(fmt::format("only pods of istio-cni can join: {}", programs.error().message()));
+  }
   for (const std::string& note : datapath_->capabilities().notes) notes_.push_back(note);
 
   enroller_ = CV_TRY(enroll::Enroller::open(

@@ -46,6 +46,10 @@ class BpfObject {
   // agent with another mark, table or priority, are an error that says what to do.
   [[nodiscard]] static Result<BpfObject> load(const PinPlan& pins, const Settings& settings);
 
+  // No programs and no maps.
+  [[nodiscard]] static BpfObject none() { return BpfObject(nullptr); }
+  [[nodiscard]] bool is_loaded() const noexcept { return object_ != nullptr; }
+
   [[nodiscard]] const MapFds& maps() const noexcept { return maps_; }
   [[nodiscard]] int program_fd(Program program) const;
   // A copy of a template for one pod; the caller owns it.

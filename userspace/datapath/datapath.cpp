@@ -91,6 +91,21 @@ Result<std::unique_ptr<Datapath>> Datapath::open(const Options& options) {
   return std::unique_ptr<Datapath>(new Datapath(std::move(state)));
 }
 
+std::unique_ptr<Datapath> Datapath::without_programs() {
+  auto state = std::make_unique<State>(State{.options = {},
+                                             .pins = PinPlan{},
+                                             .capabilities = {},
+                                             .object = BpfObject::none(),
+                                             .maps = PodMaps(MapFds{}),
+                                             .pods = {},
+                                             .used = {},
+                                             .last_slot = 0});
+  state->used.set(0);
+  return std::unique_ptr<Datapath>(new Datapath(std::move(state)));
+}
+
+bool Datapath::has_programs() const noexcept { return state_->object.is_loaded(); }
+
 const Capabilities& Datapath::capabilities() const noexcept { return state_->capabilities; }
 
 SocketMarker Datapath::socket_marker() const noexcept { return SocketMarker(state_->object.maps().sock_state); }

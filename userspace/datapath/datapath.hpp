@@ -67,7 +67,7 @@ struct PodCounter {
 class SocketMarker {
  public:
   explicit SocketMarker(int map_fd) noexcept : map_fd_(map_fd) {}
-  // 0 or an errno. One bpf() call; what a listener has, the sockets that it accepts inherit.
+  // 0 or an errno. Without programs there is nobody to mark for: 0. One bpf() call; what a listener has, the sockets that it accepts inherit.
   [[nodiscard]] int mark_agent(int socket_fd) const noexcept;
 
  private:
@@ -90,6 +90,9 @@ class Datapath {
 
   // Loads, or takes over what an earlier agent pinned in pin_dir (an incompatible layout is an error that says what to do).
   [[nodiscard]] static Result<std::unique_ptr<Datapath>> open(const Options& options);
+  // Slots and nothing else, for an agent whose pods are all captured by others' rules: no bpffs and no right to load programs is needed.
+  [[nodiscard]] static std::unique_ptr<Datapath> without_programs();
+  [[nodiscard]] bool has_programs() const noexcept;
   ~Datapath();
   Datapath(const Datapath&) = delete;
   Datapath& operator=(const Datapath&) = delete;

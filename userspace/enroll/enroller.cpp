@@ -36,6 +36,11 @@ Enroller::~Enroller() = default;
 Result<Pod> Enroller::join(PodSpec spec, UniqueFd netns) {
   CV_TRY(validate(spec));
   const std::string context = context_of(spec);
+  if (spec.capture == Capture::Programs && !state_->datapath.has_programs()) {
+    return fail(ErrorCode::Unsupported,
+                "{}: this agent runs without capture programs (its log says why) and serves pods of istio-cni alone",
+                context);
+  }
   JoinFacts facts = CV_TRY(with_context(state_->inspect(spec, netns.get()), context));
   for (const auto& [id, pod] : state_->pods) {
     if (id == spec.id || pod.record.netns_cookie != facts.netns_cookie) continue;

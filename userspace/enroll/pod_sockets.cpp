@@ -6,9 +6,11 @@
 #include <array>
 #include <cerrno>
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/address.hpp"
 #include "core/netns.hpp"
@@ -134,11 +136,20 @@ Result<void> refuse_taken_ports(const PodSocketsPlan& plan, int family) {
   return {};
 }
 
+// When a listener closes, the connections that wait at it, established or half open, go to another agent's that shares the port (5.14), as while
+// one replaces the other. A container whose /proc/sys cannot be written does without: what is established was taken before, what is not is reset.
+void keep_waiting_connections() noexcept {
+  const UniqueFd file(::open("/proc/sys/net/ipv4/tcp_migrate_req", O_WRONLY | O_CLOEXEC));
+  if (file) [[maybe_unused]]
+    const ssize_t written = ::write(file.get(), "1", 1);
+}
+
 }  // namespace
 
 Result<std::vector<PodListeners>> open_pod_sockets(const PodSocketsPlan& plan, const datapath::SocketMarker& marker,
                                                    int netns_fd, int home_netns_fd) {
   const NetnsGuard guard = CV_TRY(NetnsGuard::enter(netns_fd, home_netns_fd));
+  if (plan.capture == Capture::Rules) keep_waiting_connections();
   if (plan.refuses_taken_ports) {
     if (plan.has_v4) CV_TRY(refuse_taken_ports(plan, AF_INET));
     if (plan.has_v6) CV_TRY(refuse_taken_ports(plan, AF_INET6));

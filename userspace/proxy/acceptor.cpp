@@ -81,6 +81,12 @@ void Acceptor::on_event(SlabHandle listener) {
   }
 }
 
+void Acceptor::take_waiting(std::uint32_t slot) {
+  for (const ListenerKind kind : {ListenerKind::Outbound, ListenerKind::InboundPlaintext}) {
+    for (const bool is_v6 : {false, true}) on_event(listener_handle(slot, kind, is_v6));
+  }
+}
+
 void Acceptor::refuse_one(int listener_fd) {
   state_.spare_fd.reset();
   UniqueFd refused(::accept4(listener_fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));

@@ -16,6 +16,8 @@ class Acceptor {
   // Closes them: no new connection.
   void close(WorkerPod& pod);
   void on_event(SlabHandle listener);
+  // Takes the applications' connections that wait in the pod's queues: closing a listener resets them. Peers' tunnels come again by themselves.
+  void take_waiting(std::uint32_t slot);
 
  private:
   static constexpr unsigned kAcceptsPerTurn = 64;

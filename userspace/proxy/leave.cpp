@@ -31,6 +31,9 @@ void Leave::begin(RemovePod message) {
 }
 
 void Leave::drain(Drain message) {
+  std::vector<std::uint32_t> slots;
+  state_.pods.for_each([&slots](const WorkerPod& pod) { slots.push_back(pod.setup.slot); });
+  for (const std::uint32_t slot : slots) state_.acceptor->take_waiting(slot);
   state_.is_draining = true;
   state_.pods.for_each([this](WorkerPod& pod) { state_.acceptor->close(pod); });
   state_.tunnel_engine->begin_drain();
