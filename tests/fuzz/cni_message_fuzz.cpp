@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "core/seqpacket.hpp"
 #include "culvert/cni/mesh_file.hpp"
 #include "culvert/cni/messages.hpp"
 #include "enroll/pod_record.hpp"
@@ -76,7 +77,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Service service;
   enroll::RequestHandler handler(service);
   for (const int descriptor : {-1, 1 << 20}) {  // without one, and with one that nobody may use
-    enroll::Packet packet;
+    Packet packet;
     packet.text = text;
     if (descriptor >= 0) packet.fds.emplace_back(descriptor);
     const auto outcome = handler.handle(std::move(packet));

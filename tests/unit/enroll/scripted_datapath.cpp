@@ -58,6 +58,8 @@ int SocketMarker::mark_agent(int socket_fd) const noexcept {
   return kernel().fails_at == "mark" ? EPERM : 0;
 }
 
+bool Datapath::has_programs() const noexcept { return true; }
+
 SocketMarker Datapath::socket_marker() const noexcept { return SocketMarker(-1); }
 
 std::vector<PinnedPod> Datapath::pinned_pods() const {
