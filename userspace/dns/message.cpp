@@ -178,7 +178,7 @@ std::vector<std::uint8_t> pass_on(ByteView answer, std::uint16_t id, std::size_t
     out.resize(behind != 0 && behind + 4 <= out.size() ? behind + 4 : kHeaderBytes);
     if (out.size() == kHeaderBytes) set_u16(out, 4, 0);
     out[2] |= kTruncated;
-    for (const std::size_t count : {6, 8, 10}) set_u16(out, count, 0);
+    for (const std::size_t count : {6U, 8U, 10U}) set_u16(out, count, 0);
   }
   set_u16(out, 0, id);
   out[3] |= kRecursionAvailable;
