@@ -19,7 +19,7 @@ add_library(culvert_flags INTERFACE)
 add_library(culvert::flags ALIAS culvert_flags)
 target_include_directories(culvert_flags INTERFACE "${CMAKE_SOURCE_DIR}/include" "${CMAKE_SOURCE_DIR}/userspace")
 target_compile_options(culvert_flags INTERFACE
-  -Wall -Wextra -Werror -Wshadow -Wconversion
+  -Wall -Wextra -Werror -Wshadow -Wconversion -Wsign-conversion
   $<$<COMPILE_LANGUAGE:CXX>:-Wold-style-cast -Wnon-virtual-dtor>
   -fno-omit-frame-pointer -fstack-protector-strong)
 target_compile_definitions(culvert_flags INTERFACE _GNU_SOURCE

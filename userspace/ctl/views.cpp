@@ -194,7 +194,7 @@ std::string view_services(const Json& answer, const Look& look) {
   for (const auto& service : list_of(answer, "services")) {
     const Json& endpoints = list_of(service, "endpoints");
     std::size_t usable = 0;
-    for (const auto& endpoint : endpoints) usable += text_of(endpoint, "state") == "usable" ? 1 : 0;
+    for (const auto& endpoint : endpoints) usable += text_of(endpoint, "state") == "usable" ? 1U : 0U;
     table.row({text_of(service, "namespace"),
                {text_of(service, "name"), Tone::Strong},
                joined(list_of(service, "addresses"), "\n"),

@@ -57,7 +57,7 @@ class Streams final : private hbone::Events {
   void flush_dirty();
   // HBONE tunnels that live; a drain is over when there is none.
   [[nodiscard]] std::size_t live_tunnels() const noexcept { return live_tunnels_; }
-  void closed(const Tunnel& tunnel) noexcept { live_tunnels_ -= tunnel.hbone != nullptr ? 1 : 0; }
+  void closed(const Tunnel& tunnel) noexcept { live_tunnels_ -= tunnel.hbone != nullptr ? 1U : 0U; }
   [[nodiscard]] bool has_dirty() const noexcept { return !dirty_.empty() || !retries_.empty(); }
   // Sends what the session has queued, as far as the socket takes it.
   void flush(Tunnel& tunnel);

@@ -116,8 +116,8 @@ TEST_CASE("a message beyond the limit is refused on both sides") {
 TEST_CASE("a GC of any number of ids is split into messages that fit, and each pod is the business of exactly one") {
   std::vector<std::string> valid;
   std::vector<std::string> others;
-  for (int i = 0; i < 20'000; ++i) {
-    valid.push_back(fmt::format("{:x}{}", i * 2'654'435'761U, std::string(static_cast<std::size_t>(i % 117), 'x')));
+  for (unsigned i = 0; i < 20'000; ++i) {
+    valid.push_back(fmt::format("{:x}{}", i * 2'654'435'761U, std::string(i % 117, 'x')));
     others.push_back(valid.back() + "-gone");
   }
   std::vector<std::string> wanted = valid;

@@ -12,7 +12,7 @@ using namespace culvert::hbone::test;
 
 TEST_CASE("either side may end first, and the other still sends") {
   const bool client_first = GENERATE(true, false);
-  const std::size_t portion = GENERATE(1, 1'000);
+  const std::size_t portion = GENERATE(1U, 1'000U);
   CAPTURE(client_first, portion);
   Pair pair(portion);
   const StreamId stream = pair.open();

@@ -28,7 +28,7 @@ TEST_CASE("a server announces its settings, with a limit on streams") {
 }
 
 TEST_CASE("a stream carries data both ways and ends, whatever the portions of bytes are") {
-  const std::size_t portion = GENERATE(1, 2, 3, 7, 9, 10, 64, 1'000, 1U << 20U);
+  const std::size_t portion = GENERATE(1U, 2U, 3U, 7U, 9U, 10U, 64U, 1'000U, 1U << 20U);
   Pair pair(portion);
   CAPTURE(portion);
   const StreamId stream = pair.client->connect({.authority = "10.0.0.1:80",

@@ -60,7 +60,8 @@ void measure(const char* name, const Snapshot& snapshot, std::uint32_t base, std
   std::uint64_t tunnels = 0;
   const std::uint64_t start_ns = monotonic_ns();
   for (std::uint32_t i = 0; i < kRounds; ++i) {
-    tunnels += route(snapshot, source, destinations[i % destinations.size()], random).kind == RouteKind::Tunnel ? 1 : 0;
+    tunnels +=
+        route(snapshot, source, destinations[i % destinations.size()], random).kind == RouteKind::Tunnel ? 1U : 0U;
   }
   const auto spent_us = static_cast<double>(monotonic_ns() - start_ns) / 1e3;
   std::printf("  %-34s %6.3f us a decision\n", name, spent_us / kRounds);

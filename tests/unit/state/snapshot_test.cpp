@@ -123,7 +123,7 @@ TEST_CASE("a hundred thousand workloads are each found") {
   std::uint32_t found = 0;
   for (std::uint32_t i = 1; i <= kCount; ++i) {
     const Workload* workload = snapshot->find(address(i));
-    found += workload != nullptr && workload->uid == std::to_string(i) ? 1 : 0;
+    found += workload != nullptr && workload->uid == std::to_string(i) ? 1U : 0U;
   }
   CHECK(found == kCount);
 }

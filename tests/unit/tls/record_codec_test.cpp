@@ -70,7 +70,8 @@ TEST_CASE("what one engine seals the other opens, for every cipher and size") {
         TrafficKeys sending = keys_of(cipher);
         TrafficKeys receiving = keys_of(cipher);
         const auto aead = make_aead(opener, cipher, receiving.key.view());
-        for (const std::size_t size : {0, 1, 15, 16, 17, 64, 255, 1400, 1535, 1536, 1537, 2048, 16383, 16384}) {
+        for (const std::size_t size :
+             {0U, 1U, 15U, 16U, 17U, 64U, 255U, 1400U, 1535U, 1536U, 1537U, 2048U, 16383U, 16384U}) {
           const std::string data = pattern(size, static_cast<std::uint32_t>(size) + 1);
           const auto sealed = seal(sealer, cipher, sending, 23, data);
           std::vector<std::uint8_t> out(sealed.size());
