@@ -4,9 +4,7 @@
 import argparse
 import contextlib
 import datetime
-import fcntl
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -15,9 +13,10 @@ import time
 
 from culvert_harness import WaitTimeout
 from culvert_harness.cni import CniError
-from culvert_harness.run import ROOT, build_dir
+from culvert_harness.run import ROOT
 
 from . import figures, meters
+from .machine import build, commit, only_one, say
 from .rig import CONGESTION_CONTROL, MODES, Rig, others_cpus
 from .rows import RIGS, ROWS, Options, Row
 
@@ -49,10 +48,6 @@ class Rigs:
         return self.live[name]
 
 
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run", description="Measures Culvert beside plain TCP, alternating, and prints a table.",
                                      epilog=f"Results are kept in {RESULTS.relative_to(ROOT)}; bench/report puts them into docs/performance.md.")
@@ -78,29 +73,14 @@ def choose(names: list[str]) -> list[Row]:
     return [known[name] for name in wanted]
 
 
-def build(rows: list[Row], modes: tuple[str, ...]) -> None:
-    """Brings the release build up to date, unless CULVERT_BUILD names one."""
-    programs = ["flowtool"]
+def programs(rows: list[Row], modes: tuple[str, ...]) -> list[str]:
+    """What the rows start of our own build."""
+    wanted = ["flowtool"]
     if any(row.rig == "hop" for row in rows):
-        programs.append("bench_hop")
+        wanted.append("bench_hop")
     if "culvert" in modes and any(RIGS[row.rig].get("agents", True) for row in rows):
-        programs += AGENT_PROGRAMS
-    if "CULVERT_BUILD" not in os.environ:
-        commands = [["ninja", "-C", str(build_dir()), *programs]]
-        if not (build_dir() / "build.ninja").exists():
-            commands.insert(0, ["cmake", "--preset", "release"])
-        for command in commands:
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                sys.exit(f"bench/run: the release build failed: {' '.join(command)}\n{(done.stdout + done.stderr)[-4000:]}")
-    missing = [name for name in programs if not (build_dir() / "bin" / name).exists()]
-    if missing:
-        sys.exit(f"bench/run: {build_dir()}/bin lacks {', '.join(missing)}: run cmake --preset release && ninja -C build/release")
-
-
-def commit() -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+        wanted += AGENT_PROGRAMS
+    return wanted
 
 
 def quiet(rig: Rig, patience_s: float) -> float:
@@ -149,13 +129,8 @@ def main() -> int:
     modes = tuple(mode for mode in MODES if mode in (arguments.mode or MODES))
     rounds = arguments.rounds or (3 if arguments.quick else 5)
     options = Options(seconds=arguments.seconds, is_quick=arguments.quick)
-    build(rows, modes)
-    # One bench at a time: two would measure each other, and their namespaces have the same names.
-    lock = open(__file__, "rb")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.exit("bench/run: another one is running")
+    build("bench/run", programs(rows, modes))
+    lock = only_one("bench/run")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -170,6 +145,7 @@ def main() -> int:
             with contextlib.suppress(KeyboardInterrupt):
                 say("kept up; Ctrl-C ends it")
                 signal.pause()
+    lock.close()
     results = {"machine": meters.machine(), "commit": commit(), "date": datetime.date.today().isoformat(), "rounds": rounds,
                "minutes": round((time.monotonic() - began) / 60, 1), "quick": arguments.quick, "broken": broken, "left_out": left_out, "samples": samples}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)

@@ -82,6 +82,9 @@ def figures(samples: Samples) -> list[Figure]:
     relative("64 B round trip, p50", "latency", "p50_us", "µs", ztunnel=3.5, bar=3.0, aim=2.4)
     relative("64 B round trip, p99", "latency", "p99_us", "µs", ztunnel=3.3, bar=3.0, aim=2.4)
     absolute("both agents' CPU per round trip", "latency", "agents_us_per_round_trip", "µs", ztunnel=73)
+    relative("64 B round trip, p50, busy_wait_us: 0", "asleep-latency", "p50_us", "µs", ztunnel=3.5)
+    relative("64 B round trip, p99, busy_wait_us: 0", "asleep-latency", "p99_us", "µs", ztunnel=3.3)
+    absolute("both agents' CPU per round trip, busy_wait_us: 0", "asleep-latency", "agents_us_per_round_trip", "µs", ztunnel=73)
     for threads, ztunnel, targets in ((1, 6.5, {}), (4, 6.3, {}), (16, 5.7, {"bar": 3.4, "aim": 2.6})):
         relative(f"connect + 1 byte each way + close, {threads} thread{'s' * (threads > 1)}: machine CPU per connection", f"rate{threads}",
                  "machine_us", "µs", ztunnel=ztunnel, **targets)
@@ -105,8 +108,21 @@ def figures(samples: Samples) -> list[Figure]:
         relative(f"throughput, 1 flow, engine {engine}", f"engine-{engine}", "gbit_s", "Gbit/s", is_higher_better=True)
         relative(f"both agents' CPU per GB ÷ machine CPU per GB of none, engine {engine}", f"engine-{engine}", "agents_s_per_gb", "s/GB",
                  against="machine_s_per_gb")
+    full(relative, absolute)
     hbone(relative, absolute)
     return [figure for figure in made if figure.value or figure.none]
+
+
+def full(relative: Callable, absolute: Callable) -> None:
+    """Everything on, by the bars of the same rows without."""
+    relative("everything on: throughput, 1 flow", "full-throughput1", "gbit_s", "Gbit/s", bar=0.32, aim=0.42, is_higher_better=True)
+    relative("everything on: both agents' CPU per GB ÷ machine CPU per GB of none, 1 flow", "full-throughput1", "agents_s_per_gb", "s/GB",
+             against="machine_s_per_gb", bar=2.2, aim=1.6)
+    relative("everything on: 64 B round trip, p50", "full-latency", "p50_us", "µs", bar=3.0, aim=2.4)
+    relative("everything on: 64 B round trip, p99", "full-latency", "p99_us", "µs", bar=3.0, aim=2.4)
+    relative("everything on: connect + 1 byte each way + close, 16 threads: machine CPU per connection", "full-rate16", "machine_us", "µs", bar=3.4, aim=2.6)
+    absolute("everything on: connections per CPU second of both agents, 16 threads", "full-rate16", "per_agents_cpu_s", "", bar=4500, aim=6000,
+             is_higher_better=True)
 
 
 def hbone(relative: Callable, absolute: Callable) -> None:
@@ -154,12 +170,13 @@ def cells(figure: Figure) -> tuple[str, ...]:
             target(figure.ztunnel), target(figure.bar), target(figure.aim), figure.verdict, figure.row)
 
 
-def table(made: list[Figure], *, is_terminal: bool = False) -> str:
-    rows = [HEAD, *map(cells, made)]
+def table(made: list[Figure], *, is_terminal: bool = False, has_baseline: bool = True) -> str:
+    """Without a baseline the columns of the two values behind a ratio are left out."""
+    rows = [row if has_baseline else (row[0], *row[3:]) for row in (HEAD, *map(cells, made))]
     if not is_terminal:
         lines = ["| " + " | ".join(row) + " |" for row in rows]
-        return "\n".join([lines[0], "|" + " --- |" * len(HEAD), *lines[1:]])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+        return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 

@@ -28,12 +28,14 @@ class Rig:
     """One world with its agents."""
 
     def __init__(self, name: str, config: dict | None = None, *, roles: tuple[str, ...] = tuple(ROLES), modes: tuple[str, ...] = MODES,
-                 envoy_role: str = ""):
-        """`envoy_role`: the pod of this role is Envoy's instead of an agent's; Envoy then counts as an agent."""
+                 envoy_role: str = "", policies: list[dict] | None = None):
+        """`envoy_role`: the pod of this role is Envoy's instead of an agent's; Envoy then counts as an agent. `policies`: of the mesh."""
         self.name, self.modes, self.envoy_role = name, modes, envoy_role
         self.envoys: list[Daemon] = []
         self.world = World(f"bench-{name}")
         self.world.extra_config = {"log": {"level": "warn", "access": False}, **(config or {})}
+        if policies:
+            self.world.mesh["policies"] = policies
         self.roles = roles
         self.pods: dict[tuple[str, str], Pod] = {}  # by mode and role
 

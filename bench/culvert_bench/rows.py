@@ -143,6 +143,15 @@ def idle_streams(rig: Rig, mode: str, options: Options) -> Values:
     return values
 
 
+def policies(count: int, applying: int) -> list[dict]:
+    """Authorization policies, of which `applying` are looked at for a connection to the server: the last of those allows its client."""
+    def one(number: int, namespace: str, action: str, account: str) -> dict:
+        return {"name": f"p{number}", "namespace": namespace, "action": action,
+                "rules": [{"clauses": [{"matches": [{"service_accounts": [account]}]}]}]}
+    elsewhere = [one(number, f"other-{number}", "DENY", "other/nobody") for number in range(count - applying)]
+    return [*elsewhere, *(one(count - number, "bench", "DENY", f"other/nobody-{number}") for number in range(1, applying)), one(count, "bench", "ALLOW", "bench/client")]
+
+
 FLOW_VALUES, ROUND_VALUES, RATE_VALUES = (("gbit_s", "machine_s_per_gb", "agents_s_per_gb"), ("p50_us", "p99_us", "agents_us_per_round_trip"),
                                           ("per_s", "machine_us", "per_agents_cpu_s"))
 
@@ -150,14 +159,23 @@ FLOW_VALUES, ROUND_VALUES, RATE_VALUES = (("gbit_s", "machine_s_per_gb", "agents
 def hbone_rows(rig: str, about: str) -> tuple[Row, ...]:
     return (Row(f"{rig}-throughput1", f"iperf3, one flow, {about}", throughput(1), rig=rig, show=FLOW_VALUES),
             Row(f"{rig}-throughput16", f"iperf3, 16 flows, {about}", throughput(16), rig=rig, show=FLOW_VALUES),
-            Row(f"{rig}-latency", f"64 B round trips, CPUs kept awake, {about}", latency, rig=rig, show=ROUND_VALUES),
+            Row(f"{rig}-latency", f"64 B round trips, CPUs kept awake where they can be, {about}", latency, rig=rig, show=ROUND_VALUES),
             Row(f"{rig}-rate16", f"connect, 1 byte each way, close; 16 threads, {about}", rate(16), rig=rig, show=RATE_VALUES))
+
+
+def full_rows() -> tuple[Row, ...]:
+    """What a node in use has on: policies, the access log, and Istio's metrics, which are never off."""
+    about = "access log, 1,000 policies of which 20 apply"
+    return (Row("full-throughput1", f"iperf3, one flow, {about}", throughput(1), rig="full", show=FLOW_VALUES),
+            Row("full-latency", f"64 B round trips, CPUs kept awake where they can be, {about}", latency, rig="full", show=ROUND_VALUES),
+            Row("full-rate16", f"connect, 1 byte each way, close; 16 threads, {about}", rate(16), rig="full", show=RATE_VALUES))
 
 
 ROWS = (
     Row("throughput1", "iperf3, one flow", throughput(1), show=FLOW_VALUES),
     Row("throughput16", "iperf3, 16 flows", throughput(16), show=FLOW_VALUES),
-    Row("latency", "64 B round trips on one connection, CPUs kept awake", latency, show=ROUND_VALUES),
+    Row("latency", "64 B round trips on one connection, CPUs kept awake where they can be", latency, show=ROUND_VALUES),
+    Row("asleep-latency", "the same, busy_wait_us: 0", latency, rig="asleep", show=ROUND_VALUES),
     Row("rate1", "connect, 1 byte each way, close; 1 thread", rate(1), show=RATE_VALUES),
     Row("rate4", "connect, 1 byte each way, close; 4 threads", rate(4), show=RATE_VALUES),
     Row("rate16", "connect, 1 byte each way, close; 16 threads", rate(16), show=RATE_VALUES),
@@ -175,8 +193,14 @@ ROWS = (
         show=FLOW_VALUES),
     Row("engine-kernel", "iperf3, one flow, records forced to the kernel", throughput(1), rig="kernel", needs_engine="kernel",
         show=FLOW_VALUES),
+    Row("engine-kernel-copy", "the same, nothing spliced", throughput(1), rig="kernel-copy", needs_engine="kernel", show=FLOW_VALUES),
+    Row("h2-engine-ipsec-mb", "HBONE, iperf3, one flow, records forced to intel-ipsec-mb", throughput(1), rig="h2-user-ipsec-mb",
+        needs_engine="user-ipsec-mb", show=FLOW_VALUES),
+    Row("h2-engine-kernel", "HBONE, iperf3, one flow, records forced to the kernel", throughput(1), rig="h2-kernel", needs_engine="kernel",
+        show=FLOW_VALUES),
     *hbone_rows("h2", "both agents offer HBONE only"),
     Row("h2-idle", "2,000 connections over pooled HBONE tunnels, idle", idle_streams, rig="h2", modes=("culvert",), show=("agents_kib", "tunnels")),
+    *full_rows(),
     *hbone_rows("envoy-server", "the server behind Envoy"),
     *hbone_rows("envoy-client", "the client behind Envoy"),
 )
@@ -184,12 +208,17 @@ ROWS = (
 # The agents' configuration of each rig, and the roles it has pods for.
 RIGS: dict[str, dict] = {
     "main": {},
+    "asleep": {"config": {"busy_wait_us": 0}, "roles": ("client", "server")},
     # No tunnel is kept, so that every connection of a burst needs one.
     "burst": {"config": {"tunnel": {"pool": {"max_idle_per_peer": 0}}}, "roles": ("client", "server")},
     "hop": {"roles": ("client",), "agents": False},
     **{engine: {"config": {"records": {"tx": engine, "rx": engine}}, "roles": ("client", "server")}
        for engine in ("user-evp", "user-ipsec-mb", "kernel")},
+    "kernel-copy": {"config": {"records": {"tx": "kernel", "rx": "kernel", "splice": "never"}}, "roles": ("client", "server")},
+    **{f"h2-{engine}": {"config": {"records": {"tx": engine, "rx": engine}, "tunnel": {"offer": ["hbone"]}}, "roles": ("client", "server")}
+       for engine in ("user-ipsec-mb", "kernel")},
     "h2": {"config": {"tunnel": {"offer": ["hbone"]}}, "roles": ("client", "server")},
+    "full": {"config": {"log": {"level": "info", "access": True}}, "roles": ("client", "server"), "policies": policies(1000, 20)},
     # Envoy chooses h2.
     "envoy-server": {"config": {"tunnel": {"offer": ["direct", "hbone"]}}, "roles": ("client", "server"), "envoy_role": "server"},
     "envoy-client": {"config": {"tunnel": {"offer": ["direct", "hbone"]}}, "roles": ("client", "server"), "envoy_role": "client"},

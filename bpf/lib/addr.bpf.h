@@ -10,6 +10,9 @@
 
 #include "culvert/abi/maps.h"
 
+#define CV_IPPROTO_TCP 6
+#define CV_IPPROTO_UDP 17
+
 static __always_inline struct cv_addr cv_addr_v4(__u32 network_order) {
   struct cv_addr addr = {{0, 0, bpf_htonl(0xffff), network_order}};
   return addr;

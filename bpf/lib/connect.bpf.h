@@ -19,7 +19,7 @@ static __always_inline void cv_uncapture(struct bpf_sock_addr* ctx, struct cv_so
 }
 
 static __always_inline void cv_connect(struct bpf_sock_addr* ctx, const struct cv_addr* destination) {
-  if (ctx->type != CV_SOCK_STREAM || ctx->protocol != 6) return;
+  if (ctx->type != CV_SOCK_STREAM || ctx->protocol != CV_IPPROTO_TCP) return;
   __u64 cookie = bpf_get_netns_cookie(ctx);
   const __u32* slot_entry = bpf_map_lookup_elem(&cv_pod_slots, &cookie);
   if (!slot_entry) return;

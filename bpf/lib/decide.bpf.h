@@ -22,6 +22,12 @@ static __always_inline enum cv_connect_way cv_connect_way(__u32 pod_flags, int i
   return is_excluded ? CV_CONNECT_DIRECT : CV_CONNECT_CAPTURE;
 }
 
+/* A question to port 53: whether the agent shall answer it. */
+static __always_inline int cv_dns_is_wanted(__u32 pod_flags, int is_local, int is_excluded) {
+  return (pod_flags & (CV_POD_ACTIVE | CV_POD_LEAVING | CV_POD_DNS)) == (CV_POD_ACTIVE | CV_POD_DNS) && !is_local &&
+         !is_excluded;
+}
+
 /* sk_lookup: which listener a packet goes to that belongs to no connection yet. */
 enum cv_lookup_way {
   CV_LOOKUP_PASS,     /* as without a mesh */

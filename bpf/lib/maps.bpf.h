@@ -24,6 +24,17 @@ struct {
 } cv_sock_state __weak SEC(".maps");
 
 /*
+ * UDP socket -> the DNS server that it asked last. Written by connect and sendmsg, which send the question to loopback; read by recvmsg, which gives the
+ * answer the name that the application expects. Lives and dies with the socket. Where no storage can be had the question is left alone.
+ */
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct cv_addr);
+} cv_dns_servers __weak SEC(".maps");
+
+/*
  * netns cookie -> slot. Written by the agent when a pod joins (last) and leaves (first). Read by connect, sockops. One entry a pod:
  * a node takes 1023 pods, the next join is refused.
  */

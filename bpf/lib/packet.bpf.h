@@ -6,14 +6,10 @@
 #ifndef CULVERT_BPF_PACKET_H
 #define CULVERT_BPF_PACKET_H
 
+#include <linux/if_ether.h>
+
 #include "lib/addr.bpf.h"
 
-#define CV_ETH_HEADER_BYTES 14
-#define CV_ETHERTYPE_IPV4 0x0800
-#define CV_ETHERTYPE_IPV6 0x86dd
-#define CV_ETHERTYPE_VLAN 0x8100
-#define CV_ETHERTYPE_QINQ 0x88a8
-#define CV_IPPROTO_TCP 6
 /* More extension headers than this are not looked through: the packet is dropped. Hosts send none or one. */
 #define CV_EXTENSIONS_MAX 4
 
@@ -75,7 +71,7 @@ struct cv_ipv4_header {
 /* Finds where the TCP header begins. */
 static __always_inline enum cv_parse cv_locate_ipv4(const void* packet, __u32* offset, struct cv_tcp_packet* out) {
   struct cv_ipv4_header ip;
-  if (cv_load_bytes(packet, CV_ETH_HEADER_BYTES, &ip, sizeof(ip))) return CV_PARSE_TRUNCATED;
+  if (cv_load_bytes(packet, ETH_HLEN, &ip, sizeof(ip))) return CV_PARSE_TRUNCATED;
   if (ip.protocol != CV_IPPROTO_TCP) return CV_PARSE_OTHER;
   if (ip.fragment_be & bpf_htons(0x3fff)) return CV_PARSE_FRAGMENT;
   const __u32 header_bytes = (ip.version_and_words & 0x0f) * 4U;
@@ -83,7 +79,7 @@ static __always_inline enum cv_parse cv_locate_ipv4(const void* packet, __u32* o
   out->is_v4 = 1;
   out->tuple.source = cv_addr_v4(ip.source);
   out->tuple.destination = cv_addr_v4(ip.destination);
-  *offset = CV_ETH_HEADER_BYTES + header_bytes;
+  *offset = ETH_HLEN + header_bytes;
   return CV_PARSE_TCP;
 }
 
@@ -105,11 +101,11 @@ struct cv_ipv6_header {
 
 static __always_inline enum cv_parse cv_locate_ipv6(const void* packet, __u32* tcp_offset, struct cv_tcp_packet* out) {
   struct cv_ipv6_header ip;
-  if (cv_load_bytes(packet, CV_ETH_HEADER_BYTES, &ip, sizeof(ip))) return CV_PARSE_TRUNCATED;
+  if (cv_load_bytes(packet, ETH_HLEN, &ip, sizeof(ip))) return CV_PARSE_TRUNCATED;
   out->is_v4 = 0;
   out->tuple.source = ip.source;
   out->tuple.destination = ip.destination;
-  __u32 offset = CV_ETH_HEADER_BYTES + sizeof(ip);
+  __u32 offset = ETH_HLEN + sizeof(ip);
   __u8 next = ip.next_header;
 #pragma clang loop unroll(disable)
   for (int i = 0; i <= CV_EXTENSIONS_MAX; i++) {
@@ -138,10 +134,10 @@ static __always_inline enum cv_parse cv_parse_packet(const void* packet, __u32 p
   enum cv_parse located;
   __u32 offset = 0;
   switch (ethertype) {
-    case CV_ETHERTYPE_IPV4: located = cv_locate_ipv4(packet, &offset, out); break;
-    case CV_ETHERTYPE_IPV6: located = cv_locate_ipv6(packet, &offset, out); break;
-    case CV_ETHERTYPE_VLAN:
-    case CV_ETHERTYPE_QINQ: return CV_PARSE_VLAN;
+    case ETH_P_IP: located = cv_locate_ipv4(packet, &offset, out); break;
+    case ETH_P_IPV6: located = cv_locate_ipv6(packet, &offset, out); break;
+    case ETH_P_8021Q:
+    case ETH_P_8021AD: return CV_PARSE_VLAN;
     default: return CV_PARSE_OTHER;
   }
   if (located != CV_PARSE_TCP) return located;

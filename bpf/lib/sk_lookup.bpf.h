@@ -6,8 +6,6 @@
 #include "lib/decide.bpf.h"
 #include "lib/pod.bpf.h"
 
-#define CV_IPPROTO_TCP 6
-
 static __always_inline void cv_lookup_tuple(struct bpf_sk_lookup* ctx, struct cv_tuple* tuple) {
   if (ctx->family == CV_AF_INET) {
     tuple->source = cv_addr_v4(cv_keep_apart(ctx->remote_ip4));

@@ -4,7 +4,8 @@
 include_guard()
 find_program(CULVERT_BPF_CLANG NAMES clang-19 clang REQUIRED)
 find_program(CULVERT_BPFTOOL NAMES bpftool PATHS /usr/sbin /sbin REQUIRED)
-execute_process(COMMAND ${CMAKE_C_COMPILER} -dumpmachine OUTPUT_VARIABLE CULVERT_MULTIARCH OUTPUT_STRIP_TRAILING_WHITESPACE)
+# Where asm/types.h is; not asked of the compiler, because clang names its target otherwise.
+set(CULVERT_MULTIARCH ${CMAKE_SYSTEM_PROCESSOR}-linux-gnu)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64")
   set(CULVERT_BPF_ARCH arm64)
 else()

@@ -22,6 +22,11 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def gist(detail: str, limit: int = 300) -> str:
+    """What a failure says first, on one line: enough to know it again where only the end of a log is kept."""
+    return " ".join(detail.split())[:limit]
+
+
 def run_suite(suite, options: Options) -> list[results.Case]:
     try:
         return suite.run(options)
@@ -50,6 +55,7 @@ def main() -> int:
     options = Options(fuzz_seconds=seconds, kernels=tuple(arguments.kernel or vm.KERNELS), filter=arguments.filter, say=say)
     REPORTS.mkdir(parents=True, exist_ok=True)
     cases: list[results.Case] = []
+    took: list[str] = []
     forbidden_skips = 0
     for suite in SUITES:
         if suite.name not in arguments.suites and (arguments.suites or not suite.is_default):
@@ -65,14 +71,16 @@ def main() -> int:
                 say(f"skipped {case.suite}: {case.name}: {case.detail}")
                 forbidden_skips += suite.must_run
         totals = results.count(found)
-        say(f"== {suite.name}: {totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped "
-            f"in {time.monotonic() - begun:.0f} s")
+        seconds_taken = f"{time.monotonic() - begun:.0f} s"
+        took.append(f"{suite.name} {seconds_taken}")
+        say(f"== {suite.name}: {totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped in {seconds_taken}")
         if arguments.fail_fast and totals["failed"]:
             break
+    say(f"took: {', '.join(took)}")
     totals = results.count(cases)
     failing = [case for case in cases if case.outcome == results.FAILED]
     for case in failing:
-        print(f"FAILED {case.suite}: {case.name}")
+        print(f"FAILED {case.suite}: {case.name}: {gist(case.detail)}")
     if in_ci and forbidden_skips:
         print(f"CI: {forbidden_skips} skipped tests of check, unit, bpf, netns or vm count as a failure of this run")
     status = 1 if failing or (in_ci and forbidden_skips) or not cases else 0

@@ -22,6 +22,8 @@ def pytest_runtest_makereport(item, call):
         for node in world.nodes.values():
             if node.agent.log():
                 report.sections.append((f"culvertd of {node.name}", node.agent.log()[-6000:]))
+            for log in sorted(node.directory.glob("install-cni.*.log")):
+                report.sections.append((f"{log.name} of {node.name}", log.read_text(errors="replace")[-6000:]))
         report.sections.append(("istiod", item.funcargs["cluster"].log("istiod")[-3000:]))
 
 

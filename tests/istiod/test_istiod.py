@@ -38,6 +38,14 @@ def test_two_nodes_talk_as_istiod_says(mesh):
     assert "Kubernetes//Pod/shop/client" in uids and "Kubernetes//Pod/shop/server" in uids
 
 
+def test_a_pod_is_one_workload_on_its_own_node_too(mesh):
+    server = mesh.pods["server"]
+    wait_for(lambda: "Kubernetes//Pod/shop/client" in mesh.a.agent.known(), "istiod to name the pod")
+    assert [row["name"] for row in mesh.a.agent.ctl("workloads")].count("client") == 1
+    assert [row["name"] for row in mesh.a.agent.dump()["workloads"]].count("client") == 1
+    assert mesh.a.agent.ctl("explain", "shop/client", f"{server.v4}:7002")["outcome"] == "allowed"
+
+
 def test_a_service_leads_to_its_endpoints_and_follows_their_changes(mesh, cluster):
     client, server = mesh.pods["client"], mesh.pods["server"]
     programs.echo_server(server)

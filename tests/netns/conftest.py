@@ -10,7 +10,7 @@ import pytest
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "harness"))
 
-from culvert_harness import World  # noqa: E402
+from culvert_harness import World, programs  # noqa: E402
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -35,11 +35,7 @@ def world(request):
 @pytest.fixture
 def mesh(world):
     """Both agents; `client` on node a and `server` on node b, in the namespace shop, added by CNI."""
-    world.declare("client", "a", namespace="shop")
-    world.declare("server", "b", namespace="shop")
-    world.start_agents()
-    world.add("client")
-    world.add("server")
+    world.start_with(client="a", server="b")
     return world
 
 
@@ -51,3 +47,22 @@ def plain(world):
     world.add("client", chain="plain")
     world.add("server", chain="plain")
     return world
+
+
+@pytest.fixture
+def plane(world):
+    """A scripted control plane, which knows nobody yet; both agents have its address, and are not started."""
+    from culvert_harness import control_plane
+    with control_plane.ControlPlane(world) as made:
+        yield made
+
+
+@pytest.fixture
+def town(plane):
+    """`client` on node a and `server` with an echo server on node b, as the scripted control plane says."""
+    world = plane.world
+    plane.add(world.declare("client", "a", namespace="shop"), world.declare("server", "b", namespace="shop"))
+    world.start_agents()
+    world.add("client")
+    programs.echo_server(world.add("server"))
+    return plane

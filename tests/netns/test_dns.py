@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DNS of a pod whose port 53 istio-cni's rules send to the agent: names of the mesh, everything else from a real server (dnsmasq)."""
+"""DNS of a pod whose port 53 goes to the agent, by istio-cni's rules or by our own programs: names of the mesh, everything else from a real server
+(dnsmasq)."""
 
 import contextlib
 import random
@@ -21,8 +22,8 @@ def service(name, addresses, **more):
     return {"name": name, "namespace": "shop", "addresses": addresses, "ports": [{"port": 80, "target_port": 7002}], **more}
 
 
-@pytest.fixture
-def town(world):
+@pytest.fixture(params=["rules", "programs"])
+def town(world, request):
     """`client` on node a with DNS captured; dnsmasq in node a is what the agent's resolv.conf names."""
     world.declare("client", "a", namespace="shop")
     for number in range(HEADLESS):
@@ -35,7 +36,15 @@ def town(world):
     resolv = world.a.directory / "resolv.conf"
     resolv.write_text(f"nameserver {world.a.v4}\n")
     agent.command_prefix = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", f'mount --bind {resolv} /etc/resolv.conf && exec "$@"', "sh"]
-    agent.extra_config = {"zds": {"socket": str(world.a.directory / "zds.sock")}, "dns": {"capture": True}}
+    agent.extra_config = {"dns": {"capture": True}}
+    if request.param == "programs":
+        agent.start(wait=False)
+        agent.wait_ready()
+        world.add("client")
+        start_upstream(world)
+        yield world
+        return
+    agent.extra_config["zds"] = {"socket": str(world.a.directory / "zds.sock")}
     with zds.IstioCni(world.a.directory / "zds.sock") as cni:
         agent.start(wait=False)
         client = world.add("client", chain="plain")
@@ -260,6 +269,87 @@ def test_a_pod_that_leaves_takes_its_sockets_along(town):
     client = town.pods["client"]
     assert 15053 in client.netns.listeners()
     [pod] = town.a.agent.ctl("pods")
-    assert pod["id"] == zds.uid_of(client)
+    assert pod["name"] == "client"
     town.a.agent.kill()
     wait_for(lambda: 15053 not in client.netns.listeners(), "the listener to go")
+
+
+programs_only = pytest.mark.parametrize("town", ["programs"], indirect=True)
+
+
+def ask_unconnected(pod, server, name, *, family=None, bind=None):
+    """What sendto and recvfrom show, as musl asks: the answer's sender must be the server."""
+    family = family or (socket.AF_INET6 if ":" in server else socket.AF_INET)
+    with contextlib.closing(pod.netns.socket(family, socket.SOCK_DGRAM)) as asking:
+        asking.settimeout(scaled(8))
+        if bind:
+            asking.bind((bind, 0))
+        asking.sendto(question(name), (server, 53))
+        data, sender = asking.recvfrom(65535)
+        return Reply(data), sender[:2]
+
+
+@pytest.mark.core
+@programs_only
+def test_an_answer_seems_to_come_from_the_server_that_was_asked(town):
+    client = town.pods["client"]
+    for server, family in ((NOBODY, None), (NOBODY_V6, None), (f"::ffff:{NOBODY}", socket.AF_INET6)):
+        reply, sender = ask_unconnected(client, server, "web", family=family)
+        assert (reply.values(A), sender) == (["10.96.0.1"], (server, 53))
+    reply, sender = ask_unconnected(client, NOBODY, "web", bind=client.v4)
+    assert (reply.values(A), sender) == (["10.96.0.1"], (NOBODY, 53))
+    with contextlib.closing(client.netns.socket(kind=socket.SOCK_DGRAM)) as asking:
+        asking.settimeout(scaled(8))
+        for server in (NOBODY, "10.254.0.54"):  # one socket, one server after the other
+            asking.sendto(question("four"), (server, 53))
+            data, sender = asking.recvfrom(65535)
+            assert (Reply(data).values(A), sender) == (["10.96.0.4"], (server, 53))
+
+
+@programs_only
+def test_while_no_agent_listens_the_server_that_was_asked_answers(town):
+    """Fault: kill -9. Names of the world still resolve, from the server itself; a new agent captures again."""
+    client = town.pods["client"]
+    assert ask(client, "web").values(A) == ["10.96.0.1"]
+    town.a.agent.kill()
+    assert ask(client, "real.example.org", server=town.a.v4).values(A) == ["203.0.113.7"]
+    reply, sender = ask_unconnected(client, town.a.v4, "real.example.org")
+    assert (reply.values(A), sender) == (["203.0.113.7"], (town.a.v4, 53))
+    assert ask(client, "web", server=town.a.v4).code == NXDOMAIN
+    town.a.agent.start()
+    assert ask(client, "web").values(A) == ["10.96.0.1"]
+    drops = {row["name"]: row["value"] for row in counters(town.a.agent)}
+    assert drops["dns_passed"] == 3 and drops["dns_steered"] >= 2
+
+
+def counters(agent):
+    [pod] = agent.ctl("drops")
+    return pod["counters"]
+
+
+@programs_only
+def test_other_ports_loopback_and_excluded_servers_are_left_alone(town):
+    client = town.pods["client"]
+    echo = client.netns.socket(kind=socket.SOCK_DGRAM)
+    with contextlib.closing(echo), contextlib.closing(client.netns.socket(kind=socket.SOCK_DGRAM)) as asking:
+        echo.bind(("127.0.0.1", 53))
+        echo.settimeout(scaled(8))
+        asking.sendto(b"not for the agent", ("127.0.0.1", 53))
+        assert echo.recvfrom(100)[0] == b"not for the agent"
+    client.cni_delete(with_netns=True)
+    town.a.agent.extra_config["capture"] = {"exclude_cidrs": {"outbound": [f"{town.a.v4}/32"]}}
+    town.reload()
+    client.cni_add()
+    assert ask(client, "web", server=town.a.v4).code == NXDOMAIN, "an excluded server answers itself"
+    assert ask(client, "web").values(A) == ["10.96.0.1"]
+
+
+@programs_only
+def test_without_the_option_no_hook_sees_datagrams(town):
+    town.a.agent.stop()
+    town.a.agent.extra_config = {"dns": {"capture": False}}
+    town.a.agent.start()
+    client = town.pods["client"]
+    assert 15053 not in client.netns.listeners()
+    assert ask(client, "web", server=town.a.v4).code == NXDOMAIN
+    assert not [pin.name for pin in (town.a.pin_dir / "links").iterdir() if "msg" in pin.name]

@@ -82,6 +82,24 @@ def test_a_peer_agent_killed_mid_transfer_is_an_error_and_no_clean_end(mesh):
     [line] = programs.reports(transfer)
     assert line["received"] > 0
     assert line["end"] == "ECONNRESET", f"the application saw {line['end']}"
+    [told] = wait_for(lambda: mesh.a.agent.access_log(), "the line")
+    assert "the tunnel ended without close_notify" in told
+
+
+@pytest.mark.parametrize("transport", ["direct", "hbone"])
+def test_a_peer_agent_killed_while_bytes_leave_for_it_is_told_as_a_broken_tunnel(world, transport):
+    """Fault: kill -9 of the server's agent under a client that only sends. A send fails first, or a receive: the log says the same."""
+    world.tunnel = {"offer": [transport]}
+    world.start_with(client="a", server="b")
+    client, server = world.pods["client"], world.pods["server"]
+    programs.transfer_server(server)
+    transfer = client.start([run.binary("flowtool"), "transfer", server.v4, "7001", "--up", str(1 << 40), "--down", "1", "--io-timeout-ms", "20000"],
+                            name="transfer")
+    wait_for(lambda: world.b.agent.metric("istio_tcp_received_bytes_total") > 1_000_000, "the transfer to be under way")
+    world.b.agent.kill()
+    assert transfer.wait(30) != 0
+    [told] = wait_for(lambda: world.a.agent.access_log(), "the line")
+    assert "the tunnel ended without close_notify" in told
 
 
 def test_the_link_down_and_up_loses_no_byte(mesh):
@@ -361,3 +379,27 @@ class TestResources:
         assert world.a.agent.cpu_seconds() - cpu < scaled(5), "the agent spins when it has no descriptors"
         assert world.a.agent.is_running()
         wait_for(lambda: echoes(client, server.v4), "new connections to work again", 20)
+
+    def test_connections_take_no_descriptor_that_the_agent_is_controlled_by(self, world):
+        """Fault: a pod holds as many connections as it gets. Metrics are read, a pod joins by CNI and a socket of the agent is asked all the same."""
+        agent = world.a.agent
+        agent.command_prefix = ["prlimit", "--nofile=200:200"]
+        agent.extra_config = {"workers": 1}
+        for name, node in (("client", "a"), ("late", "a"), ("server", "b")):
+            world.declare(name, node, namespace="shop")
+        world.start_agents()
+        client, server = world.add("client"), world.add("server")
+        programs.echo_server(server)
+        with contextlib.ExitStack() as stack:
+            for _ in range(250):
+                held = stack.enter_context(contextlib.closing(client.netns.socket()))
+                held.settimeout(scaled(5))
+                with contextlib.suppress(OSError):  # refused
+                    held.connect((server.v4, 7002))
+                    held.sendall(b"x")
+                    held.recv(1)
+            assert agent.metric("culvert_accept_errors_total") > 0, "descriptors did not run out"
+            assert len(agent.ctl("connections")) > 30
+            late = world.add("late")
+            assert agent.metric("culvert_accept_errors_total") > 0
+        wait_for(lambda: echoes(late, server.v4), "the new pod's connections to work", 20)

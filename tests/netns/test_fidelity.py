@@ -88,6 +88,37 @@ def test_a_reset_arrives_as_a_reset(pair, who):
 
 
 @pytest.mark.parametrize("who", ["client", "server"])
+def test_a_reset_into_a_stream_of_bytes_is_told_at_both_agents_as_what_it_was(mesh, who):
+    """The sender is at full speed: its agent meets the end of the tunnel as a send that fails, and must still say who reset."""
+    client, server = mesh.pods["client"], mesh.pods["server"]
+    for done in range(1, 7):
+        accept = accept_one(server, 7100)
+        near = connect(client, server.v4, 7100)
+        far = accept()
+        resets, sends = (near, far) if who == "client" else (far, near)
+        with contextlib.closing(sends):
+            started = threading.Event()
+
+            def send_until_it_fails(connection=sends, started=started):
+                with contextlib.suppress(ConnectionError):
+                    while True:
+                        connection.sendall(b"x" * 300_000)
+                        started.set()
+
+            sender = threading.Thread(target=send_until_it_fails)
+            sender.start()
+            assert resets.recv(1 << 20), "the first of it: the connection is open on all its way"
+            while not started.is_set():
+                resets.recv(1 << 20)
+            reset(resets)
+            sender.join(scaled(10))
+            assert not sender.is_alive()
+        for node in (mesh.a, mesh.b):
+            lines = wait_for(lambda n=node, d=done: len(found := n.agent.access_log()) == d and found, f"line {done} of {node.name}")
+            assert f"the {who} application reset the connection" in lines[-1]
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
 def test_a_reset_after_the_others_half_close_arrives_as_a_reset(pair, who):
     near, far = pair if who == "client" else reversed(pair)
     far.shutdown(socket.SHUT_WR)

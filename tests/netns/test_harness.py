@@ -91,7 +91,7 @@ def test_a_world_clears_away_what_a_dead_run_of_the_same_name_left(request):
     dead.__enter__()
     dead.declare("client", "a")
     dead.add("client", chain="plain").start(["sleep", "1000"])
-    dead.unlock()  # as its death would do
+    dead.lock.release()  # as its death would do
     with World(request.node.nodeid) as made:
         made.declare("client", "a")
         made.add("client", chain="plain")

@@ -10,7 +10,8 @@ from culvert_harness import SLOW, programs, run, scaled, wait_for
 from test_fidelity import (  # noqa: F401: the same promises, over HBONE
     accept_one, by_kernel, connect, engines, pair, reset, test_a_client_that_half_closes_before_the_server_answers_gets_its_answer,
     test_a_reader_that_stops_for_thirty_seconds_bounds_the_agents_memory, test_a_refused_connection_ends_at_once_and_without_data,
-    test_a_reset_after_the_others_half_close_arrives_as_a_reset, test_a_reset_arrives_as_a_reset, test_a_server_that_speaks_first_is_heard,
+    test_a_reset_after_the_others_half_close_arrives_as_a_reset, test_a_reset_arrives_as_a_reset,
+    test_a_reset_into_a_stream_of_bytes_is_told_at_both_agents_as_what_it_was, test_a_server_that_speaks_first_is_heard,
     test_all_endings_one_after_the_other_over_the_same_tunnels, test_different_engines_on_the_two_nodes_understand_each_other,
     test_each_ending_looks_to_both_sides_as_without_a_mesh, test_edge_sizes_are_exact,
     test_half_close_leaves_the_other_direction_open, test_random_sizes_and_pauses_of_sixteen_connections_at_once_are_exact,

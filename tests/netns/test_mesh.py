@@ -2,6 +2,7 @@
 """Two nodes, two agents, pods by CNI: what a user of the mesh can rely on."""
 
 import contextlib
+import json
 import socket
 import time
 
@@ -73,6 +74,48 @@ def test_each_connection_ends_in_one_access_log_line(mesh):
                      f"src.addr={client.v4}:", f"dst.hbone_addr={server.v4}:80", "bytes_sent=", "bytes_recv=", "duration="):
             assert part in line, line
         assert "error=" not in line
+
+
+def fields_of(line: str) -> dict:
+    """Level, message and fields of an access line in either format."""
+    if line.startswith("{"):
+        return json.loads(line)
+    _, level, _, message, fields = line.split("\t")
+    return {"level": level, "message": message, **{name: value.strip('"') for name, value in (field.split("=", 1) for field in fields.split(" "))}}
+
+
+@pytest.mark.parametrize("offer", ["direct", "hbone"])
+@pytest.mark.parametrize("log_format", ["plain", "json"])
+def test_at_level_debug_both_agents_tell_of_a_connection_when_it_is_opened(world, log_format, offer):
+    world.extra_config = {"log": {"format": log_format}}
+    world.tunnel = {"offer": [offer]}
+    world.start_with(client="a", server="b")
+    client, server = world.pods["client"], world.pods["server"]
+    programs.echo_server(server)
+    with contextlib.closing(client.netns.socket()) as connection:
+        connection.settimeout(scaled(5))
+        connection.connect((server.v4, 7002))
+        opened = {node: fields_of(wait_for(lambda n=node: n.agent.opened_log(), f"the opened line of {node.name}")[0]) for node in (world.a, world.b)}
+        assert not any(node.agent.access_log() for node in opened)
+    for node, line in opened.items():
+        ended = fields_of(wait_for(lambda n=node: n.agent.access_log(), f"the line of the end, {node.name}")[0])
+        assert (line["level"], line["message"]) == ("debug", "connection opened")
+        assert set(ended) - set(line) == {"bytes_sent", "bytes_recv", "duration"}
+        said = set(line) - {"level", "message", "time"}
+        assert {"src.addr", "src.identity", "dst.addr", "dst.hbone_addr", "dst.identity", "direction"} <= said
+        assert {key: line[key] for key in said} == {key: ended[key] for key in said}
+        assert len(node.agent.opened_log()) == 1
+
+
+def test_at_level_info_nothing_is_said_of_an_opened_connection(world):
+    world.a.agent.extra_config = {"log": {"level": "info"}}
+    world.start_with(client="a", server="b")
+    client, server = world.pods["client"], world.pods["server"]
+    assert programs.curl(client, f"http://{server.v4}:7099/", check=False, timeout=5).returncode != 0
+    for node in (world.a, world.b):
+        wait_for(lambda n=node: n.agent.access_log(), f"the line of the end, {node.name}")
+    assert not world.a.agent.opened_log()
+    assert len(world.b.agent.opened_log()) == 1, "what the application refuses was opened"
 
 
 class TestPolicy:

@@ -235,6 +235,21 @@ def test_a_pod_that_cannot_be_served_is_refused_with_the_reason_and_tried_again(
     assert {15001, 15006, 15008} <= late.netns.listeners()
 
 
+def test_readiness_does_not_wait_for_a_sandbox_that_has_no_network(town):
+    """istio-cni names a sandbox until its pod has another, even when the runtime has taken its network away."""
+    world, _, peer = town
+    world.declare("late", "a", namespace="shop")
+    late = world.make_pod("late", chain="plain")
+    with pytest.raises(zds.Refused, match="no network device but lo"):
+        peer.add(late)
+    assert world.a.agent.metric("workload_manager_pending_proxy_count") == 1
+    assert world.a.agent.is_ready()
+    late.cni_add()
+    zds.capture(late)
+    wait_for(lambda: {15001, 15006, 15008} <= late.netns.listeners(), "the pod to be served", 12)
+    assert world.a.agent.metric("workload_manager_pending_proxy_count") == 0
+
+
 def test_a_lost_istio_cni_leaves_pods_as_they_are_and_the_next_ones_snapshot_settles_who_stays(town):
     world, cni, peer = town
     client, server = world.pods["client"], world.pods["server"]

@@ -2,6 +2,7 @@
 // HttpConnection; see http_connection.hpp.
 #include "admin/http_connection.hpp"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "base/clock.hpp"
 #include "telemetry/text.hpp"
 
 namespace culvert::admin {
@@ -28,6 +30,7 @@ std::string_view reason_phrase(int status) {
     case 403: return "Forbidden";
     case 404: return "Not Found";
     case 405: return "Method Not Allowed";
+    case 406: return "Not Acceptable";
     case 409: return "Conflict";
     case 413: return "Content Too Large";
     case 414: return "URI Too Long";
@@ -107,7 +110,7 @@ void HttpConnection::on_event(std::uint32_t events) {
       return write_ready();
     case State::Lingering: return linger_ready();
     case State::Handling:  // nothing is awaited from the client: it went away
-      if ((events & (EPOLLHUP | EPOLLERR)) != 0) close();
+      if ((events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0) close();
       return;
     case State::Closed: return;
   }
@@ -149,6 +152,7 @@ void HttpConnection::process_input() {
     input_.erase(0, request_.content_length);
     has_head_ = false;
     is_head_request_ = request_.method == "HEAD";
+    takes_chunks_ = request_.is_http_11;
     closes_after_ = !request_.keeps_alive || is_stopping_;
     if (is_refused_) {
       refuse(403, "only root and the agent's own user may ask");
@@ -170,22 +174,39 @@ void HttpConnection::refuse(int status, std::string_view reason) {
   start_answer(error_response(status, reason));
 }
 
+void HttpConnection::expect_answer(std::uint64_t request, std::uint64_t limit_ms) {
+  if (!awaits(request)) return;
+  set_deadline(limit_ms);
+  watch(EPOLLRDHUP);
+}
+
 void HttpConnection::answer(std::uint64_t request, HttpResponse response) {
-  if (state_ != State::Handling || request != request_number_) return;
+  if (!awaits(request)) return;
   const auto self = shared_from_this();
   start_answer(std::move(response));
 }
 
 void HttpConnection::start_answer(HttpResponse response) {
-  output_head_ =
-      fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",
-                  response.status, reason_phrase(response.status), response.content_type, response.body.size());
+  output_head_ = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\nCache-Control: no-store\r\n", response.status,
+                             reason_phrase(response.status), response.content_type);
+  if (response.source == nullptr) {
+    output_head_ += fmt::format("Content-Length: {}\r\n", response.body.size());
+  } else if (takes_chunks_) {
+    output_head_ += "Transfer-Encoding: chunked\r\n";
+  } else {
+    closes_after_ = true;  // the end of the connection is the end of the body
+  }
+  if (!response.content_encoding.empty())
+    output_head_ += fmt::format("Content-Encoding: {}\r\n", response.content_encoding);
+  if (!response.vary.empty()) output_head_ += fmt::format("Vary: {}\r\n", response.vary);
   if (!response.allow.empty()) output_head_ += fmt::format("Allow: {}\r\n", response.allow);
   output_head_ += closes_after_ ? "Connection: close\r\n\r\n" : "Connection: keep-alive\r\n\r\n";
   output_body_ = is_head_request_ ? std::string() : std::move(response.body);
+  source_ = is_head_request_ ? nullptr : std::move(response.source);
+  stream_until_ms_ = monotonic_ms() + server_.options_.stream_ms;
   written_ = 0;
   state_ = State::Writing;
-  set_deadline(server_.options_.stall_ms);
+  set_write_deadline();
   write_ready();
 }
 
@@ -209,9 +230,36 @@ void HttpConnection::write_ready() {
     if (sent < 0 && errno == EAGAIN) return watch(EPOLLOUT);
     if (sent < 0) return close();
     written_ += static_cast<std::size_t>(sent);
-    set_deadline(server_.options_.stall_ms);
+    set_write_deadline();
   }
-  finish_answer();
+  if (source_ == nullptr) return finish_answer();
+  if (monotonic_ms() >= stream_until_ms_) return close();
+  make_piece();
+  watch(EPOLLOUT);  // it goes out when the reactor has served the others
+}
+
+void HttpConnection::set_write_deadline() {
+  std::uint64_t left_ms = server_.options_.stall_ms;
+  if (source_ != nullptr) {
+    const std::uint64_t now_ms = monotonic_ms();
+    left_ms = std::min(left_ms, stream_until_ms_ - std::min(now_ms, stream_until_ms_));
+  }
+  set_deadline(left_ms);
+}
+
+// The next piece of a body from a source, in the framing of RFC 9112, section 7.1, where the client knows that.
+void HttpConnection::make_piece() {
+  output_head_.clear();
+  output_body_.clear();
+  written_ = 0;
+  const bool is_last = !source_->next(output_body_);
+  if (is_last) source_.reset();
+  if (!takes_chunks_) return;
+  if (!output_body_.empty()) {
+    output_head_ = fmt::format("{:x}\r\n", output_body_.size());
+    output_body_ += "\r\n";
+  }
+  if (is_last) output_body_ += "0\r\n\r\n";
 }
 
 void HttpConnection::finish_answer() {
@@ -242,6 +290,7 @@ void HttpConnection::close() {
   if (state_ == State::Closed) return;
   state_ = State::Closed;
   const auto self = shared_from_this();  // the server's reference may be the last
+  source_.reset();
   if (is_watched_) server_.reactor_.unwatch(fd_.get());
   is_watched_ = false;
   if (timer_ != 0) server_.reactor_.cancel(timer_);

@@ -7,6 +7,8 @@
 #include <charconv>
 #include <optional>
 
+#include "base/text.hpp"
+
 namespace culvert::admin {
 namespace {
 
@@ -25,52 +27,14 @@ bool is_token_char(char c) {
 
 bool is_token(std::string_view text) { return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char); }
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-bool equals_ignoring_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return lower(x) == lower(y); });
-}
-
-std::string_view trim(std::string_view text) {
-  const auto is_blank = [](char c) { return c == ' ' || c == '\t'; };
-  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
-  return text;
-}
-
 // Whether the comma-separated list has `word`.
 bool list_has(std::string_view list, std::string_view word) {
   while (true) {
     const std::size_t comma = list.find(',');
-    if (equals_ignoring_case(trim(list.substr(0, comma)), word)) return true;
+    if (equals_ignoring_case(trimmed(list.substr(0, comma)), word)) return true;
     if (comma == std::string_view::npos) return false;
     list.remove_prefix(comma + 1);
   }
-}
-
-std::optional<int> hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = lower(c);
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return std::nullopt;
-}
-
-// Nothing for a broken escape, and for %00.
-std::optional<std::string> percent_decode(std::string_view text) {
-  std::string decoded;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      decoded += text[i];
-      continue;
-    }
-    if (i + 2 >= text.size()) return std::nullopt;
-    const auto high = hex_digit(text[i + 1]);
-    const auto low = hex_digit(text[i + 2]);
-    if (!high || !low || (*high == 0 && *low == 0)) return std::nullopt;
-    decoded += static_cast<char>(*high * 16 + *low);
-    i += 2;
-  }
-  return decoded;
 }
 
 // "GET /path?query HTTP/1.1" into `request`; the state is NeedMore when it was good.
@@ -106,12 +70,17 @@ struct Seen {
   bool keeps_alive = false;
 };
 
+void join(std::string& list, std::string_view more) {
+  if (!list.empty()) list += ',';
+  list += more;
+}
+
 ParsedHead parse_field(std::string_view line, std::size_t body_bytes_max, HttpRequest& request, Seen& seen) {
   const std::size_t colon = line.find(':');
   if (colon == std::string_view::npos || !is_token(line.substr(0, colon)))
     return bad(400, "a header field is malformed");
   const std::string_view name = line.substr(0, colon);
-  const std::string_view value = trim(line.substr(colon + 1));
+  const std::string_view value = trimmed(line.substr(colon + 1));
   const bool is_clean = std::all_of(value.begin(), value.end(), [](char c) {
     return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f);
   });
@@ -120,6 +89,9 @@ ParsedHead parse_field(std::string_view line, std::size_t body_bytes_max, HttpRe
   if (equals_ignoring_case(name, "Host")) {
     if (seen.host) return bad(400, "more than one Host");
     seen.host = true;
+    request.host = value;
+  } else if (equals_ignoring_case(name, "Origin")) {
+    request.origin = value;
   } else if (equals_ignoring_case(name, "Content-Length")) {
     std::size_t length = 0;
     const auto parsed = std::from_chars(value.data(), value.data() + value.size(), length);
@@ -130,6 +102,10 @@ ParsedHead parse_field(std::string_view line, std::size_t body_bytes_max, HttpRe
     if (length > body_bytes_max) return bad(413, "the body is too large");
     seen.content_length = true;
     request.content_length = length;
+  } else if (equals_ignoring_case(name, "Accept")) {
+    join(request.accept, value);
+  } else if (equals_ignoring_case(name, "Accept-Encoding")) {
+    join(request.accept_encoding, value);
   } else if (equals_ignoring_case(name, "Transfer-Encoding")) {
     return bad(501, "transfer encodings are not supported: send Content-Length");
   } else if (equals_ignoring_case(name, "Connection")) {
@@ -144,21 +120,30 @@ ParsedHead parse_field(std::string_view line, std::size_t body_bytes_max, HttpRe
 
 }  // namespace
 
-std::string HttpRequest::parameter(std::string_view name) const {
-  std::string_view rest = query;
-  while (!rest.empty()) {
-    const std::size_t end = rest.find('&');
-    const std::string_view pair = rest.substr(0, end);
-    const std::size_t equals = pair.find('=');
-    if (pair.substr(0, equals) == name) {
-      if (equals == std::string_view::npos) return {};
-      return percent_decode(pair.substr(equals + 1)).value_or(std::string());
-    }
+namespace {
+
+// What follows `name` in the first pair of that name: "=VALUE" or "".
+std::optional<std::string_view> find_parameter(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const std::size_t end = query.find('&');
+    const std::string_view pair = query.substr(0, end);
+    const std::size_t equals = std::min(pair.find('='), pair.size());
+    if (pair.substr(0, equals) == name) return pair.substr(equals);
     if (end == std::string_view::npos) break;
-    rest.remove_prefix(end + 1);
+    query.remove_prefix(end + 1);
   }
-  return {};
+  return std::nullopt;
 }
+
+}  // namespace
+
+std::string HttpRequest::parameter(std::string_view name) const {
+  const auto found = find_parameter(query, name);
+  if (!found || found->empty()) return {};
+  return percent_decode(found->substr(1)).value_or(std::string());
+}
+
+bool HttpRequest::has_parameter(std::string_view name) const { return find_parameter(query, name).has_value(); }
 
 ParsedHead parse_head(std::string_view data, std::size_t body_bytes_max, HttpRequest& request) {
   const std::size_t end = data.substr(0, kHeadBytesMax).find("\r\n\r\n");
@@ -181,6 +166,7 @@ ParsedHead parse_head(std::string_view data, std::size_t body_bytes_max, HttpReq
     if (parsed.state == ParsedHead::State::Bad) return parsed;
   }
   if (is_http_11 && !seen.host) return bad(400, "Host is missing");
+  request.is_http_11 = is_http_11;
   request.keeps_alive = is_http_11 ? !seen.closes : seen.keeps_alive && !seen.closes;
   request.expects_continue = request.expects_continue && is_http_11 && request.content_length > 0;
   return {.state = ParsedHead::State::Done, .head_bytes = end + 4, .status = 200, .reason = {}};

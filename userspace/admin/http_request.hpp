@@ -18,12 +18,19 @@ struct HttpRequest {
   std::string path;    // "/v1/pods/a", percent-decoded
   std::string query;   // "level=debug", as it came
   std::string body;
+  std::string host;    // the Host field, "localhost:15000"; empty: none
+  std::string origin;  // the Origin field, which browsers send; empty: none
+  std::string accept;  // lists of several fields of one name are joined
+  std::string accept_encoding;
   std::size_t content_length = 0;
+  bool is_http_11 = true;
   bool keeps_alive = true;
   bool expects_continue = false;
 
   // The value of `name` in the query, percent-decoded; empty when absent.
   [[nodiscard]] std::string parameter(std::string_view name) const;
+  // Whether the query has `name`, with or without a value.
+  [[nodiscard]] bool has_parameter(std::string_view name) const;
 };
 
 struct ParsedHead {

@@ -27,6 +27,15 @@ void HttpReply::send(HttpResponse response) const {
   if (const auto connection = connection_.lock()) connection->answer(request_, std::move(response));
 }
 
+void HttpReply::expect_later(std::uint64_t limit_ms) const {
+  if (const auto connection = connection_.lock()) connection->expect_answer(request_, limit_ms);
+}
+
+bool HttpReply::is_awaited() const {
+  const auto connection = connection_.lock();
+  return connection != nullptr && connection->awaits(request_);
+}
+
 HttpServer::HttpServer(UniqueFd listener, const Options& options, Reactor& reactor, Handler handler)
     : listener_(std::move(listener)), options_(options), reactor_(reactor), handler_(std::move(handler)) {}
 

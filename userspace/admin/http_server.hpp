@@ -4,8 +4,8 @@
 // brings GnuTLS along, 2.7 MB of resident memory in an agent that must idle below 8.
 //
 // Limits: kHeadBytesMax and Options::body_bytes_max for a request; Options::connections_max connections, beyond which the one
-// that has waited longest for its client makes room; kRequestMs to send a request, kIdleMs between two, kStallMs without
-// progress of an answer, Options::reply_ms for the handler (then 504).
+// that has waited longest for its client makes room; Options::request_ms to send a request, idle_ms between two, stall_ms
+// without progress of an answer, reply_ms for the handler (then 504), stream_ms for an answer that is made as it is taken.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +23,23 @@
 
 namespace culvert::admin {
 
+// A body that is made as its client takes it: the server asks for the next piece when the last one has gone out, one piece in
+// a turn of the reactor, so that neither a fast client nor a slow one holds up anybody else. What is in memory is one piece.
+class BodySource {
+ public:
+  virtual ~BodySource() = default;
+  // Appends a piece to `out`, some tens of KiB. False: that was the last.
+  virtual bool next(std::string& out) = 0;
+};
+
 struct HttpResponse {
   int status = 200;
   std::string content_type = "text/plain; charset=utf-8";
   std::string body;
-  std::string allow;  // of a 405: the methods that are allowed
+  std::string allow{};                           // of a 405: the methods that are allowed
+  std::string content_encoding{};                // empty: none
+  std::string vary{};                            // request fields that the answer depends on
+  std::unique_ptr<BodySource> source = nullptr;  // not null: in the place of `body`, which is empty
 };
 
 class HttpConnection;
@@ -38,6 +50,10 @@ class HttpReply {
   HttpReply(std::weak_ptr<HttpConnection> connection, std::uint64_t request)
       : connection_(std::move(connection)), request_(request) {}
   void send(HttpResponse response) const;
+  // The answer takes longer than Options::reply_ms, up to `limit_ms` from now. A client that closes its side meanwhile is taken to have gone.
+  void expect_later(std::uint64_t limit_ms) const;
+  // Whether somebody still waits for it.
+  [[nodiscard]] bool is_awaited() const;
 
  private:
   std::weak_ptr<HttpConnection> connection_;
@@ -54,6 +70,7 @@ class HttpServer {
     std::uint64_t idle_ms = 60'000;
     std::uint64_t stall_ms = 10'000;
     std::uint64_t reply_ms = 5'000;
+    std::uint64_t stream_ms = 120'000;
     bool checks_peer = false;  // unix socket: only root and the agent's own user are answered
   };
 

@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::size_t kTextBytesMax = 4'096;
 constexpr std::size_t kAddressesMax = 16;
-constexpr std::array<std::string_view, 6> kKeys{"netns", "id", "name", "namespace", "service_account", "addresses"};
+constexpr std::array<std::string_view, 7> kKeys{"netns",           "id",        "name",      "namespace",
+                                                "service_account", "addresses", "answer_syn"};
 
 Result<std::string> text(const nlohmann::json& body, const char* key) {
   const auto found = body.find(key);
@@ -48,7 +49,8 @@ Result<JoinRequest> parse_join(std::string_view body) {
   for (const auto& [key, value] : json.items()) {
     if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
       return fail(ErrorCode::InvalidArgument,
-                  "unknown key \"{}\"; known are netns, id, name, namespace, service_account, addresses", key);
+                  "unknown key \"{}\"; known are netns, id, name, namespace, service_account, addresses, answer_syn",
+                  key);
     }
   }
   JoinRequest request;
@@ -60,6 +62,12 @@ Result<JoinRequest> parse_join(std::string_view body) {
   if (!request.netns_path.starts_with('/')) {
     return fail(ErrorCode::InvalidArgument,
                 "\"netns\" must be the absolute path of a network namespace, such as /run/netns/NAME");
+  }
+  if (const std::string word = CV_TRY(text(json, "answer_syn")); !word.empty()) {
+    request.answer_syn = parse_answer_syn(word);
+    if (!request.answer_syn) {
+      return fail(ErrorCode::InvalidArgument, "\"answer_syn\" is \"{}\"; at_once or after_connect is wanted", word);
+    }
   }
   const auto addresses = json.find("addresses");
   if (addresses == json.end()) return request;

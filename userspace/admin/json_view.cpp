@@ -41,13 +41,6 @@ void write_addresses(JsonWriter& json, const std::vector<IpAddress>& addresses) 
   json.end_array();
 }
 
-template <typename Items>
-void write_texts(JsonWriter& json, std::string_view name, const Items& texts) {
-  json.key(name).begin_array();
-  for (const auto& text : texts) json.value(std::string_view(text));
-  json.end_array();
-}
-
 void write_pod(JsonWriter& json, const Pod& pod) {
   json.field("id", pod.id)
       .field("name", pod.name)
@@ -94,6 +87,25 @@ void write_connection(JsonWriter& json, const telemetry::ConnectionLog& connecti
       .field("age_ms", now_us > connection.start_us ? (now_us - connection.start_us) / 1'000 : 0);
 }
 
+void write_revocation(JsonWriter& json, const Revocation& revocation) {
+  json.key("revocation")
+      .begin_object()
+      .field("path", revocation.path)
+      .field("fail_closed", revocation.fails_closed)
+      .field("error", revocation.error);
+  json.key("lists").begin_array();
+  for (const RevocationList& list : revocation.lists) {
+    json.begin_object()
+        .field("issuer", list.issuer)
+        .field("entries", list.entries)
+        .field("this_update_s", list.this_update_s)
+        .field("next_update_s", list.next_update_s)
+        .field("state", list.state)
+        .end_object();
+  }
+  json.end_array().end_object();
+}
+
 }  // namespace
 
 std::string json_status(const Status& status, std::span<const std::string> pending, std::uint64_t now_us) {
@@ -134,8 +146,9 @@ std::string json_status(const Status& status, std::span<const std::string> pendi
       json.begin_object().field("cipher", engines.cipher).field("tx", engines.tx).field("rx", engines.rx).end_object();
     }
     json.end_array();
-    write_texts(json, "pending", pending);
-    write_texts(json, "notes", status.notes);
+    if (!status.revocation.path.empty()) write_revocation(json, status.revocation);
+    json.texts("pending", pending);
+    json.texts("notes", status.notes);
   });
 }
 
@@ -164,7 +177,7 @@ std::string json_workloads(std::span<const Workload> workloads) {
 std::string json_services(std::span<const Service> services) {
   return list("services", services, [](JsonWriter& json, const Service& service) {
     json.field("name", service.name).field("namespace", service.namespace_name).field("hostname", service.hostname);
-    write_texts(json, "addresses", service.addresses);
+    json.texts("addresses", service.addresses);
     json.key("ports").begin_array();
     for (const ServicePort& port : service.ports) {
       json.begin_object().field("port", port.port).field("target_port", port.target_port).end_object();

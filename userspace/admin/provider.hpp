@@ -6,14 +6,17 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include <prometheus/metric_family.h>
-
+#include "admin/dump_source.hpp"
 #include "base/address.hpp"
+#include "base/answer_syn.hpp"
 #include "base/result.hpp"
 #include "telemetry/connection_log.hpp"
+#include "telemetry/exposition.hpp"
 #include "telemetry/log.hpp"
 #include "telemetry/pod_counters.hpp"
 
@@ -24,6 +27,21 @@ struct CipherEngines {
   std::string cipher;
   std::string tx;
   std::string rx;
+};
+
+// One certificate revocation list.
+struct RevocationList {
+  std::string issuer;  // its name
+  std::uint64_t entries = 0;
+  std::int64_t this_update_s = 0;  // Unix seconds
+  std::int64_t next_update_s = 0;  // 0: it does not say
+  std::string state;               // "in force", "expired", "not signed by a known issuer"
+};
+struct Revocation {
+  std::string path;  // empty: off
+  bool fails_closed = false;
+  std::string error;  // why the file as it is now was not taken over
+  std::vector<RevocationList> lists;
 };
 
 struct Status {
@@ -49,6 +67,7 @@ struct Status {
   std::uint32_t lo_segment_bytes_v4 = 0;
   std::uint32_t lo_segment_bytes_v6 = 0;
   std::vector<CipherEngines> engines;
+  Revocation revocation;
   std::vector<std::string> notes;  // one sentence for each thing that is degraded: what, why, remedy
 };
 
@@ -131,8 +150,9 @@ struct JoinRequest {
   std::string name;
   std::string namespace_name;
   std::string service_account;
-  std::string netns_path;            // absolute
-  std::vector<IpAddress> addresses;  // empty: taken from the namespace's devices
+  std::string netns_path;               // absolute
+  std::vector<IpAddress> addresses;     // empty: taken from the namespace's devices
+  std::optional<AnswerSyn> answer_syn;  // nothing: as the node
 };
 
 // Called exactly once, on the control thread, inside the call or later. Calling it after the server is gone is harmless.
@@ -160,11 +180,19 @@ class Provider {
   // ErrorCode::NotFound for an id that is not joined.
   virtual void leave(const std::string& id, Reply<void> reply) = 0;
   virtual void set_log_level(telemetry::Level level) = 0;
+  // What is in force, and what the configuration and the environment say.
+  [[nodiscard]] virtual telemetry::LogFilter log_filter() const = 0;
+  [[nodiscard]] virtual telemetry::LogFilter default_log_filter() const = 0;
+  virtual void set_log_filter(const telemetry::LogFilter& filter) = 0;
+
+  [[nodiscard]] virtual std::unique_ptr<DumpSource> begin_dump() const = 0;
+  // Drains and ends, as SIGTERM does it. Asked twice it is one drain.
+  virtual void shut_down() = 0;
 
   // Names of what must still happen before traffic is served; empty: ready.
   [[nodiscard]] virtual std::vector<std::string> pending_tasks() const = 0;
-  // Everything for one scrape: telemetry::collect() and what else the app knows.
-  [[nodiscard]] virtual std::vector<prometheus::MetricFamily> metrics() const = 0;
+  // Everything for one scrape.
+  [[nodiscard]] virtual telemetry::Scrape metrics() const = 0;
 };
 
 }  // namespace culvert::admin

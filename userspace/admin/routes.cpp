@@ -9,7 +9,6 @@
 
 #include "admin/json_view.hpp"
 #include "base/clock.hpp"
-#include "telemetry/metrics.hpp"
 
 namespace culvert::admin {
 namespace {
@@ -17,11 +16,11 @@ namespace {
 constexpr std::string_view kPodPrefix = "/v1/pods/";
 
 HttpResponse json(std::string body, int status = 200) {
-  return {.status = status, .content_type = "application/json", .body = std::move(body), .allow = {}};
+  return {.status = status, .content_type = "application/json", .body = std::move(body)};
 }
 
 HttpResponse text(std::string body, int status = 200) {
-  return {.status = status, .content_type = "text/plain; charset=utf-8", .body = std::move(body), .allow = {}};
+  return {.status = status, .content_type = "text/plain; charset=utf-8", .body = std::move(body)};
 }
 
 HttpResponse not_allowed(std::string_view allowed) {
@@ -126,12 +125,9 @@ void route_admin(Provider& provider, const HttpRequest& request, const HttpReply
   reply.send(json(json_error("there is nothing at this path"), 404));
 }
 
-void route_metrics(Provider& provider, const HttpRequest& request, const HttpReply& reply) {
-  if (request.path != "/metrics" && request.path != "/stats/prometheus") return reply.send(text("not found\n", 404));
+void route_dump(Dumps& dumps, const HttpRequest& request, const HttpReply& reply) {
   if (!reads(request)) return reply.send(not_allowed("GET, HEAD"));
-  HttpResponse response = text(telemetry::to_text(provider.metrics()));
-  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  reply.send(std::move(response));
+  dumps.begin([reply](Result<HttpResponse> made) { reply.send(made ? std::move(*made) : failed(made.error())); });
 }
 
 void route_readiness(Provider& provider, const HttpRequest& request, const HttpReply& reply) {

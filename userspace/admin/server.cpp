@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "admin/routes.hpp"
-#include "core/socket.hpp"
 
 namespace culvert::admin {
 namespace {
@@ -18,6 +17,7 @@ namespace {
 constexpr int kBacklog = 32;
 constexpr HttpServer::Options kAdminLimits{
     .connections_max = 16, .body_bytes_max = 64 * 1024, .reply_ms = 10'000, .checks_peer = true};
+constexpr HttpServer::Options kLocalLimits{.connections_max = 16, .body_bytes_max = 8 * 1024, .request_ms = 2'000};
 constexpr HttpServer::Options kPublicLimits{.connections_max = 32};
 
 UniqueFd unix_socket() { return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)); }
@@ -62,12 +62,6 @@ Result<UniqueFd> unix_listener(const std::string& path) {
   return listener;
 }
 
-Result<UniqueFd> public_listener(const Endpoint& endpoint) {
-  // The wildcard of IPv6 takes IPv4 as well; any other address is its own family's.
-  return tcp_listener(endpoint,
-                      {.backlog = kBacklog, .is_reuseport = false, .is_v6_only = !endpoint.address.is_unspecified()});
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::start(const Options& options, Reactor& reactor, Provider& provider) {
@@ -75,28 +69,88 @@ Result<std::unique_ptr<Server>> Server::start(const Options& options, Reactor& r
   const auto bound = [&](auto route) {
     return [&provider, route](const HttpRequest& request, const HttpReply& reply) { route(provider, request, reply); };
   };
+  server->dumps_ = std::make_unique<Dumps>(provider);
   if (!options.socket_path.empty()) {
     auto listener = CV_TRY(unix_listener(options.socket_path));
     server->socket_path_ = options.socket_path;
     struct stat status{};
     if (::lstat(options.socket_path.c_str(), &status) == 0) server->socket_inode_ = status.st_ino;
-    server->admin_ = CV_TRY(HttpServer::start(std::move(listener), kAdminLimits, reactor, bound(route_admin)));
+    const auto route = [&provider, &dumps = *server->dumps_](const HttpRequest& request, const HttpReply& reply) {
+      if (request.path == "/v1/config_dump") return route_dump(dumps, request, reply);
+      route_admin(provider, request, reply);
+    };
+    server->admin_ = CV_TRY(HttpServer::start(std::move(listener), kAdminLimits, reactor, route));
   }
-  const auto start_public = [&](const Endpoint& endpoint, auto route,
-                                std::uint16_t& port) -> Result<std::unique_ptr<HttpServer>> {
-    auto listener = CV_TRY(public_listener(endpoint));
-    if (const auto local = local_endpoint(listener.get())) port = local->port;
-    return HttpServer::start(std::move(listener), kPublicLimits, reactor, bound(route));
+  const auto start_public = [&](const char* what, const char* key, const Endpoint& endpoint, auto route) {
+    return with_context(PortServer::start({.what = what,
+                                           .remedy = fmt::format("free the port, or set {} and restart", key),
+                                           .address = endpoint,
+                                           .limits = kPublicLimits,
+                                           .handler = bound(route)},
+                                          reactor, options.tell),
+                        what);
   };
   if (options.metrics) {
-    server->metrics_ =
-        CV_TRY(with_context(start_public(*options.metrics, route_metrics, server->metrics_port_), "metrics listener"));
+    server->metrics_ = CV_TRY(start_public("metrics listener", "admin.metrics", *options.metrics, route_metrics));
   }
   if (options.readiness) {
-    server->readiness_ = CV_TRY(
-        with_context(start_public(*options.readiness, route_readiness, server->readiness_port_), "readiness listener"));
+    server->readiness_ =
+        CV_TRY(start_public("readiness listener", "admin.readiness", *options.readiness, route_readiness));
   }
+  if (options.local_port) server->start_local(options, reactor, provider);
   return server;
+}
+
+void Server::start_local(const Options& options, Reactor& reactor, Provider& provider) {
+  local_routes_ = std::make_unique<LocalRoutes>(provider, *dumps_, reactor);
+  std::uint16_t port = *options.local_port;
+  for (const IpAddress& address : {IpAddress::v4({htonl(INADDR_LOOPBACK)}), IpAddress::v6(in6addr_loopback)}) {
+    auto served = PortServer::start(
+        {.what = "local admin port",
+         .remedy = "free the port, or set admin.local_port and restart",
+         .address = {address, port},
+         .limits = kLocalLimits,
+         .handler = [routes = local_routes_.get()](const HttpRequest& request,
+                                                   const HttpReply& reply) { routes->handle(request, reply); }},
+        reactor, options.tell);
+    if (!served) {
+      // IPv6 may be off, as a whole or on lo.
+      const int error = served.error().sys_errno();
+      if (!address.is_v4() && (error == EADDRNOTAVAIL || error == EAFNOSUPPORT)) continue;
+      notes_.push_back(fmt::format("the local admin port is not served: {}; set admin.local_port, and restart",
+                                   served.error().message()));
+      options.tell(telemetry::Level::Warn, notes_.back());
+      continue;
+    }
+    if ((*served)->port() != 0) port = (*served)->port();
+    local_.push_back(std::move(*served));
+  }
+}
+
+std::vector<std::string> Server::notes() const {
+  std::vector<std::string> notes = notes_;
+  const auto add = [&notes](const PortServer* server) {
+    if (server != nullptr && !server->waits_for().empty()) notes.push_back(server->waits_for());
+  };
+  add(metrics_.get());
+  add(readiness_.get());
+  for (const auto& one : local_) add(one.get());
+  return notes;
+}
+
+std::vector<std::string> Server::pending() const {
+  std::vector<std::string> names;
+  for (const PortServer* server : {metrics_.get(), readiness_.get()}) {
+    if (server != nullptr && !server->waits_for().empty()) names.push_back(server->what());
+  }
+  return names;
+}
+
+std::uint16_t Server::local_port() const noexcept {
+  for (const auto& one : local_) {
+    if (one->port() != 0) return one->port();
+  }
+  return 0;
 }
 
 Server::~Server() {
@@ -111,6 +165,7 @@ Server::~Server() {
 void Server::stop_accepting() {
   if (metrics_) metrics_->stop_accepting();
   if (readiness_) readiness_->stop_accepting();
+  for (const auto& one : local_) one->stop_accepting();
 }
 
 }  // namespace culvert::admin

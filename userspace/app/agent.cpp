@@ -2,14 +2,11 @@
 #include "app/agent.hpp"
 
 #include <cerrno>
-#include <csignal>
 #include <utility>
 
 #include <fcntl.h>
 #include <fmt/ranges.h>
-#include <pthread.h>
 #include <sys/file.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +21,7 @@ namespace culvert::app {
 namespace {
 
 constexpr std::uint64_t kTendIntervalMs = 2'000;
+constexpr std::size_t kTrimChanges = 5'000;  // objects of the mesh that came or went, since the last time
 
 // One agent per run directory; the lock goes with the process, however it ends.
 Result<UniqueFd> lock_run_dir(const std::string& run_dir) {
@@ -51,7 +49,9 @@ Agent::Agent(std::string config_path, control::Config config)
     : config_path_(std::move(config_path)),
       config_(std::move(config)),
       start_us_(wall_us()),
-      file_log_level_(config_.log.level) {}
+      file_log_filter_(default_log_filter()),
+      log_filter_(file_log_filter_),
+      trust_domains_(config_.trust_domain_aliases) {}
 
 Agent::~Agent() {
   if (reactor_ != nullptr && signals_) reactor_->unwatch(signals_.get());
@@ -66,16 +66,17 @@ Result<std::unique_ptr<Agent>> Agent::start(std::string config_path, control::Co
   for (const std::string& name : missing) {
     agent->notes_.push_back(fmt::format("capability {} is missing: give it to the service (docs/operations.md)", name));
   }
-  agent->log_ = CV_TRY(telemetry::Log::start({.level = agent->config_.log.level,
-                                              .format = agent->config_.log.format,
-                                              .access_log = agent->config_.log.access}));
+  agent->log_ = CV_TRY(telemetry::Log::start(
+      {.filter = agent->log_filter_, .format = agent->config_.log.format, .access_log = agent->config_.log.access}));
   if (auto opened = agent->open_parts(); !opened) return std::unexpected(std::move(opened).error());
   if (auto opened = agent->open_sockets(); !opened) return std::unexpected(std::move(opened).error());
   if (auto filtered = install_seccomp_filter(); !filtered) return std::unexpected(std::move(filtered).error());
   agent->phase_ = Phase::Ready;
   agent->pods_->set_ready();
   for (const std::string& note : agent->notes_) agent->log_->warn("{}", note);
-  agent->log_->info("culvertd {} is ready: node {}, {} workers, {} pods", CULVERT_VERSION, agent->config_.node_name,
+  const std::string_view how =
+      agent->admin_server_->pending().empty() ? "is ready" : "serves pods, and waits for ports";
+  agent->log_->info("culvertd {} {}: node {}, {} workers, {} pods", CULVERT_VERSION, how, agent->config_.node_name,
                     agent->workers_->size(), agent->pods_->list().size());
   return agent;
 }
@@ -97,6 +98,7 @@ Result<void> Agent::open_parts() {
   capture.allow_tcx = config_.bpf.tcx;
   capture.allow_connect_hook = config_.bpf.connect_hook;
   capture.allow_big_segments = config_.bpf.big_segments;
+  capture.captures_dns = config_.dns.capture;
   auto programs = with_context(datapath::Datapath::open(capture), "opening the capture programs");
   if (programs) {
     datapath_ = std::move(*programs);
@@ -109,38 +111,38 @@ Result<void> Agent::open_parts() {
   }
   for (const std::string& note : datapath_->capabilities().notes) notes_.push_back(note);
 
-  enroller_ = CV_TRY(enroll::Enroller::open(
-      {.state_dir = config_.state_dir, .workers = config_.workers, .mark = config_.bpf.mark}, *datapath_));
-  ca_ = CV_TRY(
-      with_context(tls::EmbeddedCa::open_or_create(config_.identity.embedded.directory), "opening the built-in CA"));
+  enroller_ =
+      CV_TRY(enroll::Enroller::open({.state_dir = config_.state_dir,
+                                     .workers = config_.workers,
+                                     .mark = config_.bpf.mark,
+                                     .captures_dns = config_.dns.capture && datapath_->capabilities().has_dns_hooks},
+                                    *datapath_));
 
   resumption_store_ = std::make_unique<tls::ResumptionStore>();
   resumption_issuer_ = std::make_unique<tls::ResumptionIssuer>();
+  const control::RevocationConfig& revocation = config_.identity.revocation;
+  if (!revocation.path.empty()) revocation_ = std::make_unique<tls::Revocation>(revocation.fails_closed);
   resolver_ = std::make_unique<dns::Resolver>(*reactor_, dns::Resolver::Options{});
+  CV_TRY(open_span_queue());
   options_ = proxy_options();
-  workers_ = CV_TRY(WorkerSet::start(config_.workers, options_, datapath_->socket_marker(), *log_, *queue_));
-  open_certificates();
-  pods_ = std::make_unique<PodManager>(
-      PodManager::Parts{&config_, reactor_.get(), enroller_.get(), certificates_.get(), workers_.get(), log_.get()});
+  label_budget_ = std::make_unique<telemetry::LabelBudget>(config_.metrics.label_sets_max);
+  workers_ = CV_TRY(WorkerSet::start(config_.workers, options_, datapath_->socket_marker(), datapath_->syn_gate(),
+                                     *log_, *label_budget_, *queue_));
+  open_revocation();
+  if (auto opened = open_certificates(); !opened) return opened;
+  CV_TRY(open_tracing());
+  PodManager::Parts parts{&config_,       reactor_.get(), enroller_.get(), certificates_.get(),
+                          workers_.get(), log_.get(),     nullptr};
+  if (config_.dns.capture) {
+    parts.open_dns = [this](const enroll::PodSpec& pod, UniqueFd netns) { return open_dns(pod, std::move(netns)); };
+  }
+  pods_ = std::make_unique<PodManager>(std::move(parts));
   if (auto loaded = open_source(); !loaded) return loaded;
   pods_->on_change([this] { publish_local_workloads(); });
   pods_->adopt();
   tend();
+  sweep_traffic();
   return {};
-}
-
-void Agent::open_certificates() {
-  scheduler_ = std::make_unique<control::ReactorScheduler>(*reactor_);
-  certificate_source_ = std::make_unique<control::EmbeddedCaSource>(*ca_, config_.identity.embedded.lifetime_ms);
-  certificates_ = std::make_unique<control::CertificateManager>(
-      *certificate_source_, *scheduler_,
-      [this](const SpiffeId& identity, std::shared_ptr<const tls::Credentials> credentials) {
-        // The first one arrives inside `hold`, before the pod is with the workers.
-        if (pods_ != nullptr) pods_->credentials_changed(identity, std::move(credentials));
-      },
-      [this](const SpiffeId& identity, const Error& error) {
-        log_->error("no new certificate for {}: {}", identity.to_string(), error.message());
-      });
 }
 
 Result<void> Agent::open_source() {
@@ -172,6 +174,9 @@ void Agent::open_control_plane() {
   callbacks.refused = [this](const std::string& why) {
     log_->error("refused of what the control plane sent: {}", why);
   };
+  callbacks.after = [this](std::uint64_t delay_ms, std::function<void()> task) {
+    reactor_->after_ms(delay_ms, std::move(task));
+  };
   xds_ = std::make_unique<control::XdsSource>(config_, std::move(callbacks));
 }
 
@@ -179,20 +184,22 @@ void Agent::snapshot_changed(std::shared_ptr<const state::Snapshot> snapshot) {
   snapshot_ = std::move(snapshot);
   static_cast<void>(
       workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetSnapshot{snapshot_}; }));
+  warm_certificates();
   start_zds_when_warm();
 }
 
 void Agent::config_changed(const control::Config& config, std::shared_ptr<const state::Snapshot> snapshot) {
   config_ = config;
   // A level that was set by hand holds until the file says another one.
-  if (config_.log.level != file_log_level_) {
-    file_log_level_ = config_.log.level;
-    log_->set_level(file_log_level_);
+  if (default_log_filter() != file_log_filter_) {
+    file_log_filter_ = default_log_filter();
+    set_log_filter(file_log_filter_);
   }
-  certificate_source_->set_lifetime_ms(config_.identity.embedded.lifetime_ms);
+  if (embedded_source_ != nullptr) embedded_source_->set_lifetime_ms(config_.identity.embedded.lifetime_ms);
   static_cast<void>(
       workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetOptions{proxy_options()}; }));
-  // In a cluster the file says how this agent runs, and istiod who is in the mesh.
+  // In a cluster the file says how this agent runs, and istiod who is in the mesh, beside what LOCAL_XDS says.
+  if (xds_ != nullptr) xds_->set_local_mesh(config_.local);
   if (config_.control_plane.xds_address.empty()) snapshot_changed(std::move(snapshot));
   if (phase_ != Phase::Ready) return;
   log_->info("configuration in force: version {}, {} workloads", snapshot_ == nullptr ? 0 : snapshot_->version(),
@@ -241,37 +248,15 @@ Result<void> Agent::open_sockets() {
   cni.on_refusal = [this](const std::string& why) { log_->warn("{}", why); };
   cni_server_ = CV_TRY(enroll::CniServer::open(std::move(cni), *reactor_, *pods_));
   admin_server_ = CV_TRY(admin::Server::start(
-      {.socket_path = config_.admin.socket, .metrics = config_.admin.metrics, .readiness = config_.admin.readiness},
+      {.socket_path = config_.admin.socket,
+       .metrics = config_.admin.metrics,
+       .readiness = config_.admin.readiness,
+       .local_port = config_.admin.local_port.value_or(0) == 0
+                         ? std::nullopt
+                         : std::optional(static_cast<std::uint16_t>(*config_.admin.local_port)),
+       .tell = [this](telemetry::Level level, const std::string& text) { log_->line(level, text); }},
       *reactor_, *this));
   return {};
-}
-
-void Agent::open_zds() {
-  ZdsPods::OpenDns dns;
-  if (config_.dns.capture) {
-    dns = [this](const control::ZdsWorkload& workload, UniqueFd netns) { return open_dns(workload, std::move(netns)); };
-  }
-  zds_pods_ = std::make_unique<ZdsPods>(*pods_, std::move(dns));
-  zds_session_ = std::make_unique<control::ZdsSession>(*zds_pods_);
-  control::ZdsClient::Callbacks callbacks;
-  callbacks.connected = [this] { log_->info("istio-cni answers on {}", config_.zds.socket); };
-  callbacks.lost = [this](const std::string& why) {
-    log_->warn("no istio-cni, pods stay as they are; trying again: {}", why);
-  };
-  callbacks.not_started = [this](const std::string& why) { log_->error("{}", why); };
-  // As ztunnel does it: another version's messages shall stop a roll-out, not be guessed at.
-  callbacks.protocol_error = [this](const Error& error) {
-    log_->error("istio-cni does not speak the protocol that this version speaks, ending: {}", error.message());
-    exit_status_ = 1;
-    reactor_->stop();
-  };
-  zds_ = std::make_unique<control::ZdsClient>(config_.zds.socket, *reactor_, *scheduler_, *zds_session_,
-                                              std::move(callbacks));
-  start_zds_when_warm();
-}
-
-void Agent::start_zds_when_warm() {
-  if (zds_ != nullptr && snapshot_ != nullptr && (xds_ == nullptr || xds_->is_warm())) zds_->start();
 }
 
 proxy::Options Agent::proxy_options() {
@@ -286,6 +271,7 @@ proxy::Options Agent::proxy_options() {
   options.engines = tls::plan_engines(engine_support_, config_.records.tx, config_.records.rx);
   options.splice = config_.records.splice;
   options.connect_timeout_ms = config_.tunnel.connect_timeout_ms;
+  options.answers_after_connect = config_.capture.answer_syn == AnswerSyn::AfterConnect;
   options.handshake_timeout_ms = config_.tunnel.handshake.timeout_ms;
   options.server_handshakes_max = config_.tunnel.handshake.concurrency_per_worker;
   options.server_handshakes_per_peer_s = config_.tunnel.handshake.per_peer_rate;
@@ -307,12 +293,23 @@ proxy::Options Agent::proxy_options() {
   options.policy_unknown = static_cast<proxy::UnknownPolicies>(config_.policy.unknown);
   options.policy_hold_ms = config_.policy.hold_timeout_ms;
   options.logs_policy_matches = config_.policy.log_matches;
+  options.tracing = tracing_options();
+  options.busy_wait_ns = std::uint64_t{config_.busy_wait_us.value_or(0)} * 1000;
   options.buffer_bytes_max = config_.buffers.bytes_per_worker_max;
   options.connections_max = config_.limits.connections_per_worker;
+  options.descriptors_end = descriptors_for_connections(config_.workers);
   options.resumption_store = resumption_store_.get();
   options.resumption_issuer = resumption_issuer_.get();
+  options.revocation = revocation_.get();
+  options.trust_domains = &trust_domains_;
   options.resolve = [this](std::uint32_t worker, std::string name, int family, SlabHandle flow) {
-    queue_->post([this, worker, family, flow, name = std::move(name)] { resolve(worker, name, family, flow); });
+    static_cast<void>(queue_->post_if_room(
+        [this, worker, family, flow, name = std::move(name)] { resolve(worker, name, family, flow); }));
+  };
+  options.demand = [this](std::string name) {
+    static_cast<void>(queue_->post_if_room([this, name = std::move(name)] {
+      if (xds_ != nullptr) xds_->want(name);
+    }));
   };
   return options;
 }
@@ -325,59 +322,16 @@ void Agent::resolve(std::uint32_t worker, const std::string& name, int family, S
   });
 }
 
-Result<void> Agent::watch_signals() {
-  sigset_t signals;
-  ::sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) ::sigaddset(&signals, signal);
-  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
-  signals_.reset(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!signals_) return fail_errno(errno, "cannot make a signalfd");
-  return reactor_->watch(signals_.get(), EPOLLIN, [this](std::uint32_t) {
-    signalfd_siginfo info{};
-    while (::read(signals_.get(), &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
-      on_signal(static_cast<int>(info.ssi_signo));
-    }
-  });
-}
-
-void Agent::on_signal(int signal) {
-  if (signal == SIGHUP) {
-    log_->info("SIGHUP: reading the configuration again");
-    source_->reload();
-  } else if (phase_ == Phase::Draining) {
-    log_->warn("a second signal: ending now");
-    reactor_->stop();
-  } else {
-    begin_drain();
-  }
-}
-
-void Agent::begin_drain() {
-  phase_ = Phase::Draining;
-  pods_->set_draining();
-  cni_server_.reset();
-  zds_.reset();  // istio-cni goes on with the agent that takes over
-  admin_server_->stop_accepting();
-  log_->info("draining: live connections may go on for {} ms", config_.drain.timeout_ms);
-  workers_->post_and_gather(
-      [this](std::size_t, std::function<void()> done) -> proxy::ToWorker {
-        return proxy::Drain{config_.drain.timeout_ms, std::move(done)};
-      },
-      [this] {
-        log_->info("drained");
-        reactor_->stop();
-      });
-}
-
 int Agent::run() {
-  reactor_->after_ms(kTendIntervalMs, [] { release_startup_pages(); });
+  reactor_->after_ms(kTendIntervalMs, [] { release_unused_pages(); });
   reactor_->run();
   return exit_status_;
 }
 
 void Agent::tend() {
   pods_->tend();
+  // What a large push needed, or a large removal has freed, lies in pieces. By the next time workers have let go of the snapshots that held it.
+  if (std::exchange(is_trim_due_, xds_ != nullptr && xds_->take_changes() >= kTrimChanges)) release_unused_pages();
   reactor_->after_ms(kTendIntervalMs, [this] { tend(); });
 }
 

@@ -20,6 +20,10 @@
 #include "control/certificate_source.hpp"
 #include "control/config.hpp"
 #include "control/file_source.hpp"
+#include "control/istio_ca.hpp"
+#include "control/otlp_exporter.hpp"
+#include "control/otlp_sender.hpp"
+#include "control/revocation_file.hpp"
 #include "control/scheduler.hpp"
 #include "control/xds_source.hpp"
 #include "control/zds_client.hpp"
@@ -32,9 +36,13 @@
 #include "enroll/cni_server.hpp"
 #include "enroll/enroller.hpp"
 #include "proxy/options.hpp"
+#include "telemetry/exposition.hpp"
+#include "telemetry/label_budget.hpp"
 #include "telemetry/log.hpp"
+#include "telemetry/span_queue.hpp"
 #include "tls/embedded_ca.hpp"
 #include "tls/resumption.hpp"
+#include "tls/revocation.hpp"
 
 namespace culvert::app {
 
@@ -62,8 +70,13 @@ class Agent final : public admin::Provider {
   void join(admin::JoinRequest request, admin::Reply<admin::Pod> reply) override;
   void leave(const std::string& id, admin::Reply<void> reply) override;
   void set_log_level(telemetry::Level level) override;
+  [[nodiscard]] telemetry::LogFilter log_filter() const override { return log_filter_; }
+  [[nodiscard]] telemetry::LogFilter default_log_filter() const override;
+  void set_log_filter(const telemetry::LogFilter& filter) override;
+  [[nodiscard]] std::unique_ptr<admin::DumpSource> begin_dump() const override;
+  void shut_down() override;
   [[nodiscard]] std::vector<std::string> pending_tasks() const override;
-  [[nodiscard]] std::vector<prometheus::MetricFamily> metrics() const override;
+  [[nodiscard]] telemetry::Scrape metrics() const override;
 
  private:
   enum class Phase : std::uint8_t { Starting, Ready, Draining };
@@ -74,29 +87,47 @@ class Agent final : public admin::Provider {
   [[nodiscard]] Result<void> watch_signals();
   [[nodiscard]] proxy::Options proxy_options();
   [[nodiscard]] Result<void> open_source();
-  void open_certificates();
+  [[nodiscard]] Result<void> open_certificates();
+  void warm_certificates();
+  void open_revocation();
+  void check_revocation();
+  void tell_of_idle_lists();
+  void know_issuers(const tls::Credentials* credentials);
+  [[nodiscard]] admin::Revocation revocation() const;
+  void add_revocation(std::vector<prometheus::MetricFamily>& families) const;
   void on_signal(int signal);
   void publish_local_workloads();
   void config_changed(const control::Config& config, std::shared_ptr<const state::Snapshot> snapshot);
   void open_control_plane();
+  void add_workload_manager(std::vector<prometheus::MetricFamily>& families) const;
   void add_control_plane(std::vector<prometheus::MetricFamily>& families) const;
   void snapshot_changed(std::shared_ptr<const state::Snapshot> snapshot);
   void publish_mesh_file();
   void open_zds();
-  [[nodiscard]] Result<std::unique_ptr<dns::Proxy>> open_dns(const control::ZdsWorkload& workload, UniqueFd netns);
+  [[nodiscard]] Result<std::unique_ptr<dns::Proxy>> open_dns(const enroll::PodSpec& pod, UniqueFd netns);
   void add_dns(std::vector<prometheus::MetricFamily>& families) const;
   // The mesh is known: pods may come.
   void start_zds_when_warm();
   void resolve(std::uint32_t worker, const std::string& name, int family, SlabHandle flow);
+  [[nodiscard]] Result<void> open_span_queue();
+  [[nodiscard]] Result<void> open_tracing();
+  [[nodiscard]] proxy::Tracing tracing_options() const;
+  void add_tracing(std::vector<prometheus::MetricFamily>& families) const;
+  // Calls `done` when the spans that wait are sent, or cannot be; perhaps twice.
+  void end_tracing(std::function<void()> done);
   void begin_drain();
   void tend();
+  void sweep_traffic();
 
   std::string config_path_;
   control::Config config_;
   Phase phase_ = Phase::Starting;
   std::uint64_t start_us_;
+  std::uint64_t drain_began_ms_ = 0;  // monotonic
   int exit_status_ = 0;
-  telemetry::Level file_log_level_;
+  telemetry::LogFilter file_log_filter_;
+  telemetry::LogFilter log_filter_;  // in force
+  bool is_trim_due_ = false;
   std::vector<std::string> notes_;
   tls::EngineSupport engine_support_;
   proxy::Options options_;
@@ -111,19 +142,28 @@ class Agent final : public admin::Provider {
   UniqueFd signals_;
   std::unique_ptr<datapath::Datapath> datapath_;
   std::unique_ptr<enroll::Enroller> enroller_;
-  std::unique_ptr<tls::EmbeddedCa> ca_;
+  std::unique_ptr<tls::EmbeddedCa> ca_;  // null: a control plane's
   std::unique_ptr<control::ReactorScheduler> scheduler_;
-  std::unique_ptr<control::EmbeddedCaSource> certificate_source_;
+  std::unique_ptr<control::EmbeddedCaSource> embedded_source_;  // this one or the next
+  std::unique_ptr<control::IstioCa> istio_ca_;
   std::unique_ptr<control::CertificateManager> certificates_;
   std::unique_ptr<tls::ResumptionStore> resumption_store_;
   std::unique_ptr<tls::ResumptionIssuer> resumption_issuer_;
+  TrustDomains trust_domains_;
+  std::string idle_lists_;                       // issuers of lists that count for nobody, as last told
+  std::unique_ptr<tls::Revocation> revocation_;  // null: nobody's certificate is taken back
+  std::unique_ptr<telemetry::LabelBudget> label_budget_;
+  std::unique_ptr<telemetry::SpanQueue> span_queue_;  // null, as the next two: no collector
   std::unique_ptr<WorkerSet> workers_;
+  std::unique_ptr<control::OtlpExporter> span_exporter_;
+  std::unique_ptr<control::GrpcSpanSender> span_sender_;  // ends before the exporter, whose spans it sends
   std::unique_ptr<dns::Resolver> resolver_;
+  std::unique_ptr<control::RevocationFile> revocation_file_;
+  dns::Counters dns_counters_;
   std::unique_ptr<PodManager> pods_;
   std::unique_ptr<control::FileSource> source_;
   std::unique_ptr<control::XdsSource> xds_;  // null: the mesh is what the file says
-  dns::Counters dns_counters_;
-  std::unique_ptr<ZdsPods> zds_pods_;  // null: no istio-cni
+  std::unique_ptr<ZdsPods> zds_pods_;        // null: no istio-cni
   std::unique_ptr<control::ZdsSession> zds_session_;
   std::unique_ptr<control::ZdsClient> zds_;
   std::unique_ptr<enroll::CniServer> cni_server_;

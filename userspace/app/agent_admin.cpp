@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Agent as the admin server sees it.
 #include <algorithm>
-#include <array>
 
 #include <unistd.h>
 
 #include "app/agent.hpp"
+#include "app/agent_dump.hpp"
 #include "control/xds_decode.hpp"
 #include "core/netns.hpp"
 #include "policy/explain.hpp"
-#include "telemetry/metrics.hpp"
+#include "state/superseded.hpp"
 
 namespace culvert::app {
 
@@ -48,7 +48,10 @@ admin::Status Agent::status() const {
                               std::string(tls::to_string(options_.engines.tx[index])),
                               std::string(tls::to_string(options_.engines.rx[index]))});
   }
+  status.revocation = revocation();
   status.notes = notes_;
+  const std::vector<std::string> of_ports = admin_server_->notes();
+  status.notes.insert(status.notes.end(), of_ports.begin(), of_ports.end());
   return status;
 }
 
@@ -58,21 +61,22 @@ std::vector<admin::Workload> Agent::workloads() const {
   std::vector<admin::Workload> rows;
   if (snapshot_ == nullptr) return rows;
   rows.reserve(snapshot_->workload_count());
-  snapshot_->for_each_workload([&](const state::Workload& workload) {
+  snapshot_->for_each_workload([&](const state::WorkloadEntry& workload) {
+    if (state::is_superseded(*snapshot_, workload)) return;
     admin::Workload row;
-    row.uid = workload.uid;
-    row.name = workload.name;
-    row.namespace_name = workload.namespace_name;
-    row.identity = workload.identity.to_string();
-    row.node = workload.node;
-    row.network = workload.network;
-    row.cluster = workload.cluster;
-    row.protocol = state::to_string(workload.protocol);
-    row.peer_auth = state::to_string(snapshot_->peer_auth(workload.namespace_name, workload.name));
-    row.addresses = workload.addresses;
-    row.hostname = workload.hostname;
-    if (workload.waypoint) row.waypoint = state::to_string(*workload.waypoint, snapshot_->network());
-    row.health = workload.is_healthy ? "HEALTHY" : "UNHEALTHY";
+    row.uid = workload.uid();
+    row.name = workload.name();
+    row.namespace_name = workload.namespace_name();
+    row.identity = workload.identity().to_string();
+    row.node = workload.node();
+    row.network = workload.network();
+    row.cluster = workload.cluster();
+    row.protocol = state::to_string(workload.protocol());
+    row.peer_auth = state::to_string(snapshot_->peer_auth(workload.namespace_name(), workload.name()));
+    row.addresses.assign(workload.addresses().begin(), workload.addresses().end());
+    row.hostname = workload.hostname();
+    if (workload.waypoint()) row.waypoint = state::to_string(*workload.waypoint(), snapshot_->network());
+    row.health = workload.is_healthy() ? "HEALTHY" : "UNHEALTHY";
     rows.push_back(std::move(row));
   });
   return rows;
@@ -94,7 +98,8 @@ std::vector<admin::Service> Agent::services() const {
     std::size_t place = 0;
     const std::size_t usable = snapshot_->endpoints(service).usable;
     for (const state::EndpointRow& endpoint : snapshot_->all_endpoints(service)) {
-      row.endpoints.push_back({snapshot_->workload(endpoint.workload).uid, place++ < usable ? "usable" : "unhealthy"});
+      row.endpoints.push_back(
+          {std::string(snapshot_->workload(endpoint.workload).uid()), place++ < usable ? "usable" : "unhealthy"});
     }
     for (const state::ServiceEndpoint& endpoint : service.endpoints) {
       if (snapshot_->find_uid(endpoint.workload_uid) == nullptr)
@@ -142,7 +147,7 @@ Result<admin::Explanation> Agent::explain(const std::string& source, const std::
   for (const admin::Pod& pod : pods_->list()) {
     if (pod.id == source && !pod.addresses.empty()) from = pod.addresses.front().to_string();
   }
-  policy::Explanation told = CV_TRY(policy::explain(*snapshot_, from, destination));
+  policy::Explanation told = CV_TRY(policy::explain(*snapshot_, from, destination, &trust_domains_));
   admin::Explanation answer{std::move(told.outcome), {}};
   for (policy::ExplainStep& step : told.steps) {
     answer.steps.push_back(
@@ -166,6 +171,7 @@ void Agent::join(admin::JoinRequest request, admin::Reply<admin::Pod> reply) {
   spec.service_account = request.service_account.empty() ? "default" : request.service_account;
   spec.netns_path = request.netns_path;
   spec.addresses = request.addresses;
+  spec.answer_syn = request.answer_syn;
   const std::string id = spec.id;
   Result<UniqueFd> netns = open_netns(request.netns_path);
   if (!netns) return reply(std::unexpected(std::move(netns).error()));
@@ -183,61 +189,36 @@ void Agent::leave(const std::string& id, admin::Reply<void> reply) {
   reply(pods_->leave(id));
 }
 
-void Agent::set_log_level(telemetry::Level level) { log_->set_level(level); }
+void Agent::set_log_level(telemetry::Level level) {
+  telemetry::LogFilter filter = log_filter_;
+  filter.level = level;
+  set_log_filter(filter);
+}
+
+telemetry::LogFilter Agent::default_log_filter() const {
+  return {.level = config_.log.level, .messages = config_.log.message_level, .access = config_.log.access_level};
+}
+
+void Agent::set_log_filter(const telemetry::LogFilter& filter) {
+  log_filter_ = filter;
+  log_->set_filter(filter);
+}
+
+std::unique_ptr<admin::DumpSource> Agent::begin_dump() const {
+  return std::make_unique<AgentDump>(config_, snapshot_, *certificates_, xds_.get());
+}
 
 std::vector<std::string> Agent::pending_tasks() const {
   std::vector<std::string> tasks;
   if (phase_ == Phase::Starting) tasks.emplace_back("proxy");
   if (phase_ == Phase::Draining) tasks.emplace_back("drain");
   if (snapshot_ == nullptr || (xds_ != nullptr && !xds_->is_warm())) tasks.emplace_back("state manager");
+  if (revocation_ != nullptr && revocation_->fails_closed() && revocation_->lists().empty())
+    tasks.emplace_back("revocation lists");
+  for (std::string& listener : admin_server_->pending()) tasks.push_back(std::move(listener));
   if (pods_->failed() > 0 || (zds_session_ != nullptr && !zds_session_->is_ready()))
     tasks.emplace_back("workload proxy manager");
   return tasks;
-}
-
-std::vector<prometheus::MetricFamily> Agent::metrics() const {
-  const std::vector<telemetry::PodCounters> pods = drops();
-  return telemetry::collect(workers_->counters(), pods, CULVERT_VERSION, [this](telemetry::Families& families) {
-    auto active = telemetry::gauge_family("workload_manager_active_proxy_count", "pods that the agent serves");
-    telemetry::add(active, {}, static_cast<double>(pods_->slots().size()));
-    families.push_back(std::move(active));
-    auto pending = telemetry::gauge_family("workload_manager_pending_proxy_count", "pods that could not be joined yet");
-    telemetry::add(pending, {},
-                   static_cast<double>(pods_->failed() + (zds_session_ == nullptr ? 0 : zds_session_->pending())));
-    families.push_back(std::move(pending));
-    if (zds_session_ != nullptr) {
-      const control::ZdsSession::Counters& counters = zds_session_->counters();
-      auto started = telemetry::counter_family("workload_manager_proxies_started_total", "pods of istio-cni that came");
-      telemetry::add(started, {}, static_cast<double>(counters.started));
-      families.push_back(std::move(started));
-      auto stopped = telemetry::counter_family("workload_manager_proxies_stopped_total", "pods of istio-cni that went");
-      telemetry::add(stopped, {}, static_cast<double>(counters.stopped));
-      families.push_back(std::move(stopped));
-    }
-    if (xds_ != nullptr) add_control_plane(families);
-    if (config_.dns.capture) add_dns(families);
-  });
-}
-
-void Agent::add_control_plane(telemetry::Families& families) const {
-  const control::XdsCounters& counters = xds_->counters();
-  auto ended =
-      telemetry::counter_family("istio_xds_connection_terminations_total", "streams from the control plane that ended");
-  for (std::size_t i = 0; i < control::kXdsEnds; ++i) {
-    telemetry::add(ended, {{"reason", std::string(control::to_string(static_cast<control::XdsEnd>(i)))}},
-                   static_cast<double>(counters.ended[i].load()));
-  }
-  families.push_back(std::move(ended));
-  auto messages = telemetry::counter_family("istio_xds_message_total", "responses of the control plane");
-  auto bytes = telemetry::counter_family("istio_xds_message_bytes_total", "their size");
-  constexpr std::array<std::string_view, 3> kUrls = {control::kAddressType, control::kAuthorizationType, "other"};
-  for (std::size_t i = 0; i < kUrls.size(); ++i) {
-    if (i == 2 && counters.messages[i].load() == 0) continue;
-    telemetry::add(messages, {{"url", std::string(kUrls[i])}}, static_cast<double>(counters.messages[i].load()));
-    telemetry::add(bytes, {{"url", std::string(kUrls[i])}}, static_cast<double>(counters.bytes[i].load()));
-  }
-  families.push_back(std::move(messages));
-  families.push_back(std::move(bytes));
 }
 
 }  // namespace culvert::app

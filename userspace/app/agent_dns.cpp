@@ -31,24 +31,26 @@ prometheus::ClientMetric histogram_of(const dns::CounterRow& row, const telemetr
 
 }  // namespace
 
-Result<std::unique_ptr<dns::Proxy>> Agent::open_dns(const control::ZdsWorkload& workload, UniqueFd netns) {
+Result<std::unique_ptr<dns::Proxy>> Agent::open_dns(const enroll::PodSpec& pod, UniqueFd netns) {
   const bool is_in_cluster = !config_.control_plane.xds_address.empty();
   dns::Proxy::Options options;
   options.netns = std::move(netns);
-  options.namespace_name = workload.namespace_name;
+  options.namespace_name = pod.namespace_name;
   options.network = config_.network;
   options.domain = config_.control_plane.cluster_domain;
-  options.mark = config_.bpf.mark;
+  // With our own programs the mark is what leads a packet to the agent.
+  options.mark = pod.capture == enroll::Capture::Rules ? config_.bpf.mark : 0;
+  options.claim = [marker = datapath_->socket_marker()](int fd) { return marker.mark_agent(fd); };
   options.look = [this, is_in_cluster,
                   uid = fmt::format("{}{}/{}", is_in_cluster ? config_.cluster + "//Pod/" : std::string(),
-                                    workload.namespace_name, workload.name)] {
+                                    pod.namespace_name, pod.name)] {
     dns::Proxy::View view;
     view.snapshot = snapshot_;
     if (snapshot_ != nullptr) view.workload = snapshot_->find_uid(uid);
     view.is_known = !is_in_cluster || view.workload != nullptr;
     return view;
   };
-  options.log = [this, who = fmt::format("{}/{}", workload.namespace_name, workload.name)](const std::string& line) {
+  options.log = [this, who = fmt::format("{}/{}", pod.namespace_name, pod.name)](const std::string& line) {
     log_->debug("{} src={}", line, who);
   };
   return dns::Proxy::open(*reactor_, dns_counters_, std::move(options));

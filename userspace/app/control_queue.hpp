@@ -27,8 +27,10 @@ class ControlQueue {
   ControlQueue(const ControlQueue&) = delete;
   ControlQueue& operator=(const ControlQueue&) = delete;
 
-  // Any thread. What finds the queue full (kCapacity) is lost: an answer that nobody will wait for for ever.
-  void post(std::function<void()> task) { static_cast<void>(mailbox_.post(std::move(task))); }
+  // Any thread. Never lost: for those who have few under way and wait for what comes of them.
+  void post(std::function<void()> task) { mailbox_.post_always(std::move(task)); }
+  // Any thread. What pods and peers cause: false, and lost, once kCapacity tasks wait.
+  [[nodiscard]] bool post_if_room(std::function<void()> task) { return mailbox_.post(std::move(task)); }
   static constexpr std::size_t kCapacity = 65'536;
 
  private:

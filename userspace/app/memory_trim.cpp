@@ -27,7 +27,7 @@ void drop_if_clean(const Mapping& mapping, unsigned long private_dirty_kib) noex
 
 }  // namespace
 
-void release_startup_pages() noexcept {
+void release_unused_pages() noexcept {
   ::malloc_trim(0);
   const std::unique_ptr<FILE, int (*)(FILE*)> smaps(std::fopen("/proc/self/smaps", "re"), std::fclose);
   if (smaps == nullptr) return;

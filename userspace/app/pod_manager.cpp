@@ -13,7 +13,7 @@ namespace culvert::app {
 Result<enroll::JoinAnswer> PodManager::join(enroll::PodSpec spec, UniqueFd netns) {
   if (is_draining_) return fail(ErrorCode::Unavailable, "the agent is shutting down; try again");
   const std::string id = spec.id;
-  add_exclusions(spec, parts_.config->capture);
+  add_exclusions(spec, parts_.config->capture.exclude);
   if (const auto place = joined_.find(id); place != joined_.end()) {
     const SpiffeId identity =
         CV_TRY(SpiffeId::make(parts_.config->trust_domain, spec.namespace_name, spec.service_account));
@@ -26,9 +26,10 @@ Result<enroll::JoinAnswer> PodManager::join(enroll::PodSpec spec, UniqueFd netns
   settle_later();
   const std::uint32_t slot = pod.slot;
   failed_.erase(id);
-  if (pod.listeners.empty()) {  // joined already, perhaps with other addresses
-    static_cast<void>(parts_.workers->post_each(
-        [&](std::size_t) -> proxy::ToWorker { return proxy::SetPodAddresses{slot, pod.spec.addresses}; }));
+  if (pod.listeners.empty()) {  // joined already, perhaps with other values
+    static_cast<void>(parts_.workers->post_each([&](std::size_t) -> proxy::ToWorker {
+      return proxy::UpdatePod{slot, pod.spec.addresses, pod.spec.answer_syn};
+    }));
     changed();
     return enroll::JoinAnswer{slot};
   }
@@ -53,6 +54,7 @@ Result<void> PodManager::serve(enroll::Pod pod) {
     parts_.certificates->release(before->second.identity);
     joined_.erase(before);
   }
+  auto dns = CV_TRY(open_dns(pod));
   parts_.certificates->hold(identity);
   const auto credentials = parts_.certificates->current(identity);
   bool is_posted = true;
@@ -66,6 +68,7 @@ Result<void> PodManager::serve(enroll::Pod pod) {
     setup.identity = identity;
     setup.addresses = pod.spec.addresses;
     setup.capture = pod.spec.capture;
+    setup.answer_syn = pod.spec.answer_syn;
     setup.uid = control_plane_uid(pod.spec);
     setup.netns = UniqueFd(::fcntl(pod.netns.get(), F_DUPFD_CLOEXEC, 0));
     setup.credentials = credentials;
@@ -79,9 +82,21 @@ Result<void> PodManager::serve(enroll::Pod pod) {
     return fail(ErrorCode::ResourceExhausted, "the workers cannot take pod {}: out of descriptors or stuck",
                 pod.spec.id);
   }
-  joined_[pod.spec.id] = Joined{identity, pod.slot, false};
+  joined_[pod.spec.id] = Joined{identity, pod.slot, false, std::move(dns)};
+  ++started_;
   changed();
   return {};
+}
+
+Result<std::unique_ptr<dns::Proxy>> PodManager::open_dns(const enroll::Pod& pod) const {
+  if (!parts_.open_dns) return nullptr;
+  UniqueFd netns(::fcntl(pod.netns.get(), F_DUPFD_CLOEXEC, 3));
+  if (!netns) return fail_errno(errno, "cannot copy the descriptor of the network namespace of pod {}", pod.spec.id);
+  auto opened = parts_.open_dns(pod.spec, std::move(netns));
+  // istio-cni's rules send questions here whether or not anybody listens; our own programs leave them alone then.
+  if (opened || pod.spec.capture == enroll::Capture::Rules) return opened;
+  parts_.log->warn("DNS of pod {} is not captured: {}", pod.spec.id, opened.error().message());
+  return nullptr;
 }
 
 // istiod's name for a pod that istio-cni has brought; empty where there is none to wait for.
@@ -110,6 +125,7 @@ Result<void> PodManager::leave(const std::string& id, std::uint64_t drain_ms) {
   if (place == joined_.end()) return parts_.enroller->finish_leave(id);
   if (place->second.is_leaving) return {};
   place->second.is_leaving = true;
+  place->second.dns.reset();
   const std::uint32_t slot = place->second.slot;
   // With the namespace gone there is nobody left to drain for.
   const std::uint64_t deadline_ms = parts_.enroller->is_netns_alive(id) ? drain_ms : 0;
@@ -162,6 +178,8 @@ Result<void> PodManager::is_ready() {
 }
 
 void PodManager::credentials_changed(const SpiffeId& identity, std::shared_ptr<const tls::Credentials> credentials) {
+  // One that is only expected gets it with its pod.
+  if (std::ranges::none_of(joined_, [&](const auto& one) { return one.second.identity == identity; })) return;
   static_cast<void>(parts_.workers->post_each(
       [&](std::size_t) -> proxy::ToWorker { return proxy::SetCredentials{identity, credentials}; }));
 }

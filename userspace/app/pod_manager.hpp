@@ -15,6 +15,7 @@
 #include "control/certificate_manager.hpp"
 #include "control/config.hpp"
 #include "core/reactor.hpp"
+#include "dns/proxy.hpp"
 #include "enroll/enroller.hpp"
 #include "enroll/pod_service.hpp"
 #include "telemetry/log.hpp"
@@ -31,8 +32,10 @@ class PodManager final : public enroll::PodService {
     control::CertificateManager* certificates;
     WorkerSet* workers;
     telemetry::Log* log;
+    // The pod's DNS, answered from within its namespace; null: this agent does not capture it.
+    std::function<Result<std::unique_ptr<dns::Proxy>>(const enroll::PodSpec&, UniqueFd netns)> open_dns;
   };
-  explicit PodManager(const Parts& parts) : parts_(parts) {}
+  explicit PodManager(Parts parts) : parts_(std::move(parts)) {}
 
   // enroll::PodService
   [[nodiscard]] Result<enroll::JoinAnswer> join(enroll::PodSpec spec, UniqueFd netns) override;
@@ -62,12 +65,16 @@ class PodManager final : public enroll::PodService {
   [[nodiscard]] std::vector<std::uint32_t> slots() const;
   [[nodiscard]] bool is_joined(const std::string& id) const;
   [[nodiscard]] std::size_t failed() const noexcept { return failed_.size(); }
+  // Pods that the workers were given since the start, and those of them that they no longer have.
+  [[nodiscard]] std::uint64_t started() const noexcept { return started_; }
+  [[nodiscard]] std::uint64_t stopped() const noexcept { return started_ - joined_.size(); }
 
  private:
   struct Joined {
     SpiffeId identity;
     std::uint32_t slot = 0;
     bool is_leaving = false;
+    std::unique_ptr<dns::Proxy> dns;  // may be null
   };
   enum class Origin : std::uint8_t { Adoption, File };
   struct Failure {
@@ -80,6 +87,7 @@ class PodManager final : public enroll::PodService {
   void forget_unlisted();
   [[nodiscard]] Result<void> leave(const std::string& id, std::uint64_t drain_ms);
   [[nodiscard]] Result<void> serve(enroll::Pod pod);
+  [[nodiscard]] Result<std::unique_ptr<dns::Proxy>> open_dns(const enroll::Pod& pod) const;
   [[nodiscard]] std::string control_plane_uid(const enroll::PodSpec& spec) const;
   void add_exclusions(enroll::PodSpec& spec, const control::Exclusions& exclusions) const;
   void finish_leave(const std::string& id, std::uint32_t slot);
@@ -93,6 +101,7 @@ class PodManager final : public enroll::PodService {
 
   Parts parts_;
   std::unordered_map<std::string, Joined> joined_;
+  std::uint64_t started_ = 0;
   std::unordered_map<std::string, Failure> failed_;               // by id
   std::unordered_map<std::string, control::PodConfig> in_force_;  // of the file's joined pods, as they were listed
   std::uint64_t adopt_again_ms_ = 0;                              // 0: nothing failed

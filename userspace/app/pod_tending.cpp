@@ -78,6 +78,7 @@ void PodManager::join_listed(const control::PodConfig& pod) {
   spec.netns_path = pod.netns;
   spec.addresses = pod.addresses;
   spec.bypass_inbound = pod.bypass_inbound;
+  spec.answer_syn = pod.answer_syn;
   spec.is_from_file = true;
   add_exclusions(spec, pod.exclude);
   Result<UniqueFd> netns = open_netns(pod.netns);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <limits>
 
 #include <cap-ng.h>
 #include <sys/prctl.h>
@@ -31,6 +32,16 @@ Result<void> raise_descriptor_limit(std::uint32_t wanted) {
 }
 
 }  // namespace
+
+int descriptors_for_connections(std::uint32_t workers) noexcept {
+  constexpr rlim_t kOfControl = 192;      // metrics, CNI calls, the control plane, names, pipes
+  constexpr rlim_t kOfJoinPerWorker = 8;  // a pod's listeners of both families and its namespace
+  const rlim_t reserved = kOfControl + 2 * kOfJoinPerWorker * workers;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return std::numeric_limits<int>::max();
+  const rlim_t end = limit.rlim_cur - std::min(reserved, limit.rlim_cur / 8);
+  return static_cast<int>(std::min<rlim_t>(end, std::numeric_limits<int>::max()));
+}
 
 Result<void> drop_privileges(std::uint32_t open_files_wanted, std::vector<std::string>& missing) {
   if (auto raised = raise_descriptor_limit(open_files_wanted); !raised) return raised;

@@ -14,11 +14,15 @@ namespace culvert::app {
 class WorkerSet {
  public:
   [[nodiscard]] static Result<std::unique_ptr<WorkerSet>> start(unsigned count, const proxy::Options& options,
-                                                                datapath::SocketMarker marker, telemetry::Log& log,
+                                                                datapath::SocketMarker marker, datapath::SynGate gate,
+                                                                telemetry::Log& log, telemetry::LabelBudget& budget,
                                                                 ControlQueue& queue);
 
   [[nodiscard]] std::size_t size() const noexcept { return workers_.size(); }
   [[nodiscard]] std::vector<const telemetry::WorkerCounters*> counters() const;
+  [[nodiscard]] std::vector<const telemetry::TrafficTable*> traffic() const;
+  // Label sets that no connection has had for so long go. What the workers let go at the last call is free again.
+  void sweep_traffic(std::uint64_t expiry_ms);
 
   // `make` builds the message of each worker. False: a mailbox is full.
   template <typename Make>

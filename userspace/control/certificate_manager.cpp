@@ -171,7 +171,9 @@ void CertificateManager::look() {
   std::vector<SpiffeId> expired;
   for (auto& [identity, entry] : entries_) {
     // A clock that went back would leave the pause, or the certificate's beginning, far ahead.
-    const bool is_early = entry.credentials != nullptr && entry.credentials->info().not_before_s * 1'000 > now_ms;
+    // Once a first attempt has failed its pause counts, not each look.
+    const bool is_early =
+        entry.failures == 0 && entry.credentials != nullptr && entry.credentials->info().not_before_s * 1'000 > now_ms;
     const bool is_stale_pause =
         entry.failures > 0 && entry.next_ms - now_ms > 2 * static_cast<std::int64_t>(kRetryMsMax);
     const bool is_due = entry.next_ms <= now_ms || is_early || is_stale_pause;

@@ -12,9 +12,12 @@
 #include <vector>
 
 #include "base/address.hpp"
+#include "base/answer_syn.hpp"
 #include "base/result.hpp"
 #include "control/config_mesh.hpp"
 #include "control/control_plane_config.hpp"
+#include "control/local_mesh.hpp"
+#include "control/tracing_config.hpp"
 #include "telemetry/log.hpp"
 #include "tls/engine_plan.hpp"
 
@@ -96,16 +99,27 @@ struct DrainConfig {
 };
 
 struct AdminConfig {
-  std::string socket;                 // empty in the file: RUN_DIR/admin.sock; always set in a parsed Config
-  std::optional<Endpoint> metrics;    // null: off
-  std::optional<Endpoint> readiness;  // null: off
+  std::string socket;                       // empty in the file: RUN_DIR/admin.sock; always set in a parsed Config
+  std::optional<Endpoint> metrics;          // null: off
+  std::optional<Endpoint> readiness;        // null: off
+  std::optional<std::uint32_t> local_port;  // on 127.0.0.1 and ::1; 0: off; null: kLocalPort in a cluster, else off
+  static constexpr std::uint32_t kLocalPort = 15'000;
 
   AdminConfig();  // 0.0.0.0:15020 and 0.0.0.0:15021
   bool operator==(const AdminConfig&) const = default;
 };
 
+// Of Istio's traffic metrics.
+struct MetricsConfig {
+  std::uint32_t label_sets_max = 10'000;
+  std::uint64_t label_expiry_ms = 15ULL * 60'000;
+  bool operator==(const MetricsConfig&) const = default;
+};
+
 struct LogConfig {
-  telemetry::Level level = telemetry::Level::Info;
+  telemetry::Level level = telemetry::Level::Info;  // from the environment also off
+  std::optional<telemetry::Level> access_level;   // from the environment only: of access lines, in the place of `level`
+  std::optional<telemetry::Level> message_level;  // likewise of messages
   telemetry::Format format = telemetry::Format::Plain;
   bool access = true;
   bool operator==(const LogConfig&) const = default;
@@ -117,8 +131,15 @@ struct EmbeddedCaConfig {
   bool operator==(const EmbeddedCaConfig&) const = default;
 };
 
+struct RevocationConfig {
+  std::string path;  // empty: nobody's certificate is taken back
+  bool fails_closed = false;
+  bool operator==(const RevocationConfig&) const = default;
+};
+
 struct IdentityConfig {
   EmbeddedCaConfig embedded;
+  RevocationConfig revocation;
   bool operator==(const IdentityConfig&) const = default;
 };
 
@@ -158,6 +179,13 @@ struct Exclusions {
   bool operator==(const Exclusions&) const = default;
 };
 
+// Of every pod.
+struct CaptureConfig {
+  Exclusions exclude;
+  AnswerSyn answer_syn = AnswerSyn::AtOnce;
+  bool operator==(const CaptureConfig&) const = default;
+};
+
 // A pod that the agent joins by itself.
 struct PodConfig {
   std::string id;     // as enroll::PodSpec::id
@@ -168,6 +196,7 @@ struct PodConfig {
   std::vector<IpAddress> addresses;  // empty: taken from the namespace's devices
   Exclusions exclude;                // beside those of capture
   bool bypass_inbound = false;
+  std::optional<AnswerSyn> answer_syn;  // nothing: as capture says
   bool operator==(const PodConfig&) const = default;
 };
 
@@ -176,16 +205,21 @@ struct Config {
   std::string cluster = "Kubernetes";
   std::string network;
   std::string trust_domain = "cluster.local";
+  std::vector<std::string> trust_domain_aliases;
   std::string state_dir = "/var/lib/culvert";
   std::string run_dir = "/run/culvert";
   std::string node_netns;     // path; empty: the agent's own
   std::uint32_t workers = 0;  // 0 in the file: the CPUs allotted, filled in by load_config
+  // Null in the file: by default_busy_wait_us(), filled in by load_config.
+  std::optional<std::uint32_t> busy_wait_us;
   BpfConfig bpf;
   TunnelConfig tunnel;
   RecordsConfig records;
   BuffersConfig buffers;
   DrainConfig drain;
   AdminConfig admin;
+  MetricsConfig metrics;
+  TracingConfig tracing;
   LogConfig log;
   IdentityConfig identity;
   ControlPlaneConfig control_plane;
@@ -193,8 +227,10 @@ struct Config {
   ZdsConfig zds;
   DnsConfig dns;
   LimitsConfig limits;
-  Exclusions capture;  // of every pod
+  CaptureConfig capture;
   MeshConfig mesh;
+  std::string local_path;  // LOCAL_XDS_PATH; empty: none. From the environment only, as what it holds:
+  SharedLocalMesh local;
   std::vector<PodConfig> pods;
 
   [[nodiscard]] std::string cni_socket() const { return run_dir + "/cni.sock"; }
@@ -205,9 +241,10 @@ struct Config {
 // Pure. `filename` only names the place of mistakes. The error's message has one line for each:
 // "FILE:LINE:COLUMN: KEY: what is wrong with the value; remedy".
 [[nodiscard]] Result<Config> parse_config(std::string_view text, std::string_view filename);
-// Reads and parses a file, then takes over what the environment says, and fills in what depends on this machine (node_name, workers).
+// Reads and parses a file, then takes over what the environment says, and fills in what depends on this machine (node_name, workers,
+// busy_wait_us).
 [[nodiscard]] Result<Config> load_config(const std::string& path);
-// The built-in defaults with this machine's node_name and workers: what an agent without a file runs with.
+// The built-in defaults with what depends on this machine filled in likewise: what an agent without a file runs with.
 [[nodiscard]] Result<Config> default_config();
 
 }  // namespace culvert::control

@@ -3,6 +3,7 @@
 #include "control/config_fields.hpp"
 
 #include "control/config_mesh_fields.hpp"
+#include "control/config_tracing.hpp"
 
 namespace culvert::control {
 namespace {
@@ -130,6 +131,20 @@ void visit_admin(FieldVisitor& v, AdminConfig& admin) {
            path_value(admin.socket, kSocketPathMax));
   v.scalar({"metrics", kRestart, "Where /metrics is served, or off."}, listen_value(admin.metrics));
   v.scalar({"readiness", kRestart, "Where /healthz/ready is served, or off."}, listen_value(admin.readiness));
+  v.scalar({"local_port", kRestart,
+            "Port on 127.0.0.1 and ::1 for what ztunnel serves there, /config_dump above all; 0: off. 15000 in a "
+            "cluster and "
+            "off elsewhere when not given."},
+           integer_value(admin.local_port, 0, 65'535));
+}
+
+void visit_metrics(FieldVisitor& v, MetricsConfig& metrics) {
+  v.scalar({"max_label_sets", kRestart,
+            "Label sets of traffic, one for each pair of workloads and service; what is beyond counts as overflow."},
+           integer_value(metrics.label_sets_max, 1, 1'000'000));
+  v.scalar({"label_expiry", kLive,
+            "A label set without a live connection goes after this time; when it comes back it counts from 0."},
+           duration_value(metrics.label_expiry_ms, kSecond, 30 * 24 * kHour));
 }
 
 void visit_log(FieldVisitor& v, LogConfig& log) {
@@ -155,8 +170,10 @@ void visit_control_plane(FieldVisitor& v, ControlPlaneConfig& to) {
   v.scalar({"ca_roots", kRestart, "Likewise for the certificate service."}, text_value(to.ca_roots, kTextMax));
   v.scalar({"token", kRestart, "File with the service account token; empty: none is sent."},
            text_value(to.token, kTextMax));
-  v.scalar({"on_demand", kRestart, "Ask for workloads when they are needed, not for all of them."},
-           boolean_value(to.is_on_demand));
+  v.scalar({"on_demand", kRestart,
+            "Ask istiod for workloads and services when connections need them, instead of for all of them. Not with "
+            "dns.capture."},
+           boolean_value(to.on_demand));
   v.scalar({"certificate_lifetime", kRestart, "What is asked of the certificate service."},
            duration_value(to.certificate_lifetime_ms, kMinute, 365 * 24 * kHour));
 }
@@ -173,10 +190,21 @@ void visit_policy_handling(FieldVisitor& v, PolicyHandlingConfig& policy) {
            boolean_value(policy.log_matches));
 }
 
+void visit_capture(FieldVisitor& v, CaptureConfig& capture) {
+  v.scalar(
+      {"answer_syn", kLive,
+       "When the SYN of a pod's connection is answered: at_once: before the far end is asked; one that fails is reset. "
+       "after_connect: when the far end has answered; where it refuses, connect() fails."},
+      choice_value(capture.answer_syn, kAnswerSynChoices));
+  visit_exclusions(v, capture.exclude);
+}
+
 void visit_limits(FieldVisitor& v, LimitsConfig& limits) {
   v.scalar({"connections_per_worker", kLive, "Live connections of one worker; more are closed at once."},
            integer_value(limits.connections_per_worker, 16, 1'000'000));
-  v.scalar({"open_files", kRestart, "RLIMIT_NOFILE of the agent; 0: as high as the hard limit allows."},
+  v.scalar({"open_files", kRestart,
+            "RLIMIT_NOFILE of the agent; 0: as high as the hard limit allows. Connections leave an eighth free, at "
+            "most 192 and 16 for each worker."},
            integer_value(limits.open_files, 0, 16'777'216));
 }
 
@@ -199,6 +227,9 @@ void visit_config(FieldVisitor& v, Config& config) {
   v.scalar({"network", kRestart, "Name of this node's network; may be empty."}, name_value(config.network, 253, true));
   v.scalar({"trust_domain", kRestart, "SPIFFE trust domain of every identity."},
            trust_domain_value(config.trust_domain));
+  v.list({"trust_domain_aliases", kRestart,
+          "Trust domains whose identities count as those of the local one, in certificates and in policies."},
+         trust_domain_list(config.trust_domain_aliases, 64));
   v.scalar({"state_dir", kRestart, "What must outlive a reboot: joined pods, the embedded CA."},
            path_value(config.state_dir));
   v.scalar({"run_dir", kRestart, "Sockets and mesh.json."}, path_value(config.run_dir, kRunDirMax));
@@ -206,6 +237,11 @@ void visit_config(FieldVisitor& v, Config& config) {
            path_value(config.node_netns));
   v.scalar({"workers", kRestart, "Worker threads; 0: one per CPU that the agent may use."},
            integer_value(config.workers, 0, 256));
+  v.scalar({"busy_wait_us", kLive,
+            "Microseconds for which a worker looks for further events before it sleeps, as long as they keep coming "
+            "that soon; 0: it sleeps at once. "
+            "See Round trips and CPU."},
+           integer_value(config.busy_wait_us, 0, 1000));
   v.section("bpf", "The capture programs.", [&config](FieldVisitor& inner) { visit_bpf(inner, config.bpf); });
   v.section("tunnel", "Connections between agents.",
             [&config](FieldVisitor& inner) { visit_tunnel(inner, config.tunnel); });
@@ -218,11 +254,23 @@ void visit_config(FieldVisitor& v, Config& config) {
   v.section("drain", "How live connections end.", [&config](FieldVisitor& inner) { visit_drain(inner, config.drain); });
   v.section("admin", "Where people and probes ask.",
             [&config](FieldVisitor& inner) { visit_admin(inner, config.admin); });
+  v.section("metrics", "What /metrics tells of traffic.",
+            [&config](FieldVisitor& inner) { visit_metrics(inner, config.metrics); });
+  v.section("tracing", "Spans of connections, for a collector.",
+            [&config](FieldVisitor& inner) { visit_tracing(inner, config.tracing); });
   v.section("log", "What is written to standard output.",
             [&config](FieldVisitor& inner) { visit_log(inner, config.log); });
   v.section("identity", "Where certificates come from.", [&config](FieldVisitor& inner) {
     inner.section("embedded", "The built-in certificate authority.",
                   [&config](FieldVisitor& ca) { visit_embedded(ca, config.identity.embedded); });
+    inner.section("revocation", "Certificates that their issuers have taken back.", [&config](FieldVisitor& crl) {
+      crl.scalar(
+          {"path", kRestart, "File with certificate revocation lists, PEM or one in DER; followed as it changes."},
+          path_value(config.identity.revocation.path));
+      crl.scalar({"fail_closed", kRestart,
+                  "Refuse a peer where no current list of an issuer speaks of its certificates; false: accept it."},
+                 boolean_value(config.identity.revocation.fails_closed));
+    });
   });
   v.section("control_plane", "Where the mesh and its certificates come from, in a cluster.",
             [&config](FieldVisitor& inner) { visit_control_plane(inner, config.control_plane); });
@@ -232,13 +280,15 @@ void visit_config(FieldVisitor& v, Config& config) {
     inner.scalar({"socket", kRestart, "Its socket; without it Culvert's own plugin, this file and people enrol pods."},
                  path_value(config.zds.socket, kSocketPathMax));
   });
-  v.section("dns", "Names of the mesh for pods that a stock istio-cni enrols.", [&config](FieldVisitor& inner) {
-    inner.scalar({"capture", kRestart, "Answer what such a pod asks of port 53, as istio-cni's rules send it here."},
-                 boolean_value(config.dns.capture));
+  v.section("dns", "Names of the mesh for pods.", [&config](FieldVisitor& inner) {
+    inner.scalar(
+        {"capture", kRestart, "Answer what pods ask of port 53, as our programs or istio-cni's rules send it here."},
+        boolean_value(config.dns.capture));
   });
   v.section("limits", "What bounds the agent.", [&config](FieldVisitor& inner) { visit_limits(inner, config.limits); });
-  v.section("capture", "Traffic of every pod that stays as it is without a mesh; for pods that join after the change.",
-            [&config](FieldVisitor& inner) { visit_exclusions(inner, config.capture); });
+  v.section("capture",
+            "What is captured of every pod, and how. The exclusions hold for pods that join after the change.",
+            [&config](FieldVisitor& inner) { visit_capture(inner, config.capture); });
   v.section("mesh", "Who is in the mesh.", [&config](FieldVisitor& inner) { visit_mesh(inner, config.mesh); });
   visit_pods(v, config.pods);
 }

@@ -84,6 +84,8 @@ void visit_pod(FieldVisitor& v, PodConfig& item) {
   visit_exclusions(v, item.exclude);
   v.scalar({"bypass_inbound", kLive, "Plaintext that enters the pod is not taken."},
            boolean_value(item.bypass_inbound));
+  v.scalar({"answer_syn", kLive, "When the SYN of its connections is answered; as capture.answer_syn when not given."},
+           choice_value(item.answer_syn, kAnswerSynChoices));
 }
 
 }  // namespace

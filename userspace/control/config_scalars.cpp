@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bound values of config_values.hpp: what each kind accepts and how it is written back. Pure.
 #include <algorithm>
+#include <type_traits>
 
 #include "base/spiffe_id.hpp"
 #include "control/config_values.hpp"
@@ -20,6 +21,36 @@ std::string name_range(std::size_t size_max, bool may_be_empty) {
 template <typename T, typename Parse>
 ListValue parsed_list(std::vector<T>& target, std::string type, std::size_t size_max, Parse parse) {
   return list_of(target, std::move(type), size_max, parse, [](const T& value) { return value.to_string(); });
+}
+
+std::string integer_text(std::uint64_t value) { return std::to_string(value); }
+
+// A number within bounds, of any unit: how it is read, and how it and its bounds are written.
+template <typename Target, typename Parse, typename Format>
+ScalarValue bounded_value(const char* kind, Target& target, std::uint64_t min, std::uint64_t max, Parse parse,
+                          Format format) {
+  const std::string range = fmt::format("{} to {}", format(min), format(max));
+  return {kind,
+          range,
+          {},
+          [&target, min, max, range, parse](std::string_view text) -> Result<void> {
+            const std::uint64_t value = CV_TRY(parse(text));
+            CV_TRY(check_range(text, value, min, max, range));
+            if constexpr (std::is_integral_v<Target>) {
+              target = static_cast<Target>(value);
+            } else {
+              target = static_cast<typename Target::value_type>(value);
+            }
+            return {};
+          },
+          [&target, format] {
+            if constexpr (std::is_integral_v<Target>) {
+              return format(target);
+            } else {
+              return target ? format(*target) : std::string();
+            }
+          },
+          variable_of(target)};
 }
 
 }  // namespace
@@ -42,48 +73,19 @@ Result<void> check_name(std::string_view text, std::size_t size_max, bool may_be
 }
 
 ScalarValue duration_value(std::uint64_t& target_ms, std::uint64_t min_ms, std::uint64_t max_ms) {
-  const std::string range = fmt::format("{} to {}", format_duration_ms(min_ms), format_duration_ms(max_ms));
-  return {"duration",
-          range,
-          {},
-          [&target_ms, min_ms, max_ms, range](std::string_view text) -> Result<void> {
-            const std::uint64_t value = CV_TRY(parse_duration_ms(text));
-            CV_TRY(check_range(text, value, min_ms, max_ms, range));
-            target_ms = value;
-            return {};
-          },
-          [&target_ms] { return format_duration_ms(target_ms); },
-          variable_of(target_ms)};
+  return bounded_value("duration", target_ms, min_ms, max_ms, parse_duration_ms, format_duration_ms);
 }
 
 ScalarValue size_value(std::uint64_t& target, std::uint64_t min, std::uint64_t max) {
-  const std::string range = fmt::format("{} to {}", format_size_bytes(min), format_size_bytes(max));
-  return {"size",
-          range,
-          {},
-          [&target, min, max, range](std::string_view text) -> Result<void> {
-            const std::uint64_t value = CV_TRY(parse_size_bytes(text));
-            CV_TRY(check_range(text, value, min, max, range));
-            target = value;
-            return {};
-          },
-          [&target] { return format_size_bytes(target); },
-          variable_of(target)};
+  return bounded_value("size", target, min, max, parse_size_bytes, format_size_bytes);
 }
 
 ScalarValue integer_value(std::uint32_t& target, std::uint32_t min, std::uint32_t max) {
-  const std::string range = fmt::format("{} to {}", min, max);
-  return {"integer",
-          range,
-          {},
-          [&target, min, max, range](std::string_view text) -> Result<void> {
-            const std::uint64_t value = CV_TRY(parse_integer(text));
-            CV_TRY(check_range(text, value, min, max, range));
-            target = static_cast<std::uint32_t>(value);
-            return {};
-          },
-          [&target] { return std::to_string(target); },
-          variable_of(target)};
+  return bounded_value("integer", target, min, max, parse_integer, integer_text);
+}
+
+ScalarValue integer_value(std::optional<std::uint32_t>& target, std::uint32_t min, std::uint32_t max) {
+  return bounded_value("integer", target, min, max, parse_integer, integer_text);
 }
 
 ScalarValue boolean_value(std::optional<bool>& target) {
@@ -194,16 +196,26 @@ ScalarValue text_value(std::string& target, std::size_t size_max) {
           variable_of(target)};
 }
 
+namespace {
+
+Result<std::string> parse_trust_domain(std::string_view text) {
+  if (SpiffeId::make(text, "default", "default")) return std::string(text);
+  return fail(ErrorCode::InvalidArgument, "{} is not a trust domain; write lower-case letters, digits, '.', '-' or '_'",
+              quoted(text));
+}
+
+}  // namespace
+
+ListValue trust_domain_list(std::vector<std::string>& target, std::size_t size_max) {
+  return list_of(target, "trust domain", size_max, parse_trust_domain, [](const std::string& text) { return text; });
+}
+
 ScalarValue trust_domain_value(std::string& target) {
   return {"trust domain",
           "1 to 255 characters",
           {},
           [&target](std::string_view text) -> Result<void> {
-            if (!SpiffeId::make(text, "default", "default")) {
-              return fail(ErrorCode::InvalidArgument,
-                          "{} is not a trust domain; write lower-case letters, digits, '.', '-' or '_'", quoted(text));
-            }
-            target = text;
+            target = CV_TRY(parse_trust_domain(text));
             return {};
           },
           [&target] { return target; },

@@ -15,6 +15,7 @@
 #include <fmt/ranges.h>
 
 #include "base/address.hpp"
+#include "base/answer_syn.hpp"
 #include "base/result.hpp"
 
 namespace culvert::control {
@@ -72,6 +73,7 @@ struct ListValue {
 [[nodiscard]] ScalarValue duration_value(std::uint64_t& target_ms, std::uint64_t min_ms, std::uint64_t max_ms);
 [[nodiscard]] ScalarValue size_value(std::uint64_t& target, std::uint64_t min, std::uint64_t max);
 [[nodiscard]] ScalarValue integer_value(std::uint32_t& target, std::uint32_t min, std::uint32_t max);
+[[nodiscard]] ScalarValue integer_value(std::optional<std::uint32_t>& target, std::uint32_t min, std::uint32_t max);
 [[nodiscard]] ScalarValue boolean_value(bool& target);
 [[nodiscard]] ScalarValue boolean_value(std::optional<bool>& target);
 // An address and a port, or `off`.
@@ -85,12 +87,15 @@ struct ListValue {
 // Lower-case letters, digits, '.', '-', '_'.
 [[nodiscard]] ScalarValue trust_domain_value(std::string& target);
 
+[[nodiscard]] ListValue trust_domain_list(std::vector<std::string>& target, std::size_t size_max);
 [[nodiscard]] ListValue port_list(std::vector<std::uint16_t>& target);
 [[nodiscard]] ListValue cidr_list(std::vector<Cidr>& target);
 [[nodiscard]] ListValue address_list(std::vector<IpAddress>& target, std::size_t size_max);
 
 template <typename Enum>
 using Words = std::vector<std::pair<std::string, Enum>>;
+
+inline const Words<AnswerSyn> kAnswerSynChoices(kAnswerSynWords.begin(), kAnswerSynWords.end());
 
 [[nodiscard]] Result<std::size_t> find_word(std::string_view text, const std::vector<std::string>& words);
 

@@ -20,7 +20,7 @@ struct ControlPlaneConfig {
   std::string xds_alternative_name;
   std::string ca_alternative_name;
   std::string token = "/var/run/secrets/tokens/istio-token";  // a file, or the token itself
-  bool is_on_demand = false;
+  bool on_demand = false;  // workloads and services are asked for when they are needed
   std::uint64_t certificate_lifetime_ms = 24ULL * 3'600'000;
   std::string cluster_domain = "cluster.local";
   // From the environment only.

@@ -25,6 +25,23 @@ std::string read_text(const std::string& path) {
   return file ? text.str() : std::string();
 }
 
+// The least of the quotas of this process's cgroup and of those above it; null: none has one.
+std::optional<std::uint32_t> cgroup_cpus() {
+  const std::string membership = read_text("/proc/self/cgroup");
+  std::string group(unified_cgroup(membership));
+  std::optional<std::uint32_t> least;
+  while (!group.empty()) {
+    for (const char* mount : kMounts) {
+      const auto cpus = quota_cpus(read_text(std::string(mount) + (group == "/" ? "" : group) + "/cpu.max"));
+      if (cpus && (!least || *cpus < *least)) least = cpus;
+    }
+    if (group == "/") break;
+    group.resize(group.rfind('/'));
+    if (group.empty()) group = "/";
+  }
+  return least;
+}
+
 }  // namespace
 
 std::optional<std::uint32_t> quota_cpus(std::string_view cpu_max) {
@@ -54,19 +71,10 @@ std::uint32_t allotted_cpus() {
   CPU_ZERO(&set);
   // More than 1,024 CPUs: the mask does not fit, and the cap below applies.
   const bool has_mask = ::sched_getaffinity(0, sizeof(set), &set) == 0;
-  std::uint32_t cpus = has_mask ? static_cast<std::uint32_t>(CPU_COUNT(&set)) : kWorkersMax;
-  const std::string membership = read_text("/proc/self/cgroup");
-  std::string group(unified_cgroup(membership));
-  while (!group.empty()) {
-    for (const char* mount : kMounts) {
-      const std::string file = std::string(mount) + (group == "/" ? "" : group) + "/cpu.max";
-      cpus = std::min(cpus, quota_cpus(read_text(file)).value_or(cpus));
-    }
-    if (group == "/") break;
-    group.resize(group.rfind('/'));
-    if (group.empty()) group = "/";
-  }
-  return std::clamp<std::uint32_t>(cpus, 1, kWorkersMax);
+  const std::uint32_t cpus = has_mask ? static_cast<std::uint32_t>(CPU_COUNT(&set)) : kWorkersMax;
+  return std::clamp<std::uint32_t>(std::min(cpus, cgroup_cpus().value_or(cpus)), 1, kWorkersMax);
 }
+
+bool has_cpu_quota() { return cgroup_cpus().has_value(); }
 
 }  // namespace culvert::control

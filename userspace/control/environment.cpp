@@ -11,71 +11,16 @@
 
 #include <unistd.h>
 
+#include "control/config_values.hpp"
+#include "control/environment_reader.hpp"
+#include "control/environment_tracing.hpp"
+
 namespace culvert::control {
 namespace {
 
+using Reader = EnvironmentReader;
+
 constexpr std::string_view kDefaultAddressInCluster = "https://istiod.istio-system.svc:15012";
-
-// Reads variables one by one; remembers the first that is wrong.
-class Reader {
- public:
-  explicit Reader(const Environment& environment) : environment_(environment) {}
-
-  [[nodiscard]] const std::string* find(std::string_view name) const {
-    const auto found = environment_.find(name);
-    return found == environment_.end() ? nullptr : &found->second;
-  }
-  void text(std::string_view name, std::string& target) const {
-    if (const std::string* value = find(name); value != nullptr) target = *value;
-  }
-  void text_unless_empty(std::string_view name, std::string& target) const {
-    if (const std::string* value = find(name); value != nullptr && !value->empty()) target = *value;
-  }
-  template <typename Number>
-  void number(std::string_view name, Number& target, std::uint64_t min, std::uint64_t max) {
-    const std::string* value = find(name);
-    if (value == nullptr) return;
-    std::uint64_t parsed = 0;
-    const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), parsed);
-    if (error != std::errc() || end != value->data() + value->size() || parsed < min || parsed > max) {
-      return wrong(name, *value, fmt::format("a number from {} to {} is wanted", min, max));
-    }
-    target = static_cast<Number>(parsed);
-  }
-  [[nodiscard]] std::optional<bool> boolean(std::string_view name) {
-    const std::string* value = find(name);
-    if (value == nullptr) return std::nullopt;
-    if (*value == "true") return true;
-    if (*value == "false") return false;
-    wrong(name, *value, "true or false is wanted");
-    return std::nullopt;
-  }
-  void duration(std::string_view name, std::uint64_t& target_ms) {
-    const std::string* value = find(name);
-    if (value == nullptr) return;
-    if (const auto parsed = parse_environment_duration_ms(*value); parsed) {
-      target_ms = *parsed;
-    } else {
-      wrong(name, *value, "a duration such as 180s, 5m or 1h30m is wanted");
-    }
-  }
-  void wrong(std::string_view name, std::string_view value, std::string_view why) {
-    if (error_.empty()) error_ = fmt::format("invalid env var {}={} ({})", name, value, why);
-  }
-  // Variables whose names begin so, with the rest of the name.
-  [[nodiscard]] HeaderList prefixed(std::string_view prefix) const {
-    HeaderList list;
-    for (auto at = environment_.lower_bound(prefix); at != environment_.end() && at->first.starts_with(prefix); ++at) {
-      if (at->first.size() > prefix.size()) list.emplace_back(at->first.substr(prefix.size()), at->second);
-    }
-    return list;
-  }
-  [[nodiscard]] const std::string& error() const noexcept { return error_; }
-
- private:
-  const Environment& environment_;
-  std::string error_;
-};
 
 // A Kubernetes quantity of CPUs ("2", "1500m"), rounded up.
 std::optional<std::uint32_t> cpus_of(const std::string& text) {
@@ -87,7 +32,7 @@ std::optional<std::uint32_t> cpus_of(const std::string& text) {
 }
 
 // ztunnel's rules; 0: nothing is said.
-std::uint32_t workers_of(Reader& reader) {
+std::uint32_t workers_of(Reader& reader, const std::optional<std::uint32_t>& concurrency) {
   const auto quantity = [&reader](std::string_view name) -> std::uint32_t {
     const std::string* value = reader.find(name);
     if (value == nullptr || value->empty()) return 0;
@@ -109,12 +54,30 @@ std::uint32_t workers_of(Reader& reader) {
     if (is_share) return std::max(1U, (cpus * value + 99) / 100);
     return value == 0 ? cpus : value;
   }
+  if (concurrency) return *concurrency == 0 ? cpus : *concurrency;
   const std::uint32_t resource_limit = quantity("ZTUNNEL_RESOURCE_CPU_LIMIT");
   const std::uint32_t request = quantity("ZTUNNEL_RESOURCE_CPU_REQUEST");
   if (limit == 0 && resource_limit == 0 && request == 0) return 0;
   const std::uint32_t wanted =
       resource_limit != 0 ? std::max(resource_limit, request) : std::max({(cpus + 3) / 4, request, 2U});
   return std::min(wanted, 256U);
+}
+
+// Directives for single modules of ztunnel mean nothing here, and neither does one that cannot be read: what a line is worth is no reason
+// not to start.
+void read_log_filter(const Reader& reader, LogConfig& log) {
+  const std::string* text = reader.find("RUST_LOG");
+  if (text == nullptr) return;
+  telemetry::LogFilter filter{.level = log.level};
+  std::string_view rest = *text;
+  while (!rest.empty()) {
+    const std::string_view one = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), one.size() + 1));
+    if (const auto applied = telemetry::apply_directives(filter, one)) filter = *applied;
+  }
+  log.level = filter.level;
+  log.message_level = filter.messages;
+  log.access_level = filter.access;
 }
 
 void read_control_plane(Reader& reader, ControlPlaneConfig& to, const std::function<bool(const std::string&)>& exists) {
@@ -133,16 +96,13 @@ void read_control_plane(Reader& reader, ControlPlaneConfig& to, const std::funct
   } else if (to.token == ControlPlaneConfig().token && !exists(to.token)) {
     to.token.clear();
   }
-  if (const auto value = reader.boolean("XDS_ON_DEMAND"); value) to.is_on_demand = *value;
+  if (const auto value = reader.boolean("XDS_ON_DEMAND"); value) to.on_demand = *value;
   reader.duration("SECRET_TTL", to.certificate_lifetime_ms);
   reader.text_unless_empty("CLUSTER_DOMAIN", to.cluster_domain);
   to.xds_headers = reader.prefixed("XDS_HEADER_");
   to.ca_headers = reader.prefixed("CA_HEADER_");
   for (HeaderList* list : {&to.xds_headers, &to.ca_headers}) {
-    for (auto& [name, value] : *list) {
-      std::ranges::transform(name, name.begin(),
-                             [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-    }
+    for (auto& [name, value] : *list) make_lower(name);
   }
   to.metadata = reader.prefixed("ISTIO_META_");
   to.metadata_json = reader.prefixed("ISTIO_METAJSON_");
@@ -152,8 +112,24 @@ void read_control_plane(Reader& reader, ControlPlaneConfig& to, const std::funct
   reader.text("INSTANCE_IP", to.instance_address);
 }
 
-void read_data_plane(Reader& reader, Config& config) {
+// What the mesh says to every proxy, before what single variables say.
+void apply_mesh(const MeshSettings& mesh, const ProxyConfig& proxy, Config& config) {
+  if (!mesh.trust_domain.empty()) config.trust_domain = mesh.trust_domain;
+  for (const std::string& alias : mesh.trust_domain_aliases) {
+    if (std::ranges::find(config.trust_domain_aliases, alias) == config.trust_domain_aliases.end())
+      config.trust_domain_aliases.push_back(alias);
+  }
+  if (proxy.discovery_address) config.control_plane.xds_address = *proxy.discovery_address;
+  if (proxy.stats_port) {
+    if (!config.admin.metrics) config.admin.metrics = AdminConfig().metrics;
+    config.admin.metrics->port = *proxy.stats_port;
+  }
+  if (proxy.admin_port) config.admin.local_port = *proxy.admin_port;
+}
+
+void read_data_plane(Reader& reader, const ProxyConfig& proxy, Config& config) {
   if (const auto value = reader.boolean("AUTHZ_POLICY_INFO_LOGGING"); value) config.policy.log_matches = *value;
+  reader.text("CRL_PATH", config.identity.revocation.path);
   reader.text("NETWORK", config.network);
   reader.text_unless_empty("NODE_NAME", config.node_name);
   reader.text_unless_empty("CLUSTER_ID", config.cluster);
@@ -169,7 +145,6 @@ void read_data_plane(Reader& reader, Config& config) {
   if (const std::string* value = reader.find("ISTIO_META_DNS_CAPTURE"); value != nullptr) {
     config.dns.capture = *value == "true";
   }
-  if (config.control_plane.is_on_demand) config.dns.capture = false;
   HboneConfig& hbone = config.tunnel.hbone;
   reader.number("HTTP2_STREAM_WINDOW_SIZE", hbone.stream_window, 65'535, std::uint64_t{1} << 30U);
   reader.number("HTTP2_CONNECTION_WINDOW_SIZE", hbone.connection_window, 65'535, std::uint64_t{1} << 30U);
@@ -185,20 +160,13 @@ void read_data_plane(Reader& reader, Config& config) {
                                                                        : 0) *
                               1'000;
   }
-  if (const std::uint32_t workers = workers_of(reader); workers != 0) config.workers = workers;
+  if (const std::uint32_t workers = workers_of(reader, proxy.concurrency); workers != 0) config.workers = workers;
   if (const std::string* format = reader.find("LOG_FORMAT"); format != nullptr) {
     config.log.format = *format == "json" ? telemetry::Format::Json : telemetry::Format::Plain;
   }
-  // The level of everything; directives for single modules of ztunnel mean nothing here.
-  if (const std::string* level = reader.find("RUST_LOG"); level != nullptr) {
-    std::string_view rest = *level;
-    while (!rest.empty()) {
-      const std::string_view one = rest.substr(0, rest.find(','));
-      rest.remove_prefix(std::min(rest.size(), one.size() + 1));
-      if (one.find('=') == std::string_view::npos)
-        static_cast<void>(telemetry::parse(one == "trace" ? "debug" : one, config.log.level));
-    }
-  }
+  read_log_filter(reader, config.log);
+  const bool is_in_cluster = !config.control_plane.xds_address.empty() || !config.zds.socket.empty();
+  if (is_in_cluster && !config.admin.local_port) config.admin.local_port = AdminConfig::kLocalPort;
 }
 
 }  // namespace
@@ -239,12 +207,37 @@ Result<std::uint64_t> parse_environment_duration_ms(std::string_view text) {
 }
 
 Result<void> apply_environment(Config& config, const Environment& environment,
-                               const std::function<bool(const std::string&)>& exists) {
+                               const std::function<bool(const std::string&)>& exists, const MeshSettings& mesh) {
   Config changed = config;
-  Reader reader(environment);
+  ProxyConfig proxy = mesh.proxy;
+  if (const auto found = environment.find("PROXY_CONFIG"); found != environment.end()) {
+    auto over = proxy_config_over(std::move(proxy), found->second);
+    if (!over) {
+      return fail(ErrorCode::InvalidArgument, "invalid env var PROXY_CONFIG={} ({})", quoted(found->second),
+                  over.error().message());
+    }
+    proxy = *std::move(over);
+  }
+  apply_mesh(mesh, proxy, changed);
+  // Metadata is as good as the variables of those names.
+  Environment merged = environment;
+  for (const auto& [name, value] : proxy.metadata) merged.try_emplace("ISTIO_META_" + name, value);
+  Reader reader(merged);
   read_control_plane(reader, changed.control_plane, exists);
-  read_data_plane(reader, changed);
+  read_data_plane(reader, proxy, changed);
+  read_tracing(reader, changed.tracing);
   if (!reader.error().empty()) return fail(ErrorCode::InvalidArgument, "{}", reader.error());
+  if (changed.control_plane.on_demand && changed.dns.capture) {
+    return fail(
+        ErrorCode::InvalidArgument,
+        "control_plane.on_demand (XDS_ON_DEMAND) and dns.capture are both true: names cannot be answered from a "
+        "mesh that is not all there; set dns.capture to false (ISTIO_META_DNS_CAPTURE=false), or on_demand");
+  }
+  if (const std::string* text = reader.find("LOCAL_XDS"); text != nullptr && !text->empty()) {
+    auto local = local_mesh_from(*text, changed.trust_domain);
+    if (!local) return fail(ErrorCode::InvalidArgument, "invalid env var LOCAL_XDS ({})", local.error().message());
+    changed.local = SharedLocalMesh(*std::move(local));
+  }
   config = std::move(changed);
   return {};
 }

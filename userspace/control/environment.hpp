@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "control/config.hpp"
+#include "control/proxy_config.hpp"
 
 namespace culvert::control {
 
@@ -18,9 +19,11 @@ using Environment = std::map<std::string, std::string, std::less<>>;
 [[nodiscard]] Environment process_environment();
 
 // In the order of ztunnel: a variable that is wrong is an error "invalid env var NAME=VALUE (WHY)". `exists` says whether a path names a
-// file. Nothing is taken over after an error.
+// file. `mesh`: what the mesh file says; PROXY_CONFIG comes before it, and single variables come before both. Nothing is taken over after
+// an error.
 [[nodiscard]] Result<void> apply_environment(Config& config, const Environment& environment,
-                                             const std::function<bool(const std::string&)>& exists);
+                                             const std::function<bool(const std::string&)>& exists,
+                                             const MeshSettings& mesh = {});
 
 // "180s", "5m", "1h30m", "250ms", as ztunnel's variables write a duration; in milliseconds.
 [[nodiscard]] Result<std::uint64_t> parse_environment_duration_ms(std::string_view text);

@@ -27,50 +27,49 @@ Result<std::unique_ptr<FileSource>> FileSource::open(Reactor& reactor, std::stri
   std::unique_ptr<FileSource> source(new FileSource(std::move(path), std::move(running), std::move(callbacks)));
   if (auto published = source->publish(source->config_); !published)
     return std::unexpected(std::move(published).error());
-  if (source->path_.empty()) return source;
-  FileSource* const self = source.get();
-  auto watch = FileWatch::open(reactor, source->path_, [self] { self->file_touched(); });
-  if (watch) {
-    source->watch_ = *std::move(watch);
-  } else {
-    watch.error().add_context("changes of the configuration wait for SIGHUP");
-    source->callbacks_.failed(watch.error());
-  }
+  if (!source->has_files()) return source;
+  for (const std::string& one : {source->path_, source->config_.local_path}) source->follow(reactor, one);
   // What changed between the start's reading and the watch.
-  self->file_touched();
+  source->read_files(false);
   return source;
 }
 
-void FileSource::reload() {
-  if (!path_.empty()) read_file(true);
+void FileSource::follow(Reactor& reactor, const std::string& path) {
+  if (path.empty()) return;
+  auto watch = FileWatch::open(reactor, path, [this] { read_files(false); });
+  if (watch) return watches_.push_back(*std::move(watch));
+  watch.error().add_context(fmt::format("changes of {} wait for SIGHUP", path));
+  callbacks_.failed(watch.error());
 }
 
-void FileSource::file_touched() { read_file(false); }
+void FileSource::reload() {
+  if (has_files()) read_files(true);
+}
 
-void FileSource::read_file(bool is_asked_for) {
-  const Result<std::string> text = read_config_text(path_);
-  if (!text) {
-    last_text_.clear();
-    failed(text.error(), is_asked_for);
-    return;
-  }
-  const std::string seen = digest(*text);
-  if (!is_asked_for && seen == last_text_) return;
-  last_text_ = seen;
-  Result<Config> wanted = config_from_text(*text, path_);
-  if (!wanted) {
-    failed(wanted.error(), is_asked_for);
-    return;
-  }
+Result<std::optional<Config>> FileSource::read(bool is_asked_for) {
+  const std::string before = std::exchange(last_text_, {});
+  const std::string text = path_.empty() ? std::string() : CV_TRY(read_config_text(path_));
+  std::string seen = digest(text);
+  if (!config_.local_path.empty()) seen += " " + digest(CV_TRY(read_local_text(config_.local_path)));
+  last_text_ = std::move(seen);
+  if (!is_asked_for && last_text_ == before) return std::nullopt;
+  // Reads the second file once more. Where that has changed in the meantime, its watch tells.
+  return CV_TRY(config_from_text(text, path_.empty() ? "defaults" : path_));
+}
+
+void FileSource::read_files(bool is_asked_for) {
+  auto wanted = read(is_asked_for);
+  if (!wanted) return failed(wanted.error(), is_asked_for);
+  if (*wanted) take(**std::move(wanted), is_asked_for);
+}
+
+void FileSource::take(Config wanted, bool is_asked_for) {
   last_error_.clear();
-  std::vector<std::string> waiting = restart_keys(config_, *wanted);
-  Config effective = effective_config(config_, *std::move(wanted));
-  // Equal: only comments, or what waits for a restart, or the very file that the agent has just started with.
+  std::vector<std::string> waiting = restart_keys(config_, wanted);
+  Config effective = effective_config(config_, std::move(wanted));
+  // Equal: only comments, or what waits for a restart, or the very files that the agent has just started with.
   if (is_asked_for || effective != config_) {
-    if (auto published = publish(std::move(effective)); !published) {
-      failed(published.error(), is_asked_for);
-      return;
-    }
+    if (auto published = publish(std::move(effective)); !published) return failed(published.error(), is_asked_for);
   }
   if (waiting != restart_keys_) {
     restart_keys_ = std::move(waiting);

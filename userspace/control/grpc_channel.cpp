@@ -13,8 +13,6 @@
 namespace culvert::control {
 namespace {
 
-constexpr std::uint16_t kPortTls = 15012;
-constexpr std::uint16_t kPortPlaintext = 15010;
 constexpr std::size_t kFileBytesMax = std::size_t{4} << 20U;
 constexpr std::array<const char*, 3> kSystemRoots = {"/etc/ssl/certs/ca-certificates.crt",
                                                      "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"};
@@ -34,7 +32,7 @@ bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0;
 
 }  // namespace
 
-Result<GrpcTarget> parse_grpc_address(std::string_view address) {
+Result<GrpcTarget> parse_grpc_address(std::string_view address, const GrpcAddressKind& kind) {
   GrpcTarget target;
   std::string_view rest = address;
   if (rest.starts_with("http://")) {
@@ -44,7 +42,7 @@ Result<GrpcTarget> parse_grpc_address(std::string_view address) {
     rest.remove_prefix(8);
   }
   if (rest.ends_with('/')) rest.remove_suffix(1);
-  target.port = target.is_plaintext ? kPortPlaintext : kPortTls;
+  target.port = target.is_plaintext ? kind.port_plaintext : kind.port_tls;
   const std::size_t bracket = rest.starts_with('[') ? rest.find(']') : std::string_view::npos;
   const std::size_t colon = rest.find(':', bracket == std::string_view::npos ? 0 : bracket);
   std::string_view host = rest.substr(0, colon);
@@ -52,13 +50,11 @@ Result<GrpcTarget> parse_grpc_address(std::string_view address) {
     const std::string_view digits = rest.substr(colon + 1);
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), target.port);
     if (error != std::errc() || end != digits.data() + digits.size() || target.port == 0) {
-      return fail(ErrorCode::InvalidArgument, "the control plane's address is \"{}\"; it must be https://HOST:PORT",
-                  address);
+      return fail(ErrorCode::InvalidArgument, "{} is \"{}\"; it must be https://HOST:PORT", kind.what, address);
     }
   }
   if (host.empty() || host.find_first_of("/ \t@?#") != std::string_view::npos) {
-    return fail(ErrorCode::InvalidArgument, "the control plane's address is \"{}\"; it must be https://HOST:PORT",
-                address);
+    return fail(ErrorCode::InvalidArgument, "{} is \"{}\"; it must be https://HOST:PORT", kind.what, address);
   }
   target.host = host;
   return target;
@@ -92,10 +88,20 @@ Result<std::string> read_token(const std::string& token) {
 Result<std::shared_ptr<grpc::Channel>> make_channel(const GrpcEndpoint& endpoint, bool use_alternative_name) {
   const GrpcTarget target = CV_TRY(parse_grpc_address(endpoint.address));
   grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kGrpcMessageBytesMax);
+  arguments.SetMaxReceiveMessageSize(endpoint.receive_bytes_max);
+  if (endpoint.memory_bytes_max != 0) {
+    arguments.SetResourceQuota(grpc::ResourceQuota().Resize(endpoint.memory_bytes_max));
+  }
+  // Nothing compressed: the library holds a message against the limit once it has inflated all of it.
+  arguments.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
+  arguments.SetInt(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   arguments.SetMaxSendMessageSize(kGrpcMessageBytesMax);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, endpoint.keepalive_ms);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  // The library sends two pings and no more until there is something to say: a quiet mesh's stream would be watched for a minute.
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // The library reads into buffers that grow with what it reads, up to 4 MiB, and keeps them while it waits for more.
+  arguments.SetInt(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, 64 << 10);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // roots may have changed since the last one
   arguments.SetServiceConfigJSON("{}");

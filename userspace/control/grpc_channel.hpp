@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the agent reaches its control plane: one gRPC channel for an address, with the roots that are on disk now and the token of this moment. Makes
-// channels and call metadata; keeps nothing. Any thread.
+// How the agent reaches its control plane and a collector: one gRPC channel for an address, with the roots that are on disk now and the token of this
+// moment. Makes channels and call metadata; keeps nothing. Any thread.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,8 @@ class ClientContext;
 
 namespace culvert::control {
 
+inline constexpr int kGrpcMessageBytesMax = 200 << 20;  // unless the endpoint says less
+
 struct GrpcEndpoint {
   // "https://HOST[:PORT]", "http://HOST[:PORT]" (plaintext: tests and a sidecar only), or HOST:PORT (TLS). Default port 15012, plaintext 15010.
   std::string address;
@@ -29,9 +31,11 @@ struct GrpcEndpoint {
   std::string token = "/var/run/secrets/tokens/istio-token";
   std::string cluster = "Kubernetes";                        // the header `clusterid`
   std::vector<std::pair<std::string, std::string>> headers;  // sent with each call; names in lower case
+  int receive_bytes_max = kGrpcMessageBytesMax;              // of one message
+  std::size_t memory_bytes_max = 0;  // that the library may have for the channel; 0: as much as it takes
+  int keepalive_ms = 30'000;  // between pings while a call is open, however long nothing else is said; at least 1,000
 };
 
-inline constexpr int kGrpcMessageBytesMax = 200 << 20;
 inline constexpr std::uint64_t kGrpcConnectTimeoutMs = 5'000;
 
 // "HOST:PORT" and whether TLS is spoken.
@@ -40,14 +44,23 @@ struct GrpcTarget {
   std::uint16_t port = 0;
   bool is_plaintext = false;
 };
-[[nodiscard]] Result<GrpcTarget> parse_grpc_address(std::string_view address);
+// Whose address it is, and its ports where none is given.
+struct GrpcAddressKind {
+  std::string_view what;
+  std::uint16_t port_tls;
+  std::uint16_t port_plaintext;
+};
+inline constexpr GrpcAddressKind kControlPlaneAddress = {
+    .what = "the control plane's address", .port_tls = 15'012, .port_plaintext = 15'010};
+[[nodiscard]] Result<GrpcTarget> parse_grpc_address(std::string_view address,
+                                                    const GrpcAddressKind& kind = kControlPlaneAddress);
 
 // `roots` as said above, as PEM text.
 [[nodiscard]] Result<std::string> read_roots(const std::string& roots);
 // The bearer token; empty when none is to be sent. A file that cannot be read, or an empty one, is an error that names it.
 [[nodiscard]] Result<std::string> read_token(const std::string& token);
 
-// Keepalive 30 s with a limit of 10 s. With an alternative name the channel expects that one when `use_alternative_name`: try the address's
+// A ping that has no answer within 10 s ends the connection. With an alternative name the channel expects that one when `use_alternative_name`: try the address's
 // own first.
 [[nodiscard]] Result<std::shared_ptr<grpc::Channel>> make_channel(const GrpcEndpoint& endpoint,
                                                                   bool use_alternative_name = false);

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/istio_ca.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <set>
 #include <utility>
 #include <vector>
@@ -66,7 +69,8 @@ struct IstioCa::Call {
   bool has_tried_other_name = false;
 };
 
-// Lives as long as a call is under way; after the source has gone (`is_alive` false) answers are dropped.
+// Outlives every call that is under way: the library's threads hold plain pointers to it and to the calls, and nothing that would end a channel,
+// which only another thread than theirs may do.
 struct IstioCa::State : std::enable_shared_from_this<State> {
   Options options;
   Post post;
@@ -75,11 +79,16 @@ struct IstioCa::State : std::enable_shared_from_this<State> {
   std::unique_ptr<IstioCertificateService::Stub> stub;
   std::string roots_text;  // of `channel`
   bool uses_other_name = false;
-  bool is_alive = true;
+  std::mutex mutex;  // of these three
+  bool can_post = true;
+  std::size_t under_way = 0;
+  std::condition_variable ended;
   std::set<std::shared_ptr<Call>> calls;
 
   Result<void> ensure_channel();
   void start(const std::shared_ptr<Call>& call);
+  // On a thread of the library, once for each start.
+  void answered(Call* call, const grpc::Status& status);
   void finished(const std::shared_ptr<Call>& call, const grpc::Status& status);
 };
 
@@ -107,14 +116,30 @@ void IstioCa::State::start(const std::shared_ptr<Call>& call) {
   grpc::experimental::ChannelResetConnectionBackoff(channel.get());
   call->context->set_wait_for_ready(false);
   call->context->set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(options.call_timeout_ms));
+  {
+    const std::lock_guard lock(mutex);
+    ++under_way;
+  }
   stub->async()->CreateCertificate(call->context.get(), &call->message, &call->response,
-                                   [state = shared_from_this(), call](const grpc::Status& status) {
-                                     state->post([state, call, status] { state->finished(call, status); });
-                                   });
+                                   [this, raw = call.get()](const grpc::Status& status) { answered(raw, status); });
+}
+
+void IstioCa::State::answered(Call* call, const grpc::Status& status) {
+  const std::lock_guard lock(mutex);
+  if (can_post) {
+    post([weak = weak_from_this(), call, status] {
+      const auto state = weak.lock();
+      if (state == nullptr) return;
+      const auto same = [call](const std::shared_ptr<Call>& one) { return one.get() == call; };
+      const auto place = std::ranges::find_if(state->calls, same);
+      if (place != state->calls.end()) state->finished(std::shared_ptr<Call>(*place), status);
+    });
+  }
+  --under_way;
+  ended.notify_all();
 }
 
 void IstioCa::State::finished(const std::shared_ptr<Call>& call, const grpc::Status& status) {
-  if (!is_alive) return;
   // The certificate may carry the other name alone: the other way round for this call and those that follow.
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE && !options.endpoint.alternative_name.empty() &&
       !std::exchange(call->has_tried_other_name, true)) {
@@ -140,9 +165,13 @@ IstioCa::IstioCa(Options options, Post post, Now now) : state_(std::make_shared<
 }
 
 IstioCa::~IstioCa() {
-  state_->is_alive = false;
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->can_post = false;
+  }
   for (const auto& call : state_->calls) call->context->TryCancel();
-  state_->calls.clear();
+  std::unique_lock lock(state_->mutex);
+  state_->ended.wait(lock, [this] { return state_->under_way == 0; });  // a cancelled call ends at once
 }
 
 void IstioCa::set_lifetime_s(std::int64_t lifetime_s) noexcept { state_->options.lifetime_s = lifetime_s; }

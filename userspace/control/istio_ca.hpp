@@ -16,7 +16,7 @@ namespace culvert::control {
 
 class IstioCa final : public CertificateSource {
  public:
-  // Runs a task on the control thread; callable from any thread; does not lose tasks.
+  // Runs a task on the control thread; callable from any thread; does not lose tasks. Not called once the source has gone.
   using Post = std::function<void(std::function<void()>)>;
   // Seconds since the Unix epoch.
   using Now = std::function<std::int64_t()>;

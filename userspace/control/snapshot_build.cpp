@@ -105,6 +105,17 @@ Result<std::shared_ptr<const state::Snapshot>> build_snapshot(const Config& conf
   for (const ServiceConfig& one : config.mesh.services) {
     if (auto added = builder.add(to_service(one)); !added) return std::unexpected(std::move(added).error());
   }
+  for (const state::Authorization& policy : config.local->policies) {
+    if (auto added = builder.add(policy); !added) return std::unexpected(std::move(added).error());
+  }
+  for (const state::Workload& workload : config.local->workloads) {
+    if (workload.network == config.network) taken.insert(workload.addresses.begin(), workload.addresses.end());
+    uids.insert(workload.uid);
+    if (auto added = builder.add(workload); !added) return std::unexpected(std::move(added).error());
+  }
+  for (const state::Service& service : config.local->services) {
+    if (auto added = builder.add(service); !added) return std::unexpected(std::move(added).error());
+  }
   for (state::Workload workload : local) {
     std::erase_if(workload.addresses, [&taken](const IpAddress& address) { return !taken.insert(address).second; });
     if (workload.addresses.empty() || !uids.insert(workload.uid).second) continue;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -12,14 +13,16 @@
 
 #include "control/xds_decode.hpp"
 #include "control/xds_messages.hpp"
+#include "control/xds_sender.hpp"
 #include "proto/discovery.grpc.pb.h"
 
 namespace culvert::control {
 namespace {
 
 namespace pb = envoy::service::discovery::v3;
-using Stream = grpc::ClientReaderWriter<pb::DeltaDiscoveryRequest, pb::DeltaDiscoveryResponse>;
+using Clock = std::chrono::steady_clock;
 
+constexpr int kEndMs = 500;
 constexpr std::size_t kLargeBytes = std::size_t{4} << 20U;
 
 std::size_t type_index(std::string_view url) noexcept {
@@ -82,7 +85,11 @@ class XdsClient::Impl : public std::enable_shared_from_this<XdsClient::Impl> {
 
   void send(XdsRequest request) {
     const std::lock_guard lock(mutex_);
-    if (stream_ != nullptr) static_cast<void>(stream_->Write(to_message(std::move(request), node_)));
+    if (sender_ != nullptr) sender_->send(std::move(request));
+  }
+  [[nodiscard]] std::size_t backlog() {
+    const std::lock_guard lock(mutex_);
+    return sender_ == nullptr ? 0 : sender_->backlog();
   }
   [[nodiscard]] const XdsCounters& counters() const noexcept { return counters_; }
 
@@ -92,6 +99,9 @@ class XdsClient::Impl : public std::enable_shared_from_this<XdsClient::Impl> {
     while (!is_stopped()) {
       std::string why;
       const XdsEnd end = run_stream(why);
+      // Counted from its opening: connecting may take as long.
+      const bool has_lived =
+          end != XdsEnd::ConnectionError && Clock::now() - opened_at_ >= std::chrono::milliseconds(kSettledMs);
       counters_.is_connected = false;
       counters_.ended[static_cast<std::size_t>(end)].fetch_add(1);
       if (is_stopped()) return;
@@ -99,13 +109,18 @@ class XdsClient::Impl : public std::enable_shared_from_this<XdsClient::Impl> {
         callbacks_.ended(end, why);
         return true;
       }));
-      // An orderly end is followed at once, a restart of the other side almost; what fails again is tried ever less often.
-      const bool is_quick = end == XdsEnd::Complete || end == XdsEnd::Reconnect;
-      pause_ms = is_quick ? kBackoffMsMin : std::min(pause_ms * 2, kBackoffMsMax);
-      std::unique_lock lock(mutex_);
-      changed_.wait_for(lock, std::chrono::milliseconds(end == XdsEnd::Complete ? 1 : pause_ms),
-                        [this] { return is_stopped_; });
+      // After a stream that has lived an orderly end is followed at once, a restart of the other side almost. What fails again, or ends
+      // before it has lived, is tried ever less often.
+      if (has_lived) pause_ms = kBackoffMsMin;
+      const bool is_quick = has_lived && (end == XdsEnd::Complete || end == XdsEnd::Reconnect);
+      if (!is_quick) pause_ms = std::min(pause_ms * 2, kBackoffMsMax);
+      pause(is_quick && end == XdsEnd::Complete ? 1 : pause_ms);
     }
+  }
+
+  void pause(std::uint64_t ms) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::milliseconds(ms), [this] { return is_stopped_; });
   }
 
   [[nodiscard]] bool is_stopped() {
@@ -142,13 +157,14 @@ class XdsClient::Impl : public std::enable_shared_from_this<XdsClient::Impl> {
         why = channel.error().message();
         return nullptr;
       }
-      const auto deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(kGrpcConnectTimeoutMs);
+      // By the clock that does not jump; each step is short, since the library's is the one that may.
+      const Clock::time_point deadline = Clock::now() + std::chrono::milliseconds(kGrpcConnectTimeoutMs);
       grpc_connectivity_state state = (*channel)->GetState(true);
-      while (state != GRPC_CHANNEL_READY && state != GRPC_CHANNEL_TRANSIENT_FAILURE && !is_stopped()) {
-        const auto step = std::min(deadline, std::chrono::system_clock::now() + std::chrono::milliseconds(200));
-        static_cast<void>((*channel)->WaitForStateChange(state, step));
+      while (state != GRPC_CHANNEL_READY && state != GRPC_CHANNEL_TRANSIENT_FAILURE && !is_stopped() &&
+             Clock::now() < deadline) {
+        static_cast<void>(
+            (*channel)->WaitForStateChange(state, std::chrono::system_clock::now() + std::chrono::milliseconds(200)));
         state = (*channel)->GetState(true);
-        if (std::chrono::system_clock::now() >= deadline) break;
       }
       if (state == GRPC_CHANNEL_READY) return *channel;
     }
@@ -166,37 +182,76 @@ class XdsClient::Impl : public std::enable_shared_from_this<XdsClient::Impl> {
       return XdsEnd::ConnectionError;
     }
     const auto stub = pb::AggregatedDiscoveryService::NewStub(channel);
-    const std::unique_ptr<Stream> stream = open(*stub, context);
+    const std::unique_ptr<XdsSender::Stream> stream = open(*stub, context);
     if (stream == nullptr) return XdsEnd::Complete;
+    XdsSender sender(*stream, node_);
+    use(&sender);
     talk(*stream);
+    use(nullptr);
+    bool was_cut = false;
+    const grpc::Status status = finish(*stream, context, was_cut);
     close();
-    const grpc::Status status = stream->Finish();
+    if (was_cut) {
+      why = "the control plane sent something that is no message of discovery";
+      return XdsEnd::Error;
+    }
     if (status.ok()) return XdsEnd::Complete;
     why = fmt::format("{} (gRPC status {})", status.error_message(), static_cast<int>(status.error_code()));
     return is_reconnect(status) ? XdsEnd::Reconnect : XdsEnd::Error;
   }
 
-  std::unique_ptr<Stream> open(pb::AggregatedDiscoveryService::Stub& stub, grpc::ClientContext& context) {
+  std::unique_ptr<XdsSender::Stream> open(pb::AggregatedDiscoveryService::Stub& stub, grpc::ClientContext& context) {
     {
       const std::lock_guard lock(mutex_);
       if (is_stopped_) return nullptr;
       context_ = &context;
     }
-    std::unique_ptr<Stream> stream = stub.DeltaAggregatedResources(&context);
+    opened_at_ = Clock::now();
+    return stub.DeltaAggregatedResources(&context);
+  }
+
+  // What is no message ends the reading, not the stream, and the other side need not know: it gets a moment to end, and is then cut off.
+  static grpc::Status finish(XdsSender::Stream& stream, grpc::ClientContext& context, bool& was_cut) {
+    std::promise<void> ended;
+    std::thread watch([&, future = ended.get_future()] {
+      was_cut = future.wait_for(std::chrono::milliseconds(kEndMs)) == std::future_status::timeout;
+      if (was_cut) context.TryCancel();
+    });
+    const grpc::Status status = stream.Finish();
+    ended.set_value();
+    watch.join();
+    return status;
+  }
+
+  void use(XdsSender* sender) {
     const std::lock_guard lock(mutex_);
-    stream_ = stream.get();
-    return stream;
+    sender_ = sender;
   }
 
   void close() {
     const std::lock_guard lock(mutex_);
-    stream_ = nullptr;
     context_ = nullptr;
   }
 
-  void talk(Stream& stream) {
+  // An answer; of refusals in a row those that come faster than kRefusalMsMin apart wait: the other side may answer a refusal with the
+  // same again.
+  void answer(XdsRequest request, Clock::time_point& refused_at, std::uint32_t& refusals) {
+    if (request.error.empty()) {
+      refusals = 0;
+    } else {
+      const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - refused_at).count();
+      const auto wait_ms = static_cast<std::int64_t>(kRefusalMsMin) - since;
+      if (++refusals > kRefusalsAtOnce && wait_ms > 0) pause(static_cast<std::uint64_t>(wait_ms));
+      refused_at = Clock::now();
+    }
+    send(std::move(request));
+  }
+
+  void talk(XdsSender::Stream& stream) {
+    Clock::time_point refused_at = Clock::now();
+    std::uint32_t refusals = 0;
     auto requests = ask([this] { return callbacks_.opened(); });
-    if (!requests) return context_->TryCancel();
+    if (!requests) return;
     for (XdsRequest& request : *requests) send(std::move(request));
     pb::DeltaDiscoveryResponse response;
     while (stream.Read(&response)) {
@@ -205,11 +260,12 @@ class XdsClient::Impl : public std::enable_shared_from_this<XdsClient::Impl> {
       const std::size_t type = type_index(response.type_url());
       counters_.messages[type].fetch_add(1);
       counters_.bytes[type].fetch_add(bytes);
-      for_each_piece(response, [this](XdsUpdate update) {
-        auto answer =
-            ask([this, update = std::move(update)]() mutable { return callbacks_.received(std::move(update)); });
-        if (!answer) return false;
-        if (*answer) send(std::move(**answer));
+      for_each_piece(response, [&](const XdsUpdate& update) {
+        // Only lent: what this thread has allocated it frees itself, so that the state shares no page of the heap with it. A task that is
+        // stopped does not look at it any more.
+        auto made = ask([this, &update] { return callbacks_.received(update); });
+        if (!made) return false;
+        if (*made) answer(std::move(**made), refused_at, refusals);
         return true;
       });
       response.Clear();
@@ -228,7 +284,8 @@ class XdsClient::Impl : public std::enable_shared_from_this<XdsClient::Impl> {
   std::condition_variable changed_;
   bool is_stopped_ = false;
   grpc::ClientContext* context_ = nullptr;  // of the open stream
-  Stream* stream_ = nullptr;
+  XdsSender* sender_ = nullptr;             // of it
+  Clock::time_point opened_at_;             // the last stream; the thread's own
   std::thread thread_;
 };
 
@@ -241,6 +298,8 @@ XdsClient::XdsClient(const ControlPlaneConfig& config, const std::string& node_n
 XdsClient::~XdsClient() { impl_->stop(); }
 
 void XdsClient::send(XdsRequest request) { impl_->send(std::move(request)); }
+
+std::size_t XdsClient::backlog() const { return impl_->backlog(); }
 
 const XdsCounters& XdsClient::counters() const noexcept { return impl_->counters(); }
 

@@ -39,7 +39,7 @@ class XdsClient {
     std::function<void(std::function<void()>)> post;
     // The following run there.
     std::function<std::vector<XdsRequest>()> opened;
-    std::function<std::optional<XdsRequest>(XdsUpdate)> received;
+    std::function<std::optional<XdsRequest>(const XdsUpdate&)> received;
     std::function<void(XdsEnd, const std::string& why)> ended;  // `why` is empty for an orderly end
   };
 
@@ -51,10 +51,16 @@ class XdsClient {
 
   // Sends a request on the open stream; without one it is forgotten, since `opened` says all again. Control thread.
   void send(XdsRequest request);
+  // Requests that the open stream has not taken yet. Control thread.
+  [[nodiscard]] std::size_t backlog() const;
   [[nodiscard]] const XdsCounters& counters() const noexcept;
 
   static constexpr std::uint64_t kBackoffMsMin = 10;
   static constexpr std::uint64_t kBackoffMsMax = 15'000;
+  static constexpr std::uint64_t kSettledMs = 2'000;  // a stream that ended sooner counts as a failure
+  // Refusals (NACKs) in a row that are sent as they come; further ones at this distance.
+  static constexpr std::uint32_t kRefusalsAtOnce = 10;
+  static constexpr std::uint64_t kRefusalMsMin = 200;
 
  private:
   class Impl;

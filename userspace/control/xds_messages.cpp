@@ -21,6 +21,8 @@ void decode(const pb::Resource& resource, XdsUpdate& update) {
   const auto reject = [&](const Error& error) { update.rejected.push_back({resource.name(), error.message()}); };
   const auto accept = [&](auto value) {
     update.resources.push_back({resource.name(), resource.version(), std::move(value)});
+    update.resources.back().aliases.assign(resource.aliases().begin(), resource.aliases().end());
+    keep_version(update.resources.back());
   };
   if (resource.resource().type_url() != update.type_url) {
     update.rejected.push_back({resource.name(), fmt::format("is of type {} in a response of type {}",
@@ -72,7 +74,7 @@ pb::DeltaDiscoveryRequest to_message(XdsRequest request, const pb::Node& node) {
   return message;
 }
 
-void for_each_piece(pb::DeltaDiscoveryResponse& response, const std::function<bool(XdsUpdate)>& take) {
+void for_each_piece(pb::DeltaDiscoveryResponse& response, const std::function<bool(const XdsUpdate&)>& take) {
   const auto count = static_cast<std::size_t>(response.resources_size());
   std::size_t next = 0;
   do {
@@ -88,7 +90,7 @@ void for_each_piece(pb::DeltaDiscoveryResponse& response, const std::function<bo
       std::string().swap(*resource.mutable_resource()->mutable_value());
     }
     update.is_last = next == count;
-    if (!take(std::move(update))) return;
+    if (!take(update)) return;
   } while (next < count);
 }
 

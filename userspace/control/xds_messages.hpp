@@ -19,6 +19,6 @@ namespace culvert::control {
 // Decodes a response piece by piece, each of kPieceResources at most, and gives back the memory of what is done. Stops when `take` says false.
 inline constexpr std::size_t kPieceResources = 2'048;
 void for_each_piece(envoy::service::discovery::v3::DeltaDiscoveryResponse& response,
-                    const std::function<bool(XdsUpdate)>& take);
+                    const std::function<bool(const XdsUpdate&)>& take);
 
 }  // namespace culvert::control

@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/xds_source.hpp"
 
+#include <algorithm>
 #include <utility>
+
+#include "base/clock.hpp"
+#include "control/local_exchange.hpp"
 
 namespace culvert::control {
 
 XdsSource::XdsSource(const Config& config, Callbacks callbacks)
-    : callbacks_(std::move(callbacks)), store_(config.network), session_(store_, config.control_plane.is_on_demand) {
+    : callbacks_(std::move(callbacks)), store_(config.network), session_(store_, config.control_plane.on_demand) {
   store_.set_node(config.node_name);
   store_.set_policies_known(false);
+  exchange_local_mesh(store_, session_, *local_mesh_, *config.local);
+  local_mesh_ = config.local;
   publish();
   XdsClient::Callbacks client;
   client.post = callbacks_.post;
   client.opened = [this] { return session_.begin(); };
-  client.received = [this](XdsUpdate update) { return received(std::move(update)); };
+  client.received = [this](const XdsUpdate& update) { return received(update); };
   client.ended = [this](XdsEnd end, const std::string& why) { ended(end, why); };
   client_ = std::make_unique<XdsClient>(config.control_plane, config.node_name, config.cluster, std::move(client));
 }
@@ -22,26 +28,71 @@ XdsSource::~XdsSource() = default;
 
 void XdsSource::publish() { callbacks_.changed(store_.publish()); }
 
-std::optional<XdsRequest> XdsSource::received(XdsUpdate update) {
+std::optional<XdsRequest> XdsSource::received(const XdsUpdate& update) {
   if (!is_connected_) {
     is_connected_ = true;
     last_error_.clear();
     callbacks_.connected();
   }
   const bool is_last = update.is_last;
-  std::optional<XdsRequest> answer = session_.take(std::move(update));
+  changes_ += update.removed.size() + update.resources.size();
+  std::optional<XdsRequest> answer = session_.take(update, monotonic_ms());
+  if (!update.removed.empty()) restore_local_mesh(store_, session_, *local_mesh_, update.removed);
   if (session_.is_warm()) store_.set_policies_known(true);
   if (is_last) publish();
+  if (session_.demands().has_questions()) ask_soon();
   if (answer && !answer->error.empty() && std::exchange(last_refusal_, answer->error) != answer->error) {
     callbacks_.refused(answer->error);
   }
   return answer;
 }
 
+void XdsSource::want(const std::string& name) {
+  session_.want(name, monotonic_ms());
+  if (session_.demands().has_questions()) ask_soon();
+  tend_soon();
+}
+
+// With what else is wanted until then. Before the stream has answered its first requests may not have been written.
+void XdsSource::ask_soon() {
+  if (!is_connected_ || std::exchange(is_ask_due_, true)) return;
+  const std::uint64_t now_ms = monotonic_ms();
+  const std::uint64_t due_ms = std::max(now_ms, asked_ms_ + kAskIntervalMs);
+  callbacks_.after(due_ms - now_ms, [this] {
+    is_ask_due_ = false;
+    ask();
+  });
+}
+
+void XdsSource::ask() {
+  if (!is_connected_) return;
+  asked_ms_ = monotonic_ms();
+  // It does not read: the table keeps what is wanted, and no request grows or is lost meanwhile.
+  if (client_->backlog() >= kBacklogMax) return ask_soon();
+  for (XdsRequest& request : session_.take_wishes()) client_->send(std::move(request));
+}
+
+void XdsSource::tend_soon() {
+  if (session_.demands().is_empty() || std::exchange(is_tend_due_, true)) return;
+  callbacks_.after(kTendIntervalMs, [this] {
+    is_tend_due_ = false;
+    if (session_.expire(monotonic_ms(), is_connected_)) publish();
+    ask();
+    tend_soon();
+  });
+}
+
 void XdsSource::ended(XdsEnd end, const std::string& why) {
   is_connected_ = false;
   const std::string text = why.empty() ? std::string(to_string(end)) : why;
   if (std::exchange(last_error_, text) != text) callbacks_.failed(text);
+}
+
+void XdsSource::set_local_mesh(const SharedLocalMesh& mesh) {
+  if (mesh == local_mesh_) return;
+  exchange_local_mesh(store_, session_, *local_mesh_, *mesh);
+  local_mesh_ = mesh;
+  publish();
 }
 
 void XdsSource::set_local_workloads(const std::vector<state::Workload>& workloads) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "control/config.hpp"
@@ -29,6 +30,8 @@ class XdsSource {
     std::function<void()> connected;
     // Some resources of a response were refused.
     std::function<void(const std::string& why)> refused;
+    // Runs a task on this thread, later. On demand only.
+    std::function<void(std::uint64_t delay_ms, std::function<void()>)> after;
   };
 
   // `changed` is called once from in here, with an empty mesh.
@@ -37,27 +40,48 @@ class XdsSource {
   XdsSource(const XdsSource&) = delete;
   XdsSource& operator=(const XdsSource&) = delete;
 
+  // LOCAL_XDS has changed: takes what went out of the mesh, and puts what came into it. Of an object that the control plane has named too, that
+  // one's counts.
+  void set_local_mesh(const SharedLocalMesh& mesh);
   void set_local_workloads(const std::vector<state::Workload>& workloads);
+  // On demand: a name of state/demand.hpp that a decision lacks. The answer comes with a snapshot, or never.
+  void want(const std::string& name);
   // Everything that is not on demand has come once.
   [[nodiscard]] bool is_warm() const noexcept { return session_.is_warm(); }
   [[nodiscard]] const XdsCounters& counters() const noexcept { return client_->counters(); }
+  [[nodiscard]] const DemandTable& demands() const noexcept { return session_.demands(); }
   [[nodiscard]] state::Store& store() noexcept { return store_; }
+  [[nodiscard]] const state::Store& store() const noexcept { return store_; }
+  // How many objects came, changed or went since this was last asked.
+  [[nodiscard]] std::size_t take_changes() noexcept { return std::exchange(changes_, 0); }
 
   // How the uid of a pod begins that istiod has not named.
   static constexpr std::string_view kLocalUid = "culvert-local/";
+  // Names are asked for together, at most this often: each request costs istiod a walk over the mesh.
+  static constexpr std::uint64_t kAskIntervalMs = 10;
+  static constexpr std::size_t kBacklogMax = 4;            // requests that wait to be written
+  static constexpr std::uint64_t kTendIntervalMs = 1'000;  // of names whose time is over
 
  private:
   void publish();
-  std::optional<XdsRequest> received(XdsUpdate update);
+  std::optional<XdsRequest> received(const XdsUpdate& update);
   void ended(XdsEnd end, const std::string& why);
+  void ask_soon();
+  void ask();
+  void tend_soon();
 
   Callbacks callbacks_;
   state::Store store_;
   XdsSession session_;
+  SharedLocalMesh local_mesh_;
   std::unordered_map<std::string, state::Workload> local_;  // by uid
   std::string last_error_;
   std::string last_refusal_;
+  std::size_t changes_ = 0;
   bool is_connected_ = false;
+  bool is_ask_due_ = false;
+  bool is_tend_due_ = false;
+  std::uint64_t asked_ms_ = 0;  // when names were last asked for
   std::unique_ptr<XdsClient> client_;
 };
 

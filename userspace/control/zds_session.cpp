@@ -59,20 +59,25 @@ Result<void> ZdsSession::start(Pod& pod) {
   if (!copy)
     return fail_errno(errno, "cannot copy the descriptor of the network namespace of pod {}", pod.workload.uid);
   Result<void> started = target_.start(pod.workload, std::move(copy));
+  set_unreachable(pod, !started && started.error().code() == ErrorCode::NotFound);
   if (!started) return started;
   pod.is_running = true;
   --pending_;
-  ++counters_.started;
   return {};
 }
 
+void ZdsSession::set_unreachable(Pod& pod, bool is_unreachable) {
+  if (std::exchange(pod.is_unreachable, is_unreachable) == is_unreachable) return;
+  is_unreachable ? ++unreachable_ : --unreachable_;
+}
+
 void ZdsSession::drop(std::map<std::string, Pod>::iterator place) {
+  set_unreachable(place->second, false);
   const auto pod = pods_.extract(place);
   if (!pod.mapped().is_running) {
     --pending_;
     return;
   }
-  ++counters_.stopped;
   target_.stop(pod.key());
 }
 

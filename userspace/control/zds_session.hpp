@@ -18,7 +18,7 @@ namespace culvert::control {
 class ZdsTarget {
  public:
   virtual ~ZdsTarget() = default;
-  // Serves the pod from now on. `netns` is a copy of the session's descriptor.
+  // Serves the pod from now on. `netns` is a copy of the session's descriptor. Unavailable: the pod has no network, so nothing of it is to be served.
   [[nodiscard]] virtual Result<void> start(const ZdsWorkload& workload, UniqueFd netns) = 0;
   // Serves it no longer; its connections are cut.
   virtual void stop(const std::string& uid) = 0;
@@ -26,10 +26,6 @@ class ZdsTarget {
 
 class ZdsSession {
  public:
-  struct Counters {
-    std::uint64_t started = 0;
-    std::uint64_t stopped = 0;
-  };
   // Pods that a node can have; an Add beyond it is answered with an error.
   static constexpr std::size_t kPodsMax = 4'096;
 
@@ -47,11 +43,10 @@ class ZdsSession {
   bool retry();
 
   [[nodiscard]] bool has_pending() const noexcept { return pending_ != 0; }
-  // Connected, told of every pod, and serving all of them.
-  [[nodiscard]] bool is_ready() const noexcept { return is_connected_ && has_snapshot_ && pending_ == 0; }
+  // Connected, told of every pod, and serving all of them that have a network.
+  [[nodiscard]] bool is_ready() const noexcept { return is_connected_ && has_snapshot_ && pending_ == unreachable_; }
   [[nodiscard]] std::size_t active() const noexcept { return pods_.size() - pending_; }
   [[nodiscard]] std::size_t pending() const noexcept { return pending_; }
-  [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
 
  private:
   struct Pod {
@@ -59,16 +54,18 @@ class ZdsSession {
     UniqueFd netns;
     NetnsId id;
     bool is_running = false;
+    bool is_unreachable = false;  // not running, since it has no network
   };
   [[nodiscard]] std::string add(ZdsWorkload workload, UniqueFd netns, NetnsId id);
   [[nodiscard]] Result<void> start(Pod& pod);
+  void set_unreachable(Pod& pod, bool is_unreachable);
   void drop(std::map<std::string, Pod>::iterator place);
 
   ZdsTarget& target_;
   std::map<std::string, Pod> pods_;  // by uid
   std::set<std::string> named_;      // by this connection's snapshot, while it comes
-  Counters counters_;
   std::size_t pending_ = 0;
+  std::size_t unreachable_ = 0;  // of the pending ones
   bool is_connected_ = false;
   bool has_snapshot_ = false;
 };

@@ -36,9 +36,16 @@ class Mailbox {
       if (messages_.size() >= capacity_) return false;
       messages_.push_back(std::move(message));
     }
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof(one));
+    wake();
     return true;
+  }
+  // Any thread. However many wait: for senders that are bounded by themselves.
+  void post_always(T message) {
+    {
+      const std::scoped_lock lock(mutex_);
+      messages_.push_back(std::move(message));
+    }
+    wake();
   }
   // The owner's thread: takes every waiting message, in order.
   template <typename Handle>
@@ -55,6 +62,11 @@ class Mailbox {
   [[nodiscard]] int fd() const noexcept { return wake_.get(); }
 
  private:
+  void wake() noexcept {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof(one));
+  }
+
   std::mutex mutex_;
   std::vector<T> messages_;
   std::size_t capacity_;

@@ -138,6 +138,7 @@ int run_join(const CommonOptions& common, const JoinOptions& options) {
   put("name", options.name);
   put("namespace", options.namespace_name);
   put("service_account", options.service_account);
+  put("answer_syn", options.answer_syn);
   if (!options.addresses.empty()) request["addresses"] = options.addresses;
   Client client(common.socket_path);
   const auto body = client.post("/v1/pods", request.dump(-1, ' ', false, Json::error_handler_t::replace));
@@ -169,6 +170,14 @@ int run_leave(const CommonOptions& common, const std::string& pod) {
   if (!left) return report(left.error());
   print(common.as_json ? Json{{"id", id}}.dump() + "\n"
                        : fmt::format("{} leaves the mesh; its live connections end by themselves\n", id));
+  return kExitOk;
+}
+
+int run_config_dump(const CommonOptions& common) {
+  Client client(common.socket_path);
+  const auto body = client.get("/v1/config_dump");
+  if (!body) return report(body.error());
+  print(*body);
   return kExitOk;
 }
 

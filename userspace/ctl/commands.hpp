@@ -28,6 +28,7 @@ struct JoinOptions {
   std::string namespace_name;
   std::string service_account;
   std::vector<std::string> addresses;
+  std::string answer_syn;  // empty: as the node
 };
 
 [[nodiscard]] int run_status(const CommonOptions& common);
@@ -41,6 +42,8 @@ struct JoinOptions {
 [[nodiscard]] int run_connections(const CommonOptions& common, const std::string& pod, bool watches);
 [[nodiscard]] int run_join(const CommonOptions& common, const JoinOptions& options);
 [[nodiscard]] int run_leave(const CommonOptions& common, const std::string& pod);
+// What `istioctl ztunnel-config` reads with -f, to standard output.
+[[nodiscard]] int run_config_dump(const CommonOptions& common);
 [[nodiscard]] int run_log_level(const CommonOptions& common, const std::string& level);
 [[nodiscard]] int run_version(const CommonOptions& common);
 [[nodiscard]] int run_preflight(const CommonOptions& common);

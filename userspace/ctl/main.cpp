@@ -74,12 +74,17 @@ int run(int argc, char** argv) {
   joining
       ->add_option("--address", join.addresses, "an address of the pod, may be repeated; default: those of its devices")
       ->type_name("IP");
+  joining->add_option("--answer-syn", join.answer_syn, "when its connections' SYNs are answered; default: as the node")
+      ->check(CLI::IsMember({"at_once", "after_connect"}));
 
   std::string leaving;
   add("leave", "take a pod out of the mesh; its live connections end by themselves",
       [&] { return run_leave(common, leaving); })
       ->add_option("POD", leaving, "the pod's id, or its network namespace")
       ->required();
+
+  add("config-dump", "the agent's state as `istioctl ztunnel-config ... -f FILE` reads it",
+      [&] { return run_config_dump(common); });
 
   std::string level;
   add("log", "set the agent's log level until it restarts", [&] { return run_log_level(common, level); })

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Preflight of the capture: the agent's own programs are loaded, verified and attached to the node's hooks below a pin
 // directory of this process, which is removed again. They know no pod, so they let everything pass.
+#include <cerrno>
+#include <cstring>
+
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/socket.hpp"
 #include "ctl/preflight.hpp"
 #include "datapath/datapath.hpp"
 
@@ -34,6 +39,25 @@ void add_segments(Checks& checks, const char* id, const char* title, std::uint32
       fmt::format("The two hops over lo cost more CPU per byte; {} and newer can do more.", since));
 }
 
+// What capture.answer_syn: after_connect takes: a filter and a ring, and a socket that sends what another host would.
+Result<void> try_to_hold(const datapath::SynGate& gate) {
+  const auto ring = CV_TRY(gate.open_ring(0, [](std::uint32_t, ByteView) {}));
+  in_addr loopback{htonl(INADDR_LOOPBACK)};
+  const UniqueFd listener = CV_TRY(tcp_listener({IpAddress::v4(loopback), 0}, {}));
+  if (const int error = gate.hold(listener.get(), 0, 0); error != 0)
+    return fail_errno(error, "a listener takes no filter");
+  gate.release(listener.get());
+  const UniqueFd sender(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+  if (!sender) return fail_errno(errno, "no packet socket can be made; culvertd needs CAP_NET_RAW");
+  return {};
+}
+
+void add_holding(Checks& checks, const datapath::SynGate& gate) {
+  const Result<void> held = try_to_hold(gate);
+  add(checks, "answer-syn", "answering after the far end", held.has_value(), "can be done", "answered at once",
+      held ? std::string() : "With capture.answer_syn: after_connect, too: " + held.error().message() + ".");
+}
+
 }  // namespace
 
 void probe_capture(Checks& checks) {
@@ -62,6 +86,7 @@ void probe_capture(Checks& checks) {
           "not told from foreign ones", note_on(found, "probes"));
       add(checks, "tcx", "attachment", found.has_tcx, "tcx", "clsact",
           "Works as well; tcx (Linux 6.6 and newer) shares a device with other programs without ordering by hand.");
+      add_holding(checks, (*opened)->syn_gate());
       add_segments(checks, "lo-segments-v4", "big segments on lo, IPv4", found.lo_segment_bytes_v4, "Linux 6.3");
       add_segments(checks, "lo-segments-v6", "big segments on lo, IPv6", found.lo_segment_bytes_v6, "Linux 5.19");
     }

@@ -68,6 +68,27 @@ class Sheet {
   std::string out_;
 };
 
+void view_revocation(Sheet& sheet, const Json& revocation) {
+  const std::string path = text_of(revocation, "path");
+  if (path.empty()) return;
+  const Json& lists = list_of(revocation, "lists");
+  const auto closed = revocation.find("fail_closed");
+  const bool fails_closed = closed != revocation.end() && closed->is_boolean() && closed->get<bool>();
+  sheet.line("revocation",
+             fmt::format("{} lists in force, from {}{}", lists.size(), path,
+                         fails_closed ? "; what they do not speak of is refused" : ""),
+             lists.empty() ? Tone::Warn : Tone::Plain);
+  for (const auto& list : lists) {
+    const auto next = static_cast<std::int64_t>(number_of(list, "next_update_s"));
+    const std::string state = text_of(list, "state");
+    sheet.line("",
+               fmt::format("{}: {} certificates, next update {}, {}", text_of(list, "issuer"),
+                           number_of(list, "entries"), next == 0 ? "never" : human_time(next), state),
+               state == "in force" ? Tone::Plain : Tone::Warn);
+  }
+  sheet.line("", text_of(revocation, "error"), Tone::Bad);
+}
+
 }  // namespace
 
 std::string text_of(const Json& object, const char* key) {
@@ -123,6 +144,7 @@ std::string view_status(const Json& answer, const Look& look) {
                                                           text_of(engine, "tx"), text_of(engine, "rx")));
     is_first = false;
   }
+  view_revocation(sheet, object_of(answer, "revocation"));
   for (const auto& note : list_of(answer, "notes")) {
     if (note.is_string()) sheet.line("note", note.get<std::string>(), Tone::Warn);
   }

@@ -82,14 +82,16 @@ Result<BpfObject> BpfObject::load(const PinPlan& pins, const Settings& settings)
 
   libbpf_set_print(keep_complaint);
   last_complaint.clear();
-  BpfObject object(std::unique_ptr<cv_datapath, Destroy>(cv_datapath::open()));
+  BpfObject object{std::unique_ptr<cv_datapath, Destroy>(cv_datapath::open())};
   if (!object.object_) return fail_errno(errno, "cannot read the built-in BPF object: {}", last_complaint);
   auto& skeleton = *object.object_;
   skeleton.rodata->cv_mark = settings.abi.mark;
   skeleton.rodata->cv_node_netns_cookie = settings.node_netns_cookie;
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, skeleton.obj) {
-    if (bpf_map__is_internal(map)) continue;  // .rodata belongs to the programs of one agent
+    // .rodata belongs to the programs of one agent, and so does what its listeners' filter reads and fills.
+    if (bpf_map__is_internal(map) || map == skeleton.maps.cv_syn_listeners || map == skeleton.maps.cv_syn_rings)
+      continue;
     if (const int error = bpf_map__set_pin_path(map, pins.map(bpf_map__name(map)).c_str()); error != 0)
       return fail_errno(-error, "cannot pin {}", bpf_map__name(map));
   }
@@ -109,7 +111,9 @@ Result<BpfObject> BpfObject::load(const PinPlan& pins, const Settings& settings)
                   .counters = bpf_map__fd(maps.cv_counters),
                   .programs = bpf_map__fd(maps.cv_programs),
                   .abi = bpf_map__fd(maps.cv_abi),
-                  .pod_undo = bpf_map__fd(maps.cv_pod_undo)};
+                  .pod_undo = bpf_map__fd(maps.cv_pod_undo),
+                  .syn_listeners = bpf_map__fd(maps.cv_syn_listeners),
+                  .syn_rings = bpf_map__fd(maps.cv_syn_rings)};
   const __u32 key = 0;
   if (bpf_map_update_elem(object.maps_.abi, &key, &settings.abi, BPF_ANY) != 0)
     return fail_errno(errno, "cannot write the ABI version");
@@ -126,8 +130,13 @@ const bpf_program* BpfObject::program(Program which) const {
   switch (which) {
     case Program::Connect4: return programs.cv_connect4;
     case Program::Connect6: return programs.cv_connect6;
+    case Program::Sendmsg4: return programs.cv_sendmsg4;
+    case Program::Sendmsg6: return programs.cv_sendmsg6;
+    case Program::Recvmsg4: return programs.cv_recvmsg4;
+    case Program::Recvmsg6: return programs.cv_recvmsg6;
     case Program::Sockops: return programs.cv_sockops;
     case Program::Egress: return programs.cv_egress_all;
+    case Program::HoldSyn: return programs.cv_hold_syn;
     case Program::PodLookup: return programs.cv_pod_lookup;
     case Program::PodEgress: return programs.cv_pod_egress;
   }
@@ -156,8 +165,10 @@ Result<UniqueFd> BpfObject::load_for_pod(Program which, std::uint32_t slot) cons
     ++i;
   }
   if (replaced == 0) return fail(ErrorCode::Unsupported, "{} has no place for the slot", bpf_program__name(source));
-  LIBBPF_OPTS(bpf_prog_load_opts, options);
+  bpf_prog_load_opts options{};
+  options.sz = sizeof(options);
   options.expected_attach_type = bpf_program__expected_attach_type(source);
+  options.attempts = 100;  // a signal, such as a profile's, interrupts the verifier
   const int fd = bpf_prog_load(bpf_program__type(source), bpf_program__name(source), "Dual BSD/GPL",
                                instructions.data(), instructions.size(), &options);
   if (fd < 0) return fail_errno(-fd, "cannot load {} for slot {}", bpf_program__name(source), slot);

@@ -19,7 +19,19 @@ struct cv_datapath;
 namespace culvert::datapath {
 
 // The programs of the object. The last two are templates: each pod gets its own copy.
-enum class Program : std::uint8_t { Connect4, Connect6, Sockops, Egress, PodLookup, PodEgress };
+enum class Program : std::uint8_t {
+  Connect4,
+  Connect6,
+  Sendmsg4,
+  Sendmsg6,
+  Recvmsg4,
+  Recvmsg6,
+  Sockops,
+  Egress,
+  HoldSyn,
+  PodLookup,
+  PodEgress
+};
 
 // The maps that the agent reads or writes, by descriptor.
 struct MapFds {
@@ -34,6 +46,8 @@ struct MapFds {
   int programs = -1;
   int abi = -1;
   int pod_undo = -1;
+  int syn_listeners = -1;
+  int syn_rings = -1;
 };
 
 class BpfObject {

@@ -21,15 +21,21 @@ bpf_tc_hook egress_hook(std::uint32_t ifindex) {
   return hook;
 }
 
+bpf_tc_opts our_filter() noexcept {
+  bpf_tc_opts options{};
+  options.sz = sizeof(options);
+  options.handle = kHandle;
+  options.priority = kPriority;
+  return options;
+}
+
 }  // namespace
 
 Result<bool> attach_clsact_egress(std::uint32_t ifindex, int program_fd) {
   auto hook = egress_hook(ifindex);
   const int made = bpf_tc_hook_create(&hook);
   if (made != 0 && made != -EEXIST) return fail_errno(-made, "cannot make a clsact qdisc on device {}", ifindex);
-  LIBBPF_OPTS(bpf_tc_opts, options);
-  options.handle = kHandle;
-  options.priority = kPriority;
+  auto options = our_filter();
   options.prog_fd = program_fd;
   options.flags = BPF_TC_F_REPLACE;
   if (const int error = bpf_tc_attach(&hook, &options); error != 0)
@@ -39,24 +45,24 @@ Result<bool> attach_clsact_egress(std::uint32_t ifindex, int program_fd) {
 
 Result<void> verify_clsact_egress(std::uint32_t ifindex) {
   const auto hook = egress_hook(ifindex);
-  LIBBPF_OPTS(bpf_tc_opts, options);
-  options.handle = kHandle;
-  options.priority = kPriority;
+  auto options = our_filter();
   if (const int error = bpf_tc_query(&hook, &options); error != 0)
     return fail_errno(-error, "no tc filter of ours on device {}", ifindex);
   return {};
 }
 
-void detach_clsact_egress(RtNetlink& netlink, std::uint32_t ifindex, bool owns_qdisc) noexcept {
+void remove_clsact_filter(std::uint32_t ifindex) noexcept {
   auto hook = egress_hook(ifindex);
-  LIBBPF_OPTS(bpf_tc_opts, options);
-  options.handle = kHandle;
-  options.priority = kPriority;
-  if (bpf_tc_detach(&hook, &options) != 0 || !owns_qdisc) return;
+  auto options = our_filter();
+  static_cast<void>(bpf_tc_detach(&hook, &options));
+}
+
+void remove_clsact_qdisc(RtNetlink& netlink, std::uint32_t ifindex) noexcept {
   for (const std::uint32_t direction : {TC_H_MIN_INGRESS, TC_H_MIN_EGRESS}) {
-    const auto has_others = netlink.has_filters(ifindex, TC_H_MAKE(TC_H_CLSACT, direction));
-    if (!has_others || *has_others) return;
+    const auto has_filters = netlink.has_filters(ifindex, TC_H_MAKE(TC_H_CLSACT, direction));
+    if (!has_filters || *has_filters) return;
   }
+  auto hook = egress_hook(ifindex);
   hook.attach_point = static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);  // both: the qdisc itself
   bpf_tc_hook_destroy(&hook);
 }

@@ -55,8 +55,11 @@ bool has_family(const PodPlan& plan, int family) {
 void remove_clsact(RtNetlink& netlink, const cv_pod_undo& undo) {
   const auto devices = netlink.devices();
   if (!devices) return;
-  for (const auto& device : *devices)
-    if (device.ifindex != CV_LO_IFINDEX) detach_clsact_egress(netlink, device.ifindex, undo.owns_clsact != 0);
+  for (const auto& device : *devices) {
+    if (device.ifindex == CV_LO_IFINDEX) continue;
+    remove_clsact_filter(device.ifindex);
+    if (undo.owns_clsact != 0) remove_clsact_qdisc(netlink, device.ifindex);
+  }
 }
 
 }  // namespace
@@ -110,6 +113,12 @@ const Capabilities& Datapath::capabilities() const noexcept { return state_->cap
 
 SocketMarker Datapath::socket_marker() const noexcept { return SocketMarker(state_->object.maps().sock_state); }
 
+SynGate Datapath::syn_gate() const noexcept {
+  if (!has_programs()) return {};
+  const MapFds& maps = state_->object.maps();
+  return {state_->object.program_fd(Program::HoldSyn), maps.syn_listeners, maps.syn_rings};
+}
+
 std::vector<PinnedPod> Datapath::pinned_pods() const {
   std::vector<PinnedPod> found;
   for (const auto& [slot, entries] : state_->pods)
@@ -153,6 +162,7 @@ Result<void> Datapath::attach(const PodPlan& plan, int netns_fd, int home_netns_
   const PodHooks hooks{.slot = plan.slot,
                        .netns_fd = netns_fd,
                        .has_tcx = state.capabilities.has_tcx,
+                       .is_running = plan.is_running,
                        .devices = CV_TRY(find_devices(netlink, plan.devices))};
   const auto entries = entries_of(plan);
   const auto before = state.pods[plan.slot];
@@ -184,10 +194,8 @@ Result<void> Datapath::settle_pod(const PodPlan& plan, int netns_fd, int home_ne
   const PodHooks hooks{
       .slot = plan.slot, .netns_fd = netns_fd, .has_tcx = true, .devices = CV_TRY(find_devices(netlink, plan.devices))};
   CV_TRY(with_context(settle_pod_hooks(state.object, state.pins, hooks), "settling the pod's hooks"));
-  auto undo = CV_TRY(state.maps.undo(plan.slot));
-  remove_clsact(netlink, undo);
-  undo.owns_clsact = 0;
-  return state.maps.set_undo(plan.slot, undo);
+  for (const auto& device : hooks.devices) remove_clsact_filter(device.ifindex);
+  return {};
 }
 
 Result<void> Datapath::verify_pod(const PodPlan& plan, int netns_fd, int home_netns_fd) const {

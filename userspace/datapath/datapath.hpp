@@ -13,6 +13,7 @@
 
 #include "base/address.hpp"
 #include "base/result.hpp"
+#include "datapath/syn_gate.hpp"
 
 struct cv_pod_undo;
 
@@ -23,6 +24,7 @@ struct Capabilities {
   bool has_tcx = false;                   // else clsact
   bool has_connect_hook = false;          // steering at connect; else every flow is redirected at tc egress
   bool has_sockops = false;               // the node's own connections are recognised
+  bool has_dns_hooks = false;             // questions to port 53 can be given to the agent; only tried when wanted
   std::uint32_t lo_segment_bytes_v4 = 0;  // largest GSO segment that lo can be given, per family
   std::uint32_t lo_segment_bytes_v6 = 0;
   std::vector<std::string> notes;  // one sentence for each thing that is missing: what, why, remedy
@@ -49,6 +51,8 @@ struct PodPlan {
   std::vector<PortRule> excluded_ports;  // traffic that stays as it is without a mesh
   std::vector<CidrRule> excluded_cidrs;
   bool bypass_inbound = false;  // plaintext that enters the pod is not taken
+  bool captures_dns = false;    // questions to port 53 go to loopback, port 15053, while somebody listens there
+  bool is_running = false;      // it may have traffic already: hooks are made so that no packet is lost (PodHooks)
 };
 
 // One pod as found pinned by an earlier agent.
@@ -86,6 +90,7 @@ class Datapath {
     bool allow_tcx = true;
     bool allow_connect_hook = true;
     bool allow_big_segments = true;
+    bool captures_dns = false;  // some pod's plan may say so
   };
 
   // Loads, or takes over what an earlier agent pinned in pin_dir (an incompatible layout is an error that says what to do).
@@ -99,6 +104,7 @@ class Datapath {
 
   [[nodiscard]] const Capabilities& capabilities() const noexcept;
   [[nodiscard]] SocketMarker socket_marker() const noexcept;
+  [[nodiscard]] SynGate syn_gate() const noexcept;
 
   // Pods that an earlier agent left attached.
   [[nodiscard]] std::vector<PinnedPod> pinned_pods() const;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "datapath/node_hooks.hpp"
 
+#include <array>
 #include <cerrno>
 
 #include <fcntl.h>
@@ -30,6 +31,28 @@ Result<void> attach_steering(const BpfObject& object, const PinPlan& pins, int c
                       .attach_type = BPF_CGROUP_INET6_CONNECT});
 }
 
+struct DnsHook {
+  const char* name;
+  Program program;
+  bpf_attach_type type;
+};
+constexpr std::array<DnsHook, 4> kDnsHooks = {{
+    {"recvmsg4", Program::Recvmsg4, BPF_CGROUP_UDP4_RECVMSG},  // before anything can be sent that it must undo
+    {"recvmsg6", Program::Recvmsg6, BPF_CGROUP_UDP6_RECVMSG},
+    {"sendmsg4", Program::Sendmsg4, BPF_CGROUP_UDP4_SENDMSG},
+    {"sendmsg6", Program::Sendmsg6, BPF_CGROUP_UDP6_SENDMSG},
+}};
+
+Result<void> attach_dns(const BpfObject& object, const PinPlan& pins, int cgroup_fd) {
+  for (const DnsHook& hook : kDnsHooks) {
+    CV_TRY(ensure_link({.pin = pins.link(hook.name),
+                        .program_fd = object.program_fd(hook.program),
+                        .target = cgroup_fd,
+                        .attach_type = hook.type}));
+  }
+  return {};
+}
+
 }  // namespace
 
 void attach_node_hooks(const BpfObject& object, const PinPlan& pins, const Datapath::Options& options,
@@ -37,6 +60,9 @@ void attach_node_hooks(const BpfObject& object, const PinPlan& pins, const Datap
   if (!options.allow_connect_hook) {
     remove_pin(pins.link("connect4"));
     remove_pin(pins.link("connect6"));
+  }
+  if (!options.captures_dns) {
+    for (const DnsHook& hook : kDnsHooks) remove_pin(pins.link(hook.name));
   }
   const auto cgroup = open_cgroup(options.cgroup_dir);
   if (!cgroup) {
@@ -51,6 +77,13 @@ void attach_node_hooks(const BpfObject& object, const PinPlan& pins, const Datap
     if (!steering)
       capabilities.notes.push_back("Connections are redirected packet by packet, not steered at connect: " +
                                    steering.error().message());
+  }
+  if (options.captures_dns) {
+    const auto dns = attach_dns(object, pins, cgroup->get());
+    capabilities.has_dns_hooks = dns.has_value() && capabilities.has_connect_hook;
+    if (!capabilities.has_dns_hooks)
+      capabilities.notes.push_back("DNS of pods is not captured: " +
+                                   (dns ? std::string("the connect hook is missing") : dns.error().message()));
   }
   const auto sockops = ensure_link({.pin = pins.link("sockops"),
                                     .program_fd = object.program_fd(Program::Sockops),

@@ -14,11 +14,13 @@ namespace culvert::datapath {
 
 // Egress is attached in two steps where the kernel has tcx. A tcx link cannot be taken away from within the pod, but making one holds
 // the kernel's rtnl lock for a grace period (10 ms and more), a clsact filter does not. So a join attaches a filter, which
-// captures just as well, and `settle_pod_hooks` replaces it by links when nobody waits.
+// captures just as well, and `settle_pod_hooks` replaces it by links when nobody waits. But the kernel drops what a device sends while a
+// qdisc of it comes or goes: a pod that runs gets its links at once, and a qdisc that has done its part stays until the pod leaves.
 struct PodHooks {
   std::uint32_t slot = 0;
   int netns_fd = -1;
   bool has_tcx = false;
+  bool is_running = false;         // packets may be on their way
   std::vector<NetDevice> devices;  // as found in the pod
 };
 

@@ -66,6 +66,7 @@ PodEntries entries_of(const PodPlan& plan) {
   PodEntries entries;
   entries.pod = {.netns_cookie = plan.netns_cookie, .flags = CV_POD_ACTIVE, .zero = 0};
   if (plan.bypass_inbound) entries.pod.flags |= CV_POD_BYPASS_INBOUND;
+  if (plan.captures_dns) entries.pod.flags |= CV_POD_DNS;
   for (const auto& address : plan.addresses) entries.addresses.push_back(to_abi(address));
   const auto direction = [&entries](bool is_inbound) {
     entries.pod.flags |= is_inbound ? CV_POD_EXCL_IN : CV_POD_EXCL_OUT;

@@ -37,12 +37,15 @@ enum class RefuseReason : std::uint8_t {
 };
 [[nodiscard]] std::string_view to_string(RefuseReason reason) noexcept;
 
+// Of Open::flags: the client sends nothing before it has the answer, so ACCEPT does not wait for the application's first bytes.
+inline constexpr std::uint8_t kOpenPrompt = 0x10;
+
 struct Open {
   Endpoint source;               // the application's own address, as its socket sees it
   Endpoint destination;          // what it dialled, resolved to the pod; the port is not 0
   std::string_view baggage;      // W3C Baggage, may be empty; views into the message while decoding
   std::string_view traceparent;  // 55 bytes or empty
-  // For later versions. Version 1 sends 0; of what it receives it ignores the upper four bits and refuses the lower four.
+  // kOpenPrompt or 0. Of what is received the other upper bits are ignored, and the lower four refused.
   std::uint8_t flags = 0;
   bool operator==(const Open&) const noexcept = default;
 };

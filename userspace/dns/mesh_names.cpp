@@ -66,7 +66,7 @@ void add_addresses(const state::Snapshot& snapshot, const Client& client, const 
   }
   if (!service.vips.empty()) return;
   for (const state::EndpointRow& endpoint : snapshot.usable_endpoints(service)) {
-    const std::vector<IpAddress>& own = snapshot.workload(endpoint.workload).addresses;
+    const std::span<const IpAddress> own = snapshot.workload(endpoint.workload).addresses();
     const auto first = std::ranges::find_if(own, [&](const IpAddress& one) { return one.family() == family; });
     if (first != own.end() && to.size() < kAddressesMax) to.push_back(*first);
   }

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/text.hpp"
+
 namespace culvert::dns {
 namespace {
 
@@ -45,8 +47,7 @@ std::size_t skip_name(ByteView packet, std::size_t at, Query* query, bool may_po
     if (query != nullptr) {
       if (!query->name.empty()) query->name += '.';
       for (std::size_t i = 0; i < length; ++i) {
-        char c = static_cast<char>(packet[at + 1 + i]);
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+        const char c = lower(static_cast<char>(packet[at + 1 + i]));
         query->is_plain = query->is_plain && is_plain_character(c);
         query->name += c;
       }

@@ -48,8 +48,8 @@ void Proxy::State::take(ByteView packet, bool is_tcp, Reply reply) {
   const View view = options.look();
   CounterKey key{type_name(query.type), is_tcp, "unknown", "unknown"};
   if (view.workload != nullptr) {
-    key.source_service = view.workload->canonical_name;
-    key.source_revision = view.workload->canonical_revision;
+    key.source_service = view.workload->canonical_name();
+    key.source_revision = view.workload->canonical_revision();
   }
   ++counters.at(key).requests;
   if (view.snapshot == nullptr || !view.is_known) {

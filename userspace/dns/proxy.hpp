@@ -31,14 +31,16 @@ class Proxy {
   struct View {
     std::shared_ptr<const state::Snapshot> snapshot;
     bool is_known = false;
-    const state::Workload* workload = nullptr;  // of the snapshot; may be null
+    const state::WorkloadEntry* workload = nullptr;  // of the snapshot; may be null
   };
   struct Options {
     UniqueFd netns;
     std::string namespace_name;
     std::string network;
     std::string domain = "cluster.local";
-    std::uint32_t mark = 0;
+    std::uint32_t mark = 0;  // of every socket, where rules capture the pod; 0: none
+    // Makes a socket known as the agent's own, where programs do: 0 or an errno. May be empty.
+    std::function<int(int fd)> claim;
     std::function<View()> look;
     // A line for each question, at level debug; may be empty.
     std::function<void(const std::string& line)> log;

@@ -32,7 +32,9 @@ int Proxy::State::pod_socket(int family, int type) const {
   if (!guard) return -guard.error().sys_errno();
   const int fd = ::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
-  if (const int error = options.mark == 0 ? 0 : set_mark(fd, options.mark); error != 0) {
+  int error = options.mark == 0 ? 0 : set_mark(fd, options.mark);
+  if (error == 0 && options.claim) error = options.claim(fd);
+  if (error != 0) {
     ::close(fd);
     return -error;
   }

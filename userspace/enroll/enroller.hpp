@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/address.hpp"
+#include "base/answer_syn.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 #include "culvert/cni/messages.hpp"
@@ -35,7 +37,8 @@ struct PodSpec {
   std::vector<datapath::PortRule> excluded_ports;
   std::vector<datapath::CidrRule> excluded_cidrs;
   bool bypass_inbound = false;
-  std::string cni_network;  // name of the CNI network that added it; empty: joined by hand or from the file
+  std::optional<AnswerSyn> answer_syn;  // nothing: as the node
+  std::string cni_network;              // name of the CNI network that added it; empty: joined by hand or from the file
   Capture capture = Capture::Programs;
   bool is_from_file = false;  // the configuration lists it: it leaves when it is listed no longer
 };
@@ -70,6 +73,7 @@ class Enroller {
     std::string state_dir = "/var/lib/culvert";
     unsigned workers = 1;
     std::uint32_t mark = 0x539;  // of the listeners in pods that are captured by rules
+    bool captures_dns = false;   // of pods that our own programs capture
   };
   // `datapath` outlives the enroller.
   [[nodiscard]] static Result<std::unique_ptr<Enroller>> open(const Options& options, datapath::Datapath& datapath);

@@ -34,8 +34,9 @@ Result<JoinFacts> Enroller::State::inspect(PodSpec& spec, int netns_fd) const {
   facts.netns_cookie = CV_TRY(netns_cookie(netns_fd));
   facts.content = CV_TRY(read_netns(netns_fd, home.get()));
   if (facts.content.devices.empty()) {
-    return fail(ErrorCode::InvalidArgument, "{} has no network device but lo; join it after the pod has its network",
-                spec.netns_path);
+    // istio-cni goes on naming a sandbox whose network the runtime has taken away, until the pod has another.
+    return fail(spec.capture == Capture::Rules ? ErrorCode::NotFound : ErrorCode::InvalidArgument,
+                "{} has no network device but lo; join it after the pod has its network", spec.netns_path);
   }
   const std::vector<IpAddress>& present = facts.content.addresses;
   if (spec.addresses.empty()) {
@@ -66,7 +67,9 @@ datapath::PodPlan Enroller::State::plan_of(const JoinedPod& pod) const {
           .devices = pod.devices,
           .excluded_ports = spec.excluded_ports,
           .excluded_cidrs = spec.excluded_cidrs,
-          .bypass_inbound = spec.bypass_inbound};
+          .bypass_inbound = spec.bypass_inbound,
+          .captures_dns = options.captures_dns,
+          .is_running = spec.cni_network.empty()};
 }
 
 Result<void> Enroller::State::keep(const PodRecord& record) const {

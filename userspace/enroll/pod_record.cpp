@@ -72,25 +72,26 @@ std::string encode(const PodRecord& record) {
   json cidrs = json::array();
   for (const auto& rule : spec.excluded_cidrs)
     cidrs.push_back({{"cidr", rule.cidr.to_string()}, {"inbound", rule.is_inbound}});
-  return dump({{"version", kRecordVersion},
-               {"id", spec.id},
-               {"name", spec.name},
-               {"namespace", spec.namespace_name},
-               {"service_account", spec.service_account},
-               {"netns_path", spec.netns_path},
-               {"addresses", std::move(addresses)},
-               {"excluded_ports", std::move(ports)},
-               {"excluded_cidrs", std::move(cidrs)},
-               {"bypass_inbound", spec.bypass_inbound},
-               {"cni_network", spec.cni_network},
-               {"is_from_file", spec.is_from_file},
-               {"slot", record.slot},
-               {"netns_cookie", record.netns_cookie},
-               {"netns_device", record.netns_id.device},
-               {"netns_inode", record.netns_id.inode},
-               {"is_leaving", record.is_leaving}},
-              1) +
-         "\n";
+  json document = {{"version", kRecordVersion},
+                   {"id", spec.id},
+                   {"name", spec.name},
+                   {"namespace", spec.namespace_name},
+                   {"service_account", spec.service_account},
+                   {"netns_path", spec.netns_path},
+                   {"addresses", std::move(addresses)},
+                   {"excluded_ports", std::move(ports)},
+                   {"excluded_cidrs", std::move(cidrs)},
+                   {"bypass_inbound", spec.bypass_inbound},
+                   {"cni_network", spec.cni_network},
+                   {"is_from_file", spec.is_from_file},
+                   {"slot", record.slot},
+                   {"netns_cookie", record.netns_cookie},
+                   {"netns_device", record.netns_id.device},
+                   {"netns_inode", record.netns_id.inode},
+                   {"is_leaving", record.is_leaving}};
+  // Only where it is set: an older agent refuses records with keys that it does not know.
+  if (spec.answer_syn) document["answer_syn"] = to_string(*spec.answer_syn);
+  return dump(document, 1) + "\n";
 }
 
 Result<PodRecord> decode_pod_record(std::string_view text) {
@@ -109,6 +110,10 @@ Result<PodRecord> decode_pod_record(std::string_view text) {
   spec.excluded_ports = read_ports(fields);
   spec.excluded_cidrs = read_cidrs(fields);
   spec.bypass_inbound = fields.boolean("bypass_inbound");
+  if (const std::string word = fields.text("answer_syn", 32, Need::Optional); !word.empty()) {
+    spec.answer_syn = parse_answer_syn(word);
+    if (!spec.answer_syn) fields.wrong("answer_syn", "at_once or after_connect");
+  }
   spec.cni_network = fields.text("cni_network", cni::kNameBytesMax);
   spec.is_from_file = fields.boolean("is_from_file", Need::Optional);
   record.slot = static_cast<std::uint32_t>(fields.number("slot", std::numeric_limits<std::uint32_t>::max()));

@@ -74,9 +74,15 @@ bool FrameMeter::frame(std::uint64_t now_ms) noexcept {
     case kReset: return true;  // counted where the stream is known
     case kSettings: return (flags & kFlagAck) != 0 || settings_.take(now_ms);
     case kPing: return pings_.take(now_ms);
-    case kWindowUpdate: return window_updates_.take(now_ms);
+    case kWindowUpdate: return window_update(now_ms);
     default: return ignored_.take(now_ms);
   }
+}
+
+bool FrameMeter::window_update(std::uint64_t now_ms) noexcept {
+  if (window_updates_owed_ == 0) return window_updates_.take(now_ms);
+  --window_updates_owed_;
+  return true;
 }
 
 // `padding` counts its length byte. What is longer than the frame is for nghttp2 to refuse.

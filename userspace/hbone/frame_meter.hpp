@@ -24,10 +24,12 @@ class FrameMeter {
   void headers_had_a_stream() noexcept { stray_.give(1); }
   // The RST_STREAM frame named no stream of ours.
   [[nodiscard]] bool stray_reset(std::uint64_t now_ms) noexcept { return stray_.take(now_ms); }
-  void data_frame_sent() noexcept { window_updates_.give(kWindowUpdatesPerDataFrame); }
+  // Pays for the WINDOW_UPDATE frames with which a simple peer answers it, whenever that is: a peer may read late, and then answer all at once.
+  void data_frame_sent() noexcept { window_updates_owed_ += kWindowUpdatesPerDataFrame; }
 
  private:
   [[nodiscard]] bool frame(std::uint64_t now_ms) noexcept;
+  [[nodiscard]] bool window_update(std::uint64_t now_ms) noexcept;
   [[nodiscard]] bool data_frame(std::size_t padding, std::uint64_t now_ms) noexcept;
 
   // A frame header, and with it the length of the padding, which is the first byte of the payload.
@@ -46,7 +48,8 @@ class FrameMeter {
   TokenBucket pings_;
   TokenBucket ignored_;
   TokenBucket empty_data_;
-  TokenBucket window_updates_;
+  std::uint64_t window_updates_owed_ = 0;  // earned by our own frames, so that no peer can make it grow faster than we send
+  TokenBucket window_updates_;             // those beyond
   TokenBucket padding_;
 };
 

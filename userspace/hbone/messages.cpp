@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "base/text.hpp"
+
 namespace culvert::hbone {
 namespace {
 
@@ -39,13 +41,6 @@ bool is_hostname(std::string_view host) noexcept {
   }
 }
 
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-bool equals_ignoring_case(std::string_view text, std::string_view lower_case) noexcept {
-  return std::equal(text.begin(), text.end(), lower_case.begin(), lower_case.end(),
-                    [](char a, char b) { return lower(a) == b; });
-}
-
 // Where the first `;` or `,` outside quotes is; the size when there is none.
 std::size_t pair_end(std::string_view text) noexcept {
   bool is_quoted = false;
@@ -58,12 +53,6 @@ std::size_t pair_end(std::string_view text) noexcept {
       return i;
   }
   return text.size();
-}
-
-std::string_view trimmed(std::string_view text) noexcept {
-  const std::size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
 bool parse_hex(std::string_view text, std::uint64_t& value) noexcept {
@@ -119,7 +108,8 @@ std::string_view forwarded_host(std::string_view text) noexcept {
 }
 
 std::string format_traceparent(const TraceParent& parent) {
-  return fmt::format("00-{:016x}{:016x}-{:016x}-00", parent.trace_high, parent.trace_low, parent.span);
+  return fmt::format("00-{:016x}{:016x}-{:016x}-0{}", parent.trace_high, parent.trace_low, parent.span,
+                     parent.is_sampled ? 1 : 0);
 }
 
 std::optional<TraceParent> parse_traceparent(std::string_view text) noexcept {
@@ -131,6 +121,7 @@ std::optional<TraceParent> parse_traceparent(std::string_view text) noexcept {
                       parse_hex(text.substr(19, 16), parent.trace_low) && parse_hex(text.substr(36, 16), parent.span) &&
                       parse_hex(text.substr(53, 2), flags);
   if (!is_hex || (parent.trace_high | parent.trace_low) == 0 || parent.span == 0) return std::nullopt;
+  parent.is_sampled = (flags & 1U) != 0;
   return parent;
 }
 

@@ -47,6 +47,7 @@ struct TraceParent {
   std::uint64_t trace_high = 0;
   std::uint64_t trace_low = 0;
   std::uint64_t span = 0;
+  bool is_sampled = false;  // the lowest bit of the flags; the others are not kept
   bool operator==(const TraceParent&) const noexcept = default;
 };
 [[nodiscard]] std::string format_traceparent(const TraceParent& parent);

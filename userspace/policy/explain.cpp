@@ -11,6 +11,7 @@
 
 #include "policy/explain_policies.hpp"
 #include "state/route.hpp"
+#include "state/superseded.hpp"
 
 namespace culvert::policy {
 namespace {
@@ -20,7 +21,7 @@ using state::Route;
 using state::RouteKind;
 using state::Service;
 using state::Snapshot;
-using state::Workload;
+using state::WorkloadEntry;
 
 constexpr std::size_t kEndpointsShown = 10;
 
@@ -51,13 +52,14 @@ Result<Dialled> parse_destination(std::string_view text) {
               "\"{}\" is not a destination; write ADDRESS:PORT, [ADDRESS]:PORT or HOSTNAME:PORT", text);
 }
 
-const Workload* find_by_name(const Snapshot& snapshot, std::string_view text, std::size_t& count) {
+const WorkloadEntry* find_by_name(const Snapshot& snapshot, std::string_view text, std::size_t& count) {
   const std::size_t slash = text.find('/');
   const std::string_view namespace_name = slash == std::string_view::npos ? std::string_view{} : text.substr(0, slash);
   const std::string_view name = slash == std::string_view::npos ? text : text.substr(slash + 1);
-  const Workload* found = nullptr;
-  snapshot.for_each_workload([&](const Workload& workload) {
-    if (workload.name != name || (!namespace_name.empty() && workload.namespace_name != namespace_name)) return;
+  const WorkloadEntry* found = nullptr;
+  snapshot.for_each_workload([&](const WorkloadEntry& workload) {
+    if (workload.name() != name || (!namespace_name.empty() && workload.namespace_name() != namespace_name)) return;
+    if (state::is_superseded(snapshot, workload)) return;
     ++count;
     found = &workload;
   });
@@ -66,7 +68,8 @@ const Workload* find_by_name(const Snapshot& snapshot, std::string_view text, st
 
 class Explainer {
  public:
-  explicit Explainer(const Snapshot& snapshot) : snapshot_(snapshot) {}
+  Explainer(const Snapshot& snapshot, const TrustDomains* trust_domains)
+      : snapshot_(snapshot), trust_domains_(trust_domains) {}
 
   Result<Explanation> make(std::string_view source, std::string_view destination) {
     const Dialled dialled = CV_TRY(parse_destination(destination));
@@ -76,6 +79,7 @@ class Explainer {
     First random;
     const Route route = state::route(snapshot_, source_, dialled_, random);
     tell_endpoints(route);
+    if (route.kind == RouteKind::Ask) return ask(route);
     if (route.kind == RouteKind::Refused) {
       step("route", "no", fmt::format("refused: {} ({})", state::to_string(route.refusal), route.why),
            route.service != nullptr ? name_of(*route.service) : std::string());
@@ -94,13 +98,21 @@ class Explainer {
   void step(std::string_view what, std::string_view result, std::string text, std::string decided_by = {}) {
     made_.steps.push_back({std::string(what), std::string(result), std::move(text), std::move(decided_by)});
   }
+  // Nothing is asked for here: a person looks, no connection needs it.
+  Explanation ask(const Route& route) {
+    step("route", "note",
+         fmt::format("{} is not known here yet: a connection would wait until istiod has said who it is",
+                     state::name_of(route.wanted)),
+         route.service != nullptr ? name_of(*route.service) : std::string());
+    return finish("undecided");
+  }
   Explanation finish(std::string_view outcome) {
     made_.outcome = outcome;
     return std::move(made_);
   }
 
   Result<void> find_source(std::string_view text) {
-    const Workload* workload = nullptr;
+    const WorkloadEntry* workload = nullptr;
     if (const auto address = IpAddress::parse(text)) {
       source_.address = *address;
       workload = snapshot_.find(*address);
@@ -121,30 +133,31 @@ class Explainer {
       step("source", "note", fmt::format("{} is not in the mesh: plain TCP, without an identity", text));
       return {};
     }
-    const bool is_dialling = std::ranges::find(workload->addresses, source_.address) != workload->addresses.end();
-    if (!is_dialling && !workload->addresses.empty()) source_.address = workload->addresses.front();
-    source_.network = workload->network;
-    source_.namespace_name = workload->namespace_name;
-    if (workload->protocol == state::Protocol::Tcp) {
+    const bool is_dialling = std::ranges::find(workload->addresses(), source_.address) != workload->addresses().end();
+    if (!is_dialling && !workload->addresses().empty()) source_.address = workload->addresses().front();
+    source_.network = workload->network();
+    source_.namespace_name = workload->namespace_name();
+    if (workload->protocol() == state::Protocol::Tcp) {
       step("source", "note",
            fmt::format("{} at {} has no agent: plain TCP, without an identity", text_of(*workload),
                        source_.address.to_string()),
            name_of(*workload));
       return {};
     }
-    source_.identity = &workload->identity;
+    source_.identity = &workload->identity();
     source_.workload = workload;
-    step("source", "ok",
-         fmt::format("{} at {}, {}{}", text_of(*workload), source_.address.to_string(), workload->identity.to_string(),
-                     workload->node.empty() ? std::string() : ", on node " + workload->node),
-         name_of(*workload));
+    step(
+        "source", "ok",
+        fmt::format("{} at {}, {}{}", text_of(*workload), source_.address.to_string(), workload->identity().to_string(),
+                    workload->node().empty() ? std::string() : fmt::format(", on node {}", workload->node())),
+        name_of(*workload));
     return {};
   }
 
   Result<void> find_destination(const std::string& host) {
     if (const auto address = IpAddress::parse(host)) {
       dialled_.address = *address;
-      const Workload* workload = snapshot_.find(source_.network, *address);
+      const WorkloadEntry* workload = snapshot_.find(source_.network, *address);
       const Service* service =
           workload != nullptr ? nullptr : snapshot_.find_vip(source_.network, *address, source_.namespace_name);
       tell_destination(service, workload);
@@ -162,18 +175,19 @@ class Explainer {
         tell_destination(service, nullptr);
         return {};
       }
-      const Workload* workload = snapshot_.find_workload(source_.namespace_name, name);
-      if (workload != nullptr && !workload->addresses.empty()) {
-        dialled_.address = workload->addresses.front();
+      const WorkloadEntry* workload = snapshot_.find_workload(source_.namespace_name, name);
+      if (workload != nullptr && !workload->addresses().empty()) {
+        dialled_.address = workload->addresses().front();
         tell_destination(nullptr, workload);
         return {};
       }
     }
     return fail(ErrorCode::NotFound,
-                "no service that the source sees has the hostname \"{}\" (see culvertctl services)", host);
+                "no service that the source sees has the hostname \"{}\" (see culvertctl services){}", host,
+                snapshot_.is_on_demand() ? "; services come here when connections need them: ask for an address" : "");
   }
 
-  void tell_destination(const Service* service, const Workload* workload) {
+  void tell_destination(const Service* service, const WorkloadEntry* workload) {
     if (service != nullptr) {
       step("destination", "ok", fmt::format("{} is an address of a service", dialled_.address.to_string()),
            name_of(*service));
@@ -181,7 +195,9 @@ class Explainer {
       step("destination", "ok", fmt::format("{} is {}", dialled_.address.to_string(), text_of(*workload)),
            name_of(*workload));
     } else {
-      step("destination", "note", fmt::format("{} is nobody's in the mesh", dialled_.address.to_string()));
+      const bool is_open = state::lacking(snapshot_, {}, dialled_.address).has_value();
+      step("destination", "note",
+           fmt::format("{} is {}", dialled_.address.to_string(), is_open ? "not known here" : "nobody's in the mesh"));
     }
   }
 
@@ -192,7 +208,7 @@ class Explainer {
     std::vector<std::string> names;
     for (const EndpointRow& row : usable) {
       if (names.size() == kEndpointsShown) break;
-      names.push_back(snapshot_.workload(row.workload).uid);
+      names.emplace_back(snapshot_.workload(row.workload).uid());
     }
     if (usable.size() > names.size()) names.push_back(fmt::format("{} more", usable.size() - names.size()));
     step("endpoints", usable.empty() ? "no" : "ok",
@@ -239,14 +255,15 @@ class Explainer {
 
   // The waypoint speaks for the client from here on: what it decides by HTTP is its own.
   Explanation behind_waypoint(const Route& route) {
-    const Workload* destination = route.destination;
+    const WorkloadEntry* destination = route.destination;
     std::uint16_t port = dialled_.port;
     if (destination == nullptr && route.service != nullptr) {
       const auto usable = snapshot_.usable_endpoints(*route.service);
       if (!usable.empty()) {
         destination = &snapshot_.workload(usable.front().workload);
         port = mapped(route.service->ports, port);
-        if (usable.front().own_ports != nullptr) port = mapped(*usable.front().own_ports, dialled_.port);
+        const auto* own = snapshot_.endpoints(*route.service).own_ports(usable.front());
+        if (own != nullptr) port = mapped(*own, dialled_.port);
       }
     }
     if (destination == nullptr || route.workload == nullptr) return finish("undecided");
@@ -254,7 +271,7 @@ class Explainer {
          fmt::format("it judges by its own rules, and then connects to an endpoint such as {}", text_of(*destination)),
          name_of(*route.workload));
     const Endpoint from{route.next_hop.address, 0};
-    return judge(*destination, from, port, &route.workload->identity);
+    return judge(*destination, from, port, &route.workload->identity());
   }
 
   static std::uint16_t mapped(const std::vector<state::ServicePort>& ports, std::uint16_t port) {
@@ -271,18 +288,19 @@ class Explainer {
   }
 
   void tell_identities(const Route& route) {
-    std::vector<std::string> texts{route.workload->identity.to_string()};
+    std::vector<std::string> texts{route.workload->identity().to_string()};
     for (const SpiffeId& one : route.accepted) texts.push_back(one.to_string());
     step("identity", "ok", fmt::format("the far end must be {}", fmt::join(texts, " or ")), name_of(*route.workload));
   }
 
-  Explanation judge(const Workload& destination, const Endpoint& from, std::uint16_t port, const SpiffeId* peer) {
-    const IpAddress address = destination.addresses.empty() ? dialled_.address : destination.addresses.front();
-    const InboundRequest request{from, {address, port}, peer};
+  Explanation judge(const WorkloadEntry& destination, const Endpoint& from, std::uint16_t port, const SpiffeId* peer) {
+    const IpAddress address = destination.addresses().empty() ? dialled_.address : destination.addresses().front();
+    const InboundRequest request{from, {address, port}, peer, trust_domains_, destination.identity().trust_domain};
     return finish(explain_policies(snapshot_, destination, request, made_.steps));
   }
 
   const Snapshot& snapshot_;
+  const TrustDomains* trust_domains_;
   state::RouteSource source_;
   Endpoint dialled_;
   Explanation made_;
@@ -290,8 +308,9 @@ class Explainer {
 
 }  // namespace
 
-Result<Explanation> explain(const Snapshot& snapshot, std::string_view source, std::string_view destination) {
-  return Explainer(snapshot).make(source, destination);
+Result<Explanation> explain(const Snapshot& snapshot, std::string_view source, std::string_view destination,
+                            const TrustDomains* trust_domains) {
+  return Explainer(snapshot, trust_domains).make(source, destination);
 }
 
 }  // namespace culvert::policy

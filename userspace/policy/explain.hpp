@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "base/trust_domains.hpp"
 #include "state/snapshot.hpp"
 
 namespace culvert::policy {
@@ -27,7 +28,8 @@ struct Explanation {
 
 // `source`: an address, a uid, NAMESPACE/NAME, or the name of one workload. `destination`: ADDRESS:PORT, [ADDRESS]:PORT or HOSTNAME:PORT, where the hostname may
 // be short as a Kubernetes client in the source's namespace writes it. NotFound: the source or the hostname is nobody's; InvalidArgument: not such a text.
+// `trust_domains`: aliases of the local one; null: none.
 [[nodiscard]] Result<Explanation> explain(const state::Snapshot& snapshot, std::string_view source,
-                                          std::string_view destination);
+                                          std::string_view destination, const TrustDomains* trust_domains = nullptr);
 
 }  // namespace culvert::policy

@@ -28,17 +28,17 @@ ExplainStep step_of(const state::PreparedPolicy& policy, Subject& subject) {
 
 }  // namespace
 
-std::string text_of(const state::Workload& workload) {
-  return "workload " + workload.namespace_name + "/" + workload.name;
+std::string text_of(const state::WorkloadEntry& workload) {
+  return fmt::format("workload {}/{}", workload.namespace_name(), workload.name());
 }
-std::string name_of(const state::Workload& workload) { return "workload " + workload.uid; }
+std::string name_of(const state::WorkloadEntry& workload) { return fmt::format("workload {}", workload.uid()); }
 std::string name_of(const state::Service& service) {
   return "service " + service.namespace_name + "/" + service.hostname;
 }
 
-std::string_view explain_policies(const state::Snapshot& snapshot, const state::Workload& destination,
+std::string_view explain_policies(const state::Snapshot& snapshot, const state::WorkloadEntry& destination,
                                   const InboundRequest& request, std::vector<ExplainStep>& steps) {
-  const RuleSet rules = RuleSet::find(snapshot, &destination, destination.namespace_name, destination.name);
+  const RuleSet rules = RuleSet::find(snapshot, &destination, destination.namespace_name(), destination.name());
   steps.push_back({"policies", "note",
                    fmt::format("{} for {} at port {}, asked by {} from {}",
                                rules.deny().size() + rules.allow().size() + rules.dry_run().size(),
@@ -48,7 +48,7 @@ std::string_view explain_policies(const state::Snapshot& snapshot, const state::
                    name_of(destination)});
   if (rules.is_strict()) {
     steps.push_back({"policy", request.peer == nullptr ? "no" : "ok", "peer authentication is STRICT",
-                     "peer_authentication of " + destination.namespace_name + "/" + destination.name});
+                     fmt::format("peer_authentication of {}/{}", destination.namespace_name(), destination.name())});
   }
   Subject subject(request);
   for (const auto* policies : {&rules.deny(), &rules.allow(), &rules.dry_run()}) {

@@ -11,12 +11,13 @@
 
 namespace culvert::policy {
 
-[[nodiscard]] std::string text_of(const state::Workload& workload);  // "workload NAMESPACE/NAME"
-[[nodiscard]] std::string name_of(const state::Workload& workload);  // "workload UID"
-[[nodiscard]] std::string name_of(const state::Service& service);    // "service NAMESPACE/HOSTNAME"
+[[nodiscard]] std::string text_of(const state::WorkloadEntry& workload);  // "workload NAMESPACE/NAME"
+[[nodiscard]] std::string name_of(const state::WorkloadEntry& workload);  // "workload UID"
+[[nodiscard]] std::string name_of(const state::Service& service);         // "service NAMESPACE/HOSTNAME"
 
 // Adds a step for each policy and the verdict; gives the outcome.
-[[nodiscard]] std::string_view explain_policies(const state::Snapshot& snapshot, const state::Workload& destination,
-                                                const InboundRequest& request, std::vector<ExplainStep>& steps);
+[[nodiscard]] std::string_view explain_policies(const state::Snapshot& snapshot,
+                                                const state::WorkloadEntry& destination, const InboundRequest& request,
+                                                std::vector<ExplainStep>& steps);
 
 }  // namespace culvert::policy

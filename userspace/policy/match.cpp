@@ -25,6 +25,15 @@ bool passes_without_identity(const FieldPair<List>& field) noexcept {
   return field.positive.values.empty();
 }
 
+// By every name that the identity has: one of them for a positive, none of them for the negatives.
+bool principal_passes(const FieldPair<state::TextList>& field, Subject& subject) noexcept {
+  const auto is_in = [&subject](const state::TextList& list) {
+    return !list.values.empty() &&
+           subject.any_principal([&list](std::string_view text) { return state::matches(list, text); });
+  };
+  return (field.positive.values.empty() || is_in(field.positive)) && !is_in(field.negative);
+}
+
 bool match_passes(const PreparedMatch& match, Subject& subject) noexcept {
   const InboundRequest& request = subject.request();
   const auto is_given = [fields = match.fields](state::PolicyField field) { return (fields & field) != 0; };
@@ -40,7 +49,7 @@ bool match_passes(const PreparedMatch& match, Subject& subject) noexcept {
   }
   if (is_given(state::kFieldPrincipals)) {
     const bool is_passed = request.peer == nullptr ? passes_without_identity(match.principals)
-                                                   : passes(match.principals, subject.principal());
+                                                   : principal_passes(match.principals, subject);
     if (!is_passed) return false;
   }
   if (is_given(state::kFieldSourceIps) && !passes(match.source_ips, request.source.address)) return false;
@@ -49,19 +58,20 @@ bool match_passes(const PreparedMatch& match, Subject& subject) noexcept {
 
 }  // namespace
 
-std::string_view Subject::principal() noexcept {
-  if (principal_bytes_ == 0) {
-    CV_ASSERT(request_.peer != nullptr);
+std::string_view Subject::principal(std::string_view trust_domain) noexcept {
+  if (rest_bytes_ == 0) {
     const SpiffeId& id = *request_.peer;
-    for (const std::string_view part :
-         {std::string_view(id.trust_domain), std::string_view("/ns/"), std::string_view(id.namespace_name),
-          std::string_view("/sa/"), std::string_view(id.service_account)}) {
-      CV_ASSERT(part.size() <= principal_.size() - principal_bytes_);
-      std::ranges::copy(part, principal_.data() + principal_bytes_);
-      principal_bytes_ += part.size();
+    for (const std::string_view part : {std::string_view("/ns/"), std::string_view(id.namespace_name),
+                                        std::string_view("/sa/"), std::string_view(id.service_account)}) {
+      CV_ASSERT(part.size() <= kRestMax - rest_bytes_);
+      std::ranges::copy(part, principal_.data() + kDomainMax + rest_bytes_);
+      rest_bytes_ += part.size();
     }
   }
-  return {principal_.data(), principal_bytes_};
+  CV_ASSERT(trust_domain.size() <= kDomainMax);
+  char* const begin = principal_.data() + kDomainMax - trust_domain.size();
+  std::ranges::copy(trust_domain, begin);
+  return {begin, trust_domain.size() + rest_bytes_};
 }
 
 std::optional<std::uint32_t> matching_rule(const PreparedPolicy& policy, Subject& subject) noexcept {

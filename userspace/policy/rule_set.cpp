@@ -3,18 +3,18 @@
 
 namespace culvert::policy {
 
-RuleSet RuleSet::find(const state::Snapshot& snapshot, const state::Workload* destination,
+RuleSet RuleSet::find(const state::Snapshot& snapshot, const state::WorkloadEntry* destination,
                       std::string_view namespace_name, std::string_view workload_name) {
   RuleSet made;
   const state::PolicyIndex& policies = snapshot.policies();
   const std::string_view of_namespace =
-      destination == nullptr ? namespace_name : std::string_view(destination->namespace_name);
+      destination == nullptr ? namespace_name : std::string_view(destination->namespace_name());
   for (const auto& policy : policies.of_namespace(of_namespace)) made.add(policy);
   for (const auto& policy : policies.global()) made.add(policy);
   made.is_strict_ = snapshot.peer_auth(namespace_name, workload_name) == state::PeerAuthMode::Strict;
-  made.is_workload_known_ = destination != nullptr && !destination->is_provisional && snapshot.are_policies_known();
+  made.is_workload_known_ = destination != nullptr && !destination->is_provisional() && snapshot.are_policies_known();
   if (destination == nullptr) return made;
-  for (const std::string& key : destination->authorization_policies) {
+  for (const std::string& key : destination->authorization_policies()) {
     if (const auto& policy = policies.get(key); policy != nullptr) {
       made.add(policy);
     } else if (made.missing_.empty()) {

@@ -17,7 +17,7 @@ class RuleSet {
 
   RuleSet() = default;  // of a workload that is not known
   // `destination`: of this snapshot, null: unknown. The names are those that the pod joined with.
-  [[nodiscard]] static RuleSet find(const state::Snapshot& snapshot, const state::Workload* destination,
+  [[nodiscard]] static RuleSet find(const state::Snapshot& snapshot, const state::WorkloadEntry* destination,
                                     std::string_view namespace_name, std::string_view workload_name);
 
   [[nodiscard]] const Policies& deny() const noexcept { return deny_; }        // in force

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include "proxy/held_syns.hpp"
 #include "proxy/inbound.hpp"
 #include "proxy/outbound.hpp"
 #include "proxy/tunnels.hpp"
@@ -30,6 +31,12 @@ std::array<ListenerRef, 6> listeners_of(WorkerPod& pod) noexcept {
            {&all.v6.tunnel, ListenerKind::Tunnel, true}}};
 }
 
+// Closes it with a reset.
+void reset(UniqueFd fd) noexcept {
+  const linger at_once{1, 0};
+  if (fd) ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
+
 }  // namespace
 
 bool Acceptor::open(WorkerPod& pod) {
@@ -39,10 +46,12 @@ bool Acceptor::open(WorkerPod& pod) {
         make_token(TokenKind::Listener, listener_handle(pod.setup.slot, listener.kind, listener.is_v6));
     if (state_.poller.add(listener.fd->get(), EPOLLIN, token) != 0) return false;
   }
+  state_.held->open(pod);
   return true;
 }
 
 void Acceptor::close(WorkerPod& pod) {
+  state_.held->close(pod);
   for (const ListenerRef& listener : listeners_of(pod)) {
     if (!listener.fd->is_open()) continue;
     state_.poller.remove(listener.fd->get());
@@ -72,6 +81,11 @@ void Acceptor::on_event(SlabHandle listener) {
       }
       return;
     }
+    if (fd.get() >= state_.options.descriptors_end) {
+      state_.counters.accept_errors.add();
+      reset(std::move(fd));
+      continue;
+    }
     const Endpoint remote = Endpoint::from_sockaddr(address);
     switch (kind) {
       case ListenerKind::Outbound: state_.outbound->accept(*pod, std::move(fd), remote); break;
@@ -89,12 +103,7 @@ void Acceptor::take_waiting(std::uint32_t slot) {
 
 void Acceptor::refuse_one(int listener_fd) {
   state_.spare_fd.reset();
-  UniqueFd refused(::accept4(listener_fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (refused) {
-    const linger reset{1, 0};
-    ::setsockopt(refused.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-  }
-  refused.reset();
+  reset(UniqueFd(::accept4(listener_fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)));
   state_.spare_fd.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 

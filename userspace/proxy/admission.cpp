@@ -27,7 +27,13 @@ std::string detail_of(const policy::RuleSet& rules, const Verdict& verdict) {
 }  // namespace
 
 policy::InboundRequest Admission::request_of(const Flow& flow) const noexcept {
-  return {flow.source, flow.destination, state_.identities.find(flow.peer_identity)};
+  policy::InboundRequest request{flow.source, flow.destination, state_.identities.find(flow.peer_identity)};
+  if (const WorkerPod* pod = state_.pods.find(flow.pod_slot);
+      pod != nullptr && state_.options.trust_domains != nullptr) {
+    request.trust_domains = state_.options.trust_domains;
+    request.local_domain = pod->setup.identity.trust_domain;
+  }
+  return request;
 }
 
 Admission::Judgement Admission::judge(const Flow& flow, const WorkerPod& pod) {
@@ -99,10 +105,10 @@ void Admission::tell_of_dry_run(const Flow& flow, const policy::RuleSet& rules, 
                   policy::reason(rules, verdict));
 }
 
-const state::Workload* Admission::workload_of(const state::Snapshot& snapshot, const WorkerPod& pod) const {
+const state::WorkloadEntry* Admission::workload_of(const state::Snapshot& snapshot, const WorkerPod& pod) const {
   if (!pod.setup.uid.empty()) return named_workload(snapshot, pod);
   for (const IpAddress& address : pod.setup.addresses) {
-    if (const state::Workload* found = snapshot.find(address)) return found;
+    if (const state::WorkloadEntry* found = snapshot.find(address)) return found;
   }
   // As the file names it.
   return snapshot.find_uid(pod.setup.namespace_name + "/" + pod.setup.name);
@@ -110,8 +116,8 @@ const state::Workload* Admission::workload_of(const state::Snapshot& snapshot, c
 
 bool Admission::refresh(WorkerPod& pod, const state::Snapshot* before) {
   const state::Snapshot& now = *state_.snapshot;
-  const state::Workload* workload = workload_of(now, pod);
-  const state::Workload* known = std::exchange(pod.workload, workload);
+  const state::WorkloadEntry* workload = workload_of(now, pod);
+  const state::WorkloadEntry* known = std::exchange(pod.workload, workload);
   // Most snapshots change other things.
   const bool is_strict = now.peer_auth(pod.setup.namespace_name, pod.setup.name) == state::PeerAuthMode::Strict;
   if (before != nullptr && before->are_policies_known() == now.are_policies_known() &&
@@ -166,7 +172,7 @@ void Admission::run() {
 }
 
 void Admission::judge_again(Flow& flow) {
-  if (!flow.is_inbound() || flow.state == FlowState::AwaitPolicy) return;
+  if (!flow.is_inbound() || flow.state == FlowState::AwaitPolicy || flow.state == FlowState::AwaitMesh) return;
   const WorkerPod* pod = state_.pods.find(flow.pod_slot);
   if (pod == nullptr || !pod->has_new_rules) return;
   const Verdict verdict = policy::evaluate(pod->rules, request_of(flow), unknown_policy());

@@ -10,7 +10,7 @@ std::string_view pod_baggage(WorkerState& state, std::uint32_t pod_slot) {
   if (pod == nullptr) return {};
   const std::uint64_t version = state.snapshot == nullptr ? 0 : state.snapshot->version();
   if (pod->baggage_version == version && !pod->baggage.empty()) return pod->baggage;
-  const state::Workload* workload = state.workload_of(*pod);
+  const state::WorkloadEntry* workload = state.workload_of(*pod);
   hbone::Baggage baggage;
   baggage.cluster = state.options.cluster;
   baggage.namespace_name = pod->setup.namespace_name;
@@ -19,11 +19,11 @@ std::string_view pod_baggage(WorkerState& state, std::uint32_t pod_slot) {
   baggage.service = pod->setup.name;
   baggage.revision = "latest";
   if (workload != nullptr) {
-    baggage.cluster = workload->cluster;
-    baggage.service = workload->canonical_name;
-    baggage.revision = workload->canonical_revision;
-    baggage.region = workload->region;
-    baggage.zone = workload->zone;
+    baggage.cluster = workload->cluster();
+    baggage.service = workload->canonical_name();
+    baggage.revision = workload->canonical_revision();
+    baggage.region = workload->region();
+    baggage.zone = workload->zone();
   }
   pod->baggage = hbone::format_baggage(baggage);
   pod->baggage_version = version;

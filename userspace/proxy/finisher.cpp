@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/finisher.hpp"
 
+#include <utility>
+
 #include "core/socket.hpp"
+#include "proxy/demands.hpp"
+#include "proxy/held_syns.hpp"
 #include "proxy/streams.hpp"
+#include "proxy/tracing.hpp"
+#include "proxy/traffic.hpp"
 #include "proxy/tunnels.hpp"
 
 namespace culvert::proxy {
@@ -22,10 +28,12 @@ void close_orderly(Side& side) noexcept {
 }
 
 std::string_view state_name(const Flow& flow) noexcept {
+  if (flow.state == FlowState::AwaitMesh) return "mesh";
   if (flow.state == FlowState::AwaitName) return "name";
   if (flow.state == FlowState::AwaitTunnel || flow.state == FlowState::AwaitRetry) return "tunnel";
   if (flow.state == FlowState::AwaitPolicy) return "policy";
   if (flow.state == FlowState::ConnectUpstream) return "connecting";
+  if (flow.state == FlowState::AwaitClient) return "answering";
   const bool is_half_closed =
       flow.client.is_at_eof || flow.client.is_fin_sent || flow.upstream.is_at_eof || flow.upstream.is_fin_sent;
   return is_half_closed ? "half-closed" : "open";
@@ -43,6 +51,11 @@ std::string why_of(const Flow& flow, const Options& options) {
 
 }  // namespace
 
+void Finisher::opened(Flow& flow) {
+  if (!count_opened(flow) || !state_.log.tells_opened()) return;
+  if (!state_.log.connection_opened(describe(flow))) state_.counters.log_lines_dropped.add();
+}
+
 void Finisher::complete(Flow& flow) {
   close_orderly(flow.client);
   close_orderly(flow.upstream);
@@ -52,6 +65,7 @@ void Finisher::complete(Flow& flow) {
 void Finisher::abort(Flow& flow, CloseReason reason, std::string_view detail) {
   flow.client.fd.reset();
   flow.upstream.fd.reset();
+  if (flow.is_held) state_.held->ended(flow, reason);
   if (Tunnel* tunnel = state_.tunnels.find(flow.tunnel); tunnel != nullptr) {
     if (flow.stream != 0) {
       state_.streams->reset(flow, *tunnel, hbone::kCancel);
@@ -63,14 +77,17 @@ void Finisher::abort(Flow& flow, CloseReason reason, std::string_view detail) {
 }
 
 void Finisher::end(Flow& flow, CloseReason reason, std::string_view detail) {
+  state_.demands->forget(flow);
   const std::size_t direction = direction_index(flow);
   state_.counters.closed[direction][static_cast<std::size_t>(reason)].add();
   state_.counters.live[direction].subtract();
-  if (state_.log.has_access_log()) {
+  count_closed(state_, flow, reason);
+  if (const bool is_traced = has_span(state_, flow); is_traced || state_.log.has_access_log()) {
     telemetry::ConnectionLog line = describe(flow);
     line.reason = reason;
     line.detail = detail;
-    if (!state_.log.connection(line)) state_.counters.log_lines_dropped.add();
+    if (state_.log.has_access_log() && !state_.log.connection(line)) state_.counters.log_lines_dropped.add();
+    if (is_traced) end_trace(state_, flow, std::move(line));
   }
   if (WorkerPod* pod = state_.pods.find(flow.pod_slot)) --pod->live_flows;
   state_.flows.free(flow.self);
@@ -104,11 +121,11 @@ telemetry::ConnectionLog Finisher::describe(Flow& flow) {
   const WorkerPod* pod = state_.pods.find(flow.pod_slot);
   const auto fill_from_mesh = [this, &flow](telemetry::Party& party) {
     const bool is_known = state_.snapshot != nullptr && !flow.is_other_network;
-    const state::Workload* workload = is_known ? state_.snapshot->find(party.address.address) : nullptr;
+    const state::WorkloadEntry* workload = is_known ? state_.snapshot->find(party.address.address) : nullptr;
     if (workload == nullptr) return;
-    party.workload = workload->name;
-    party.namespace_name = workload->namespace_name;
-    party.cluster = workload->cluster;
+    party.workload = workload->name();
+    party.namespace_name = workload->namespace_name();
+    party.cluster = workload->cluster();
   };
   telemetry::Party& local = flow.is_inbound() ? row.destination : row.source;
   telemetry::Party& remote = flow.is_inbound() ? row.source : row.destination;

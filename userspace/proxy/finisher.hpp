@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finisher: every flow ends here, once, with one CloseReason: sockets closed in the right manner, counters, access log.
+// Finisher: every flow ends here, once, with one CloseReason: sockets closed in the right manner, counters, access log. What is counted and
+// logged when a flow is opened is said here too.
 #pragma once
 
 #include <string_view>
@@ -13,6 +14,9 @@ class Finisher {
  public:
   explicit Finisher(WorkerState& state) noexcept : state_(state) {}
 
+  // It is known where the flow goes and who its ends are (traffic.hpp says when): counts it as opened and, at level debug, logs that. Only the
+  // first call of a flow does something.
+  void opened(Flow& flow);
   // Both directions were finished in order: what is queued in the kernel is delivered, then FIN.
   void complete(Flow& flow);
   // Anything else: the plain sockets are reset, so that no application takes a torn stream for a whole one. An attached

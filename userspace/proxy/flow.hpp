@@ -17,6 +17,8 @@
 #include "state/route.hpp"
 #include "state/snapshot.hpp"
 #include "telemetry/close_reason.hpp"
+#include "telemetry/span.hpp"
+#include "telemetry/traffic_table.hpp"
 
 namespace culvert::proxy {
 
@@ -41,11 +43,13 @@ enum class FlowRole : std::uint8_t {
 };
 
 enum class FlowState : std::uint8_t {
+  AwaitMesh,        // the control plane is asked who FlowDetails::awaited is (Demands)
   AwaitName,        // DNS is asked for the endpoint's address
   AwaitRetry,       // its CONNECT was not looked at: asks for another tunnel at the end of this turn
   AwaitTunnel,      // in the pool's queue, or its tunnel is being made
   AwaitPolicy,      // inbound: what rules it is not known yet
   ConnectUpstream,  // a plain connect is under way
+  AwaitClient,      // held: the far end has answered, and the application's connection is about to be accepted
   Open,
 };
 
@@ -55,14 +59,27 @@ struct UnresolvedRoute {
   state::Route route;
 };
 
+// What an inbound connection that waits for the mesh (AwaitMesh) came with. Plaintext: nothing.
+struct HeldRequest {
+  std::string authority;
+  std::string baggage;
+  std::string forwarded;
+  std::string forwarded_network;
+  bool is_for_source = false;  // only its client is not known: at the deadline it goes on without
+};
+
 // What few flows need.
 struct FlowDetails {
   std::string service;            // hostname of the service that was dialled
   std::string authority;          // of the CONNECT, where it is not `target`
   std::string forwarded_network;  // Outbound, inner tunnel of another network: our own network
   std::unique_ptr<UnresolvedRoute> unresolved;
+  std::string awaited;                     // AwaitMesh: a name of state/demand.hpp
+  std::unique_ptr<HeldRequest> request;    // AwaitMesh, inbound
   std::vector<std::uint8_t> proxy_header;  // InboundTunnel: what the application is sent first
   Endpoint application;                    // and where it listens then: on loopback
+  bool is_far_end_told = false;            // Outbound: the answer of another network says who it is
+  telemetry::TraceContext trace;           // of a connection that gets a span
 };
 
 struct Flow {
@@ -86,6 +103,7 @@ struct Flow {
   Endpoint target;       // Outbound: what the far side is asked for; InboundTunnel: what the peer asked for
   Endpoint next_hop;     // Outbound: where the tunnel goes
   std::string_view why;  // static text: why this way
+  telemetry::TrafficSlot* traffic = nullptr;  // held; null: who its ends are is not known (traffic.hpp)
   std::uint32_t pod_slot = 0;
   std::uint32_t peer_identity = 0;   // index in the identity table; 0: none
   std::uint32_t pool_key = 0;        // Outbound, AwaitTunnel: which queue
@@ -96,14 +114,18 @@ struct Flow {
   FlowRole role = FlowRole::Outbound;
   FlowState state = FlowState::AwaitTunnel;
   bool used_tunnel = false;
-  bool is_end_sent = false;       // END towards the tunnel: the plain side is at its end
-  bool is_end_received = false;   // END from the tunnel
-  bool is_retried = false;        // moved once from a tunnel that had gone away
-  bool is_deferred = false;       // already on the worker's list of flows to go on with
-  bool is_hbone = false;          // its tunnel speaks HTTP/2
-  bool is_answered = false;       // OPEN or CONNECT has been answered with ACCEPT or 200
-  bool is_blocked = false;        // HBONE: on its tunnel's list of flows that wait to send
+  bool is_end_sent = false;      // END towards the tunnel: the plain side is at its end
+  bool is_end_received = false;  // END from the tunnel
+  bool is_retried = false;       // moved once from a tunnel that had gone away
+  bool is_deferred = false;      // already on the worker's list of flows to go on with
+  bool is_hbone = false;         // its tunnel speaks HTTP/2
+  bool is_held = false;      // its application waits for the answer to its SYN: there is no client socket (HeldSyns)
+  bool is_prompt = false;    // InboundTunnel: its client waits for ACCEPT and sends nothing before
+  bool is_answered = false;  // OPEN or CONNECT has been answered with ACCEPT or 200
+  bool is_blocked = false;   // HBONE: on its tunnel's list of flows that wait to send
   bool is_other_network = false;  // InboundTunnel: its source address says nothing here
+  bool is_source_asked = false;   // inbound: it has waited for the mesh to know its client, and does so once
+  bool is_counted = false;        // it has been counted as opened, under `traffic`
   std::uint8_t attempts = 0;      // HBONE client: CONNECTs that nobody looked at
   // For the log, once the tunnel is gone.
   std::uint8_t cipher = 0;
@@ -115,6 +137,10 @@ struct Flow {
   }
   [[nodiscard]] bool goes_through_tunnel() const noexcept {
     return role == FlowRole::Outbound || role == FlowRole::InboundTunnel;
+  }
+  [[nodiscard]] FlowDetails& need_details() {
+    if (details == nullptr) details = std::make_unique<FlowDetails>();
+    return *details;
   }
   // The one plain side of a flow that goes through a tunnel.
   [[nodiscard]] Side& plain() noexcept { return role == FlowRole::Outbound ? client : upstream; }

@@ -7,12 +7,16 @@
 
 #include <sys/socket.h>
 
+#include "base/text.hpp"
 #include "core/socket.hpp"
 #include "hbone/proxy_header.hpp"
 #include "proxy/admission.hpp"
+#include "proxy/demands.hpp"
 #include "proxy/finisher.hpp"
 #include "proxy/relay.hpp"
 #include "proxy/streams.hpp"
+#include "proxy/tracing.hpp"
+#include "proxy/traffic.hpp"
 #include "proxy/tunnels.hpp"
 #include "proxy/upstream.hpp"
 #include "state/route.hpp"
@@ -23,13 +27,11 @@ namespace {
 using direct::RefuseReason;
 using telemetry::CloseReason;
 
+// What is known of a client is for metrics and the log: it is not worth a long wait.
+constexpr std::uint64_t kSourceWaitMs = 1'000;
+
 bool is_agent_port(std::uint16_t port) noexcept {
   return port == enroll::kPortOutbound || port == enroll::kPortInboundPlaintext || port == enroll::kPortTunnel;
-}
-
-bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  return std::ranges::equal(a, b, {}, lower, lower);
 }
 
 RefuseReason wire_reason(int connect_errno) noexcept {
@@ -52,6 +54,7 @@ void Inbound::accept_plaintext(WorkerPod& pod, UniqueFd fd, const Endpoint& remo
   flow->client.is_readable = true;
   flow->source = remote;
   flow->destination = *destination;
+  begin_trace(state_, *flow);
   if (!pod.owns(destination->address) || is_agent_port(destination->port)) {
     state_.finisher->abort(*flow, CloseReason::SelfCall);
     return;
@@ -60,6 +63,8 @@ void Inbound::accept_plaintext(WorkerPod& pod, UniqueFd fd, const Endpoint& remo
     state_.finisher->abort(*flow, CloseReason::Overloaded, "no memory to watch a socket");
     return;
   }
+  if (waits_for_source(*flow, {})) return;
+  label_inbound(state_, *flow, pod, {}, {});
   admit(*flow);
 }
 
@@ -69,6 +74,7 @@ void Inbound::admit(Flow& flow) {
     refuse(flow, CloseReason::PodLeft, RefuseReason::Draining);
     return;
   }
+  state_.finisher->opened(flow);
   const Admission::Judgement judgement = state_.admission->judge(flow, *pod);
   switch (judgement.outcome) {
     case Admission::Outcome::Admit: return connect_application(flow, *pod);
@@ -95,8 +101,12 @@ Flow* Inbound::on_open(Tunnel& tunnel, const direct::Open& open) {
   flow->destination = flow->target = open.destination;
   flow->why = "direct tunnel: both agents offer it";
   flow->state = FlowState::ConnectUpstream;
+  flow->is_prompt = (open.flags & direct::kOpenPrompt) != 0;
   state_.note_tunnel(*flow, tunnel);
   tunnel.flow = flow->self;
+  continue_trace(state_, *flow, open.traceparent);
+  if (waits_for_source(*flow, {.baggage = open.baggage})) return flow;
+  if (const WorkerPod* pod = state_.pods.find(flow->pod_slot)) label_inbound(state_, *flow, *pod, open.baggage, {});
   return flow;
 }
 
@@ -118,14 +128,14 @@ bool Inbound::on_connect(Flow& flow, Tunnel& tunnel, const hbone::ConnectRequest
   }
   flow.is_other_network =
       !request.forwarded_network.empty() && !equals_ignoring_case(request.forwarded_network, state_.options.network);
-  const state::Workload* workload = state_.workload_of(*pod);
+  const state::WorkloadEntry* workload = state_.workload_of(*pod);
   const state::InboundTarget target =
       authority->endpoint
           ? state::inbound_target(*state_.snapshot, workload, local->address, *authority->endpoint)
           : state::inbound_target(*state_.snapshot, workload, local->address, authority->host, authority->port);
   flow.target = authority->endpoint ? *authority->endpoint : flow.destination;
-  if (!authority->endpoint || target.wants_proxy_header) flow.details = std::make_unique<FlowDetails>();
-  if (!authority->endpoint) flow.details->authority = std::string(request.authority);
+  if (target.wanted && waits_for(flow, *target.wanted, request, false)) return true;
+  if (!authority->endpoint) flow.need_details().authority = std::string(request.authority);
   if (target.status != 200) {
     refuse(flow, CloseReason::UnknownDestination,
            target.status == 400 ? RefuseReason::UnknownDestination : RefuseReason::ConnectFailed);
@@ -134,17 +144,20 @@ bool Inbound::on_connect(Flow& flow, Tunnel& tunnel, const hbone::ConnectRequest
   flow.destination.port =
       target.destination.port;  // of the pod for policy and log, wherever in it the application listens
   if (target.wants_proxy_header) {
-    flow.details->application = target.destination;
+    FlowDetails& details = flow.need_details();
+    details.application = target.destination;
     const SpiffeId* peer = state_.identities.find(tunnel.peer_identity);
-    flow.details->proxy_header = hbone::make_proxy_header(flow.source, target.proxy_destination,
-                                                          peer == nullptr ? std::string{} : peer->to_string());
+    details.proxy_header = hbone::make_proxy_header(flow.source, target.proxy_destination,
+                                                    peer == nullptr ? std::string{} : peer->to_string());
   }
+  if (waits_for_source(flow, request)) return true;
+  label_inbound(state_, flow, *pod, request.baggage, request.forwarded);
   return true;
 }
 
 void Inbound::start(SlabHandle handle) {
   Flow* flow = state_.flows.find(handle);
-  if (flow == nullptr) return;
+  if (flow == nullptr || flow->state == FlowState::AwaitMesh) return;
   const WorkerPod* pod = state_.pods.find(flow->pod_slot);
   if (pod == nullptr || pod->is_leaving) {
     refuse(*flow, CloseReason::PodLeft, RefuseReason::Draining);
@@ -160,6 +173,54 @@ void Inbound::start(SlabHandle handle) {
     return;
   }
   admit(*flow);
+}
+
+bool Inbound::waits_for(Flow& flow, const state::Wanted& wanted, const hbone::ConnectRequest& request,
+                        bool is_for_source) {
+  const std::uint64_t timeout_ms = is_for_source ? kSourceWaitMs : state_.options.demand_timeout_ms;
+  const std::uint64_t since_ms = is_for_source ? state_.now_ms : flow.start_ms;
+  if (!state_.demands->wait(flow, wanted, since_ms + timeout_ms)) return false;
+  flow.details->request = std::make_unique<HeldRequest>(
+      HeldRequest{std::string(request.authority), std::string(request.baggage), std::string(request.forwarded),
+                  std::string(request.forwarded_network), is_for_source});
+  return true;
+}
+
+bool Inbound::waits_for_source(Flow& flow, const hbone::ConnectRequest& request) {
+  if (state_.snapshot == nullptr || flow.is_other_network || flow.is_source_asked) return false;
+  const auto wanted = state::lacking(*state_.snapshot, {}, flow.source.address);
+  if (!wanted) return false;
+  flow.is_source_asked = true;
+  return waits_for(flow, *wanted, request, true);
+}
+
+void Inbound::resume(Flow& flow) {
+  flow.state = FlowState::ConnectUpstream;
+  state_.set_deadline(flow, 0);
+  const std::unique_ptr<HeldRequest> held = std::move(flow.details->request);
+  const WorkerPod* pod = state_.pods.find(flow.pod_slot);
+  if (flow.stream != 0) {
+    Tunnel* tunnel = state_.tunnels.find(flow.tunnel);
+    const hbone::ConnectRequest request{.authority = held->authority,
+                                        .baggage = held->baggage,
+                                        .forwarded = held->forwarded,
+                                        .forwarded_network = held->forwarded_network};
+    if (tunnel == nullptr) return state_.finisher->abort(flow, CloseReason::TunnelBroken);
+    if (on_connect(flow, *tunnel, request)) start(flow.self);
+    return;
+  }
+  if (pod != nullptr) label_inbound(state_, flow, *pod, held->baggage, {});
+  if (flow.role == FlowRole::InboundPlaintext) return admit(flow);
+  start(flow.self);
+}
+
+void Inbound::overdue(Flow& flow) {
+  const bool is_for_source = flow.details->request->is_for_source;
+  if (!is_for_source) {
+    return refuse(flow, CloseReason::UnknownDestination, RefuseReason::ConnectFailed, Demands::overdue(flow));
+  }
+  state_.demands->forget(flow);
+  resume(flow);
 }
 
 void Inbound::connect_application(Flow& flow, const WorkerPod& pod) {
@@ -212,11 +273,16 @@ void Inbound::upstream_event(Flow& flow, std::uint32_t events) {
   }
   if (Tunnel* tunnel = state_.tunnels.find(flow.tunnel)) state_.tunnel_engine->send_accept(*tunnel);
   const SlabHandle tunnel = flow.tunnel;
+  const bool is_prompt = flow.is_prompt;
   state_.relay->run(flow.self);
-  if (Tunnel* live = state_.tunnels.find(tunnel)) state_.tunnel_engine->accept_soon(*live);
+  Tunnel* live = state_.tunnels.find(tunnel);
+  if (live == nullptr) return;
+  if (is_prompt) return state_.tunnel_engine->accept_at_last(*live);
+  state_.tunnel_engine->accept_soon(*live);
 }
 
 void Inbound::on_timer(Flow& flow) {
+  if (flow.state == FlowState::AwaitMesh) return overdue(flow);
   if (flow.state == FlowState::AwaitPolicy)
     return refuse(flow, CloseReason::PolicyDenied, RefuseReason::PolicyDenied, state_.admission->overdue(flow));
   if (flow.state == FlowState::ConnectUpstream)

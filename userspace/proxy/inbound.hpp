@@ -25,11 +25,22 @@ class Inbound {
   // Asks policy, and connects, refuses, or lets it wait. The flow may be gone afterwards.
   void admit(Flow& flow);
 
+  // The mesh knows what the flow has waited for (AwaitMesh). It may have ended afterwards.
+  void resume(Flow& flow);
+
+  // True: the mesh may know the connection's client and does not yet; the flow waits for that, once and for a moment, and `resume` goes on with it.
+  // `request`: what it came with.
+  [[nodiscard]] bool waits_for_source(Flow& flow, const hbone::ConnectRequest& request);
+
   // The connect to the application was answered.
   void upstream_event(Flow& flow, std::uint32_t events);
   void on_timer(Flow& flow);
 
  private:
+  // True: the flow waits.
+  [[nodiscard]] bool waits_for(Flow& flow, const state::Wanted& wanted, const hbone::ConnectRequest& request,
+                               bool is_for_source);
+  void overdue(Flow& flow);
   void send_proxy_header(Flow& flow);
   void connect_application(Flow& flow, const WorkerPod& pod);
   void refuse(Flow& flow, telemetry::CloseReason reason, direct::RefuseReason wire_reason,

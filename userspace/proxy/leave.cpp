@@ -5,6 +5,7 @@
 
 #include "proxy/acceptor.hpp"
 #include "proxy/finisher.hpp"
+#include "proxy/held_syns.hpp"
 #include "proxy/streams.hpp"
 #include "proxy/tunnels.hpp"
 
@@ -23,6 +24,7 @@ void Leave::begin(RemovePod message) {
   }
   pod->is_leaving = true;
   state_.acceptor->close(*pod);
+  state_.held->end_all(message.slot, CloseReason::PodLeft);
   state_.tunnel_engine->drop_pod(message.slot, false);
   const std::uint64_t deadline = state_.now_ms + message.deadline_ms;
   // The wheel wakes the loop; the token finds nothing and `check` looks at the deadline.
@@ -36,6 +38,7 @@ void Leave::drain(Drain message) {
   for (const std::uint32_t slot : slots) state_.acceptor->take_waiting(slot);
   state_.is_draining = true;
   state_.pods.for_each([this](WorkerPod& pod) { state_.acceptor->close(pod); });
+  state_.held->end_all(0, CloseReason::Drained);
   state_.tunnel_engine->begin_drain();
   drained_ = std::move(message.done);
   drain_deadline_ms_ = state_.now_ms + message.deadline_ms;
@@ -63,7 +66,7 @@ void Leave::check() {
       continue;
     }
     state_.tunnel_engine->drop_pod(leaving_[i].slot, true);
-    state_.pods.remove(leaving_[i].slot);
+    remove(leaving_[i].slot);
     const Leaving finished = std::move(leaving_[i]);
     leaving_.erase(leaving_.begin() + static_cast<std::ptrdiff_t>(i));
     if (finished.done) finished.done();
@@ -73,6 +76,15 @@ void Leave::check() {
     cut_all(CloseReason::Drained);
     std::exchange(drained_, nullptr)();
   }
+}
+
+// The last pod of an identity takes its certificate and key along.
+void Leave::remove(std::uint32_t slot) {
+  const WorkerPod* pod = state_.pods.find(slot);
+  if (pod == nullptr) return;
+  const SpiffeId identity = pod->setup.identity;
+  state_.pods.remove(slot);
+  if (!state_.pods.has_identity(identity)) state_.credentials.erase(identity);
 }
 
 bool Leave::has_flows(std::uint32_t slot) {

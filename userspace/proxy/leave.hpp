@@ -29,6 +29,7 @@ class Leave {
     std::function<void()> done;
   };
   [[nodiscard]] bool has_flows(std::uint32_t slot);
+  void remove(std::uint32_t slot);
   void cut(std::uint32_t slot, telemetry::CloseReason reason);
   void cut_all(telemetry::CloseReason reason);
 

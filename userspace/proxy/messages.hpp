@@ -22,10 +22,11 @@ namespace culvert::proxy {
 struct AddPod {
   PodSetup setup;
 };
-// The pod joined again with other addresses and the same listeners.
-struct SetPodAddresses {
+// The pod joined again with other values and the same listeners.
+struct UpdatePod {
   std::uint32_t slot = 0;
   std::vector<IpAddress> addresses;
+  std::optional<AnswerSyn> answer_syn;
 };
 // The pod takes no new connections. Live ones go on until `deadline_ms` from now; 0 ends them at once. `done` is called on the
 // worker's thread when none is left.
@@ -47,9 +48,16 @@ struct SetCredentials {
   SpiffeId identity;
   std::shared_ptr<const tls::Credentials> credentials;
 };
-// `done` is called on the worker's thread with every live connection.
+// Options::revocation has other lists than before.
+struct CheckRevocation {};
+// `done` is called on the worker's thread with every live connection, some turns of its loop later.
+using ConnectionPages = std::vector<std::vector<telemetry::ConnectionLog>>;
 struct ListConnections {
-  std::function<void(std::vector<telemetry::ConnectionLog>)> done;
+  std::function<void(ConnectionPages)> done;
+};
+// Label sets of traffic that no connection has had for so long are let go, some in each turn of the loop.
+struct SweepTraffic {
+  std::uint64_t expiry_ms = 0;
 };
 // Listeners stop, tunnels say GOAWAY; `done` when no flow is left, at `deadline_ms` from now at the latest.
 struct Drain {
@@ -63,7 +71,7 @@ struct NameResolved {
 };
 struct Stop {};
 
-using ToWorker = std::variant<AddPod, SetPodAddresses, RemovePod, SetOptions, SetSnapshot, SetCredentials,
-                              ListConnections, Drain, NameResolved, Stop>;
+using ToWorker = std::variant<AddPod, UpdatePod, RemovePod, SetOptions, SetSnapshot, SetCredentials, CheckRevocation,
+                              ListConnections, SweepTraffic, Drain, NameResolved, Stop>;
 
 }  // namespace culvert::proxy

@@ -6,8 +6,12 @@
 
 #include "core/socket.hpp"
 #include "hbone/messages.hpp"
+#include "proxy/demands.hpp"
 #include "proxy/finisher.hpp"
+#include "proxy/held_syns.hpp"
 #include "proxy/relay.hpp"
+#include "proxy/tracing.hpp"
+#include "proxy/traffic.hpp"
 #include "proxy/tunnels.hpp"
 #include "proxy/upstream.hpp"
 
@@ -24,11 +28,6 @@ state::RouteSource source_of(const WorkerState& state, const WorkerPod& pod, con
   source.identity = &pod.setup.identity;
   source.workload = state.workload_of(pod);
   return source;
-}
-
-FlowDetails& details_of(Flow& flow) {
-  if (flow.details == nullptr) flow.details = std::make_unique<FlowDetails>();
-  return *flow.details;
 }
 
 }  // namespace
@@ -50,56 +49,101 @@ std::uint32_t Outbound::below(std::uint32_t bound) {
 void Outbound::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
   const std::optional<Endpoint> destination = destination_of(pod, fd.get());
   if (!destination) return;  // gone already; closing resets
+  if (pod.holds_syns || pod.held_syns > 0) {
+    datapath::SynGate::pass_all(fd.get());
+    if (Flow* held = state_.held->take(pod, remote, *destination)) return accept_held(*held, std::move(fd));
+    if (pod.holds_syns) state_.counters.syns_unheld.add();
+  }
   Flow* flow = state_.new_flow(FlowRole::Outbound, pod.setup.slot);
   if (flow == nullptr) return;
-  flow->client.fd = std::move(fd);
-  flow->client.is_writable = true;
-  flow->client.is_readable = true;  // worth a try: the application may have written before we came
   flow->source = remote;
   flow->destination = *destination;
-  flow->next_hop = flow->target = *destination;
-  if (!state_.watch(flow->client.fd.get(), TokenKind::Client, flow->self)) {
-    state_.finisher->abort(*flow, CloseReason::Overloaded, "no memory to watch a socket");
-    return;
+  begin_trace(state_, *flow);
+  if (attach_client(*flow, std::move(fd))) start(*flow, pod);
+}
+
+bool Outbound::attach_client(Flow& flow, UniqueFd fd) {
+  flow.client.fd = std::move(fd);
+  flow.client.is_writable = true;
+  flow.client.is_readable = true;  // worth a try: the application may have written before we came
+  if (state_.watch(flow.client.fd.get(), TokenKind::Client, flow.self)) return true;
+  state_.finisher->abort(flow, CloseReason::Overloaded, "no memory to watch a socket");
+  return false;
+}
+
+// Mostly the far end has answered by now. When it has not, the kernel has let a copy of the SYN pass: a flow like any other from here on.
+void Outbound::accept_held(Flow& flow, UniqueFd fd) {
+  if (flow.state == FlowState::AwaitClient) {
+    flow.state = FlowState::Open;
+    state_.set_deadline(flow, 0);
   }
-  if (const auto why_not = forbidden(state_.snapshot.get(), pod, *destination)) {
-    flow->role = FlowRole::Passthrough;
-    state_.finisher->abort(*flow, why_not->reason, why_not->detail);
+  if (attach_client(flow, std::move(fd))) state_.relay->run(flow.self);
+}
+
+void Outbound::start(Flow& flow, const WorkerPod& pod) {
+  flow.next_hop = flow.target = flow.destination;
+  if (const auto why_not = forbidden(state_.snapshot.get(), pod, flow.destination)) {
+    flow.role = FlowRole::Passthrough;
+    state_.finisher->abort(flow, why_not->reason, why_not->detail);
     return;
   }
   if (!state_.is_named(pod)) {
-    flow->role = FlowRole::Passthrough;
-    state_.finisher->abort(*flow, CloseReason::NoRoute, kUnnamedPod);
+    flow.role = FlowRole::Passthrough;
+    state_.finisher->abort(flow, CloseReason::NoRoute, kUnnamedPod);
     return;
   }
-  follow(*flow, pod, state::route(*state_.snapshot, source_of(state_, pod, flow->source.address), *destination, *this));
+  follow(flow, pod,
+         state::route(*state_.snapshot, source_of(state_, pod, flow.source.address), flow.destination, *this));
 }
 
 void Outbound::follow(Flow& flow, const WorkerPod& pod, const state::Route& route) {
   flow.why = route.why;
   flow.next_hop = route.next_hop;
-  if (route.service != nullptr) details_of(flow).service = route.service->hostname;
+  if (route.kind == state::RouteKind::Ask) return ask_mesh(flow, pod, route);
+  if (route.service != nullptr) flow.need_details().service = route.service->hostname;
+  label_outbound(state_, flow, pod, route);
   switch (route.kind) {
     case state::RouteKind::Passthrough:
     case state::RouteKind::Plain:
       flow.role = FlowRole::Passthrough;
       flow.target = route.next_hop;
+      state_.finisher->opened(flow);
       connect_plain(flow, pod, route.next_hop);
       return;
     case state::RouteKind::Tunnel: want_tunnel(flow, pod, route); return;
     case state::RouteKind::Gateway: want_gateway(flow, pod, route); return;
-    case state::RouteKind::Resolve: ask_name(flow, route); return;
+    case state::RouteKind::Resolve: ask_name(flow, pod, route); return;
+    case state::RouteKind::Ask:
     case state::RouteKind::Refused:
       state_.finisher->abort(flow, CloseReason::NoRoute, state::to_string(route.refusal));
       return;
   }
 }
 
+void Outbound::ask_mesh(Flow& flow, const WorkerPod& pod, const state::Route& route) {
+  if (state_.demands->wait(flow, route.wanted, flow.start_ms + state_.options.demand_timeout_ms)) return;
+  refuse_unknown(flow, pod, Demands::kTooMany);
+}
+
+void Outbound::refuse_unknown(Flow& flow, const WorkerPod& pod, std::string_view why) {
+  label_outbound(state_, flow, pod, {});
+  state_.finisher->abort(flow, CloseReason::NoRoute, why);
+}
+
+void Outbound::resume(Flow& flow) {
+  flow.state = FlowState::AwaitTunnel;
+  state_.set_deadline(flow, 0);
+  const WorkerPod* pod = state_.pods.find(flow.pod_slot);
+  if (pod == nullptr) return state_.finisher->abort(flow, CloseReason::PodLeft);
+  start(flow, *pod);
+}
+
 void Outbound::want_tunnel(Flow& flow, const WorkerPod& pod, const state::Route& route) {
   flow.target = route.target;
-  flow.peer_identity = state_.identities.intern(route.workload->identity);
-  const PoolKey key{pod.setup.slot, state_.accepted.intern(route.workload->identity, route.accepted), route.next_hop,
+  flow.peer_identity = state_.identities.intern(route.workload->identity());
+  const PoolKey key{pod.setup.slot, state_.accepted.intern(route.workload->identity(), route.accepted), route.next_hop,
                     0};
+  state_.finisher->opened(flow);
   state_.tunnel_engine->want(flow, key);
 }
 
@@ -109,27 +153,28 @@ void Outbound::want_gateway(Flow& flow, const WorkerPod& pod, const state::Route
     state_.finisher->abort(flow, CloseReason::NoRoute, "the service in the other network has no identities to verify");
     return;
   }
-  FlowDetails& details = details_of(flow);
+  FlowDetails& details = flow.need_details();
   details.authority = hbone::format_authority(route.authority_host, route.authority_port);
   details.forwarded_network = state_.options.network;
+  details.is_far_end_told = true;
   flow.peer_identity = state_.identities.intern(route.inner_accepted.front());
   Via via;
   via.gateway = route.next_hop;
-  via.accepted = state_.accepted.intern(route.workload->identity, route.accepted);
+  via.accepted = state_.accepted.intern(route.workload->identity(), route.accepted);
   via.authority = details.authority;
   via.service = details.service;
   const std::uint32_t inner = state_.accepted.intern(route.inner_accepted.front(), route.inner_accepted.subspan(1));
   state_.tunnel_engine->want(flow, PoolKey{pod.setup.slot, inner, route.next_hop, state_.vias.intern(via), true});
 }
 
-void Outbound::ask_name(Flow& flow, const state::Route& route) {
+void Outbound::ask_name(Flow& flow, const WorkerPod& pod, const state::Route& route) {
   if (!state_.options.resolve) {
     state_.finisher->abort(flow, CloseReason::NoRoute, "names cannot be resolved here");
     return;
   }
   flow.state = FlowState::AwaitName;
-  state_.counters.dns_lookups.add();
-  details_of(flow).unresolved = std::make_unique<UnresolvedRoute>(UnresolvedRoute{state_.snapshot, route});
+  count_name_lookup(state_, pod, route.dns_name);
+  flow.need_details().unresolved = std::make_unique<UnresolvedRoute>(UnresolvedRoute{state_.snapshot, route});
   state_.set_deadline(flow, state_.options.connect_timeout_ms);
   state_.options.resolve(state_.worker_index, std::string(route.dns_name), flow.destination.address.family(),
                          flow.self);
@@ -171,6 +216,7 @@ void Outbound::upstream_event(Flow& flow, std::uint32_t events) {
     return;
   }
   Relay::note_events(flow.upstream, events);
+  if (flow.is_held) return state_.held->answered(flow);
   state_.relay->run(flow.self);
 }
 
@@ -178,8 +224,14 @@ void Outbound::on_timer(Flow& flow) {
   if (flow.state == FlowState::AwaitTunnel) {
     state_.tunnel_engine->stop_waiting(flow);
     state_.finisher->abort(flow, CloseReason::TunnelTimeout);
+  } else if (flow.state == FlowState::AwaitClient) {
+    state_.finisher->abort(flow, CloseReason::ClientReset, "the application had gone when the far end answered");
   } else if (flow.state == FlowState::ConnectUpstream) {
     state_.finisher->abort(flow, CloseReason::UpstreamTimeout);
+  } else if (flow.state == FlowState::AwaitMesh) {
+    const WorkerPod* pod = state_.pods.find(flow.pod_slot);
+    if (pod == nullptr) return state_.finisher->abort(flow, CloseReason::PodLeft);
+    refuse_unknown(flow, *pod, Demands::overdue(flow));
   } else if (flow.state == FlowState::AwaitName) {
     state_.finisher->abort(flow, CloseReason::NoRoute, "DNS did not answer in time");
   } else if (flow.state == FlowState::Open && flow.role == FlowRole::Outbound && !flow.is_answered) {

@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "base/address.hpp"
+#include "base/answer_syn.hpp"
 #include "base/spiffe_id.hpp"
 #include "base/unique_fd.hpp"
 #include "core/slab.hpp"
@@ -29,6 +31,7 @@ struct PodSetup {
   SpiffeId identity;
   std::vector<IpAddress> addresses;
   enroll::Capture capture = enroll::Capture::Programs;
+  std::optional<AnswerSyn> answer_syn;  // nothing: as Options say
   // How the control plane calls the pod; empty: whoever has its address. Its connections wait until the mesh knows it, for a while.
   std::string uid;
   UniqueFd netns;
@@ -45,12 +48,18 @@ struct WorkerPod {
   PodSetup setup;
   std::string baggage;  // what it says of itself, by snapshot `baggage_version` (baggage.hpp)
   std::uint64_t baggage_version = 0;
-  policy::RuleSet rules;                      // of the worker's snapshot; kept by Admission, as are the two below
-  const state::Workload* workload = nullptr;  // of it; null: it does not know the pod
+  policy::RuleSet rules;                           // of the worker's snapshot; kept by Admission, as are the two below
+  const state::WorkloadEntry* workload = nullptr;  // of it; null: it does not know the pod
   std::uint32_t live_flows = 0;
-  bool has_new_rules = false;       // its live connections are being judged again
-  std::uint64_t held_until_ms = 0;  // its listeners are not served before the mesh knows it, or this; 0: they are
+  bool has_new_rules = false;  // its live connections are being judged again
+  std::uint64_t held_until_ms =
+      0;  // its listeners are not served before it is complete (worker.cpp), or this; 0: they are
   bool is_leaving = false;
+  std::uint32_t demand_waits = 0;  // its flows that wait for the mesh; kept by Demands
+  // Kept by HeldSyns: whether the pod's SYNs wait for the far end, how many do, and a socket that sends frames over its lo.
+  bool holds_syns = false;
+  std::uint32_t held_syns = 0;
+  UniqueFd lo_sender;
 
   [[nodiscard]] bool owns(const IpAddress& address) const noexcept {
     return std::ranges::find(setup.addresses, address) != setup.addresses.end();
@@ -70,6 +79,9 @@ class PodTable {
     return place == pods_.end() ? nullptr : place->second.get();
   }
   void remove(std::uint32_t slot) { pods_.erase(slot); }
+  [[nodiscard]] bool has_identity(const SpiffeId& identity) const {
+    return std::ranges::any_of(pods_, [&](const auto& one) { return one.second->setup.identity == identity; });
+  }
   template <typename Visit>
   void for_each(Visit&& visit) const {
     for (const auto& [slot, pod] : pods_) visit(*pod);

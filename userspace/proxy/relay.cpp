@@ -8,6 +8,7 @@
 
 #include "proxy/finisher.hpp"
 #include "proxy/streams.hpp"
+#include "proxy/traffic.hpp"
 #include "proxy/tunnels.hpp"
 
 namespace culvert::proxy {
@@ -101,7 +102,7 @@ void Relay::flush(Side& side) {
 
 void Relay::deliver(Flow& flow, ByteView data) {
   Side& side = flow.plain();
-  count(flow, flow.is_inbound(), data.size());
+  count_bytes(flow, flow.is_inbound(), data.size());
   if (side.has_failed) return;
   if (flow.state == FlowState::Open) {
     write_some(side, data);
@@ -110,23 +111,11 @@ void Relay::deliver(Flow& flow, ByteView data) {
   }
 }
 
-void Relay::count(Flow& flow, bool is_client_to_server, std::size_t bytes) noexcept {
-  const auto direction =
-      static_cast<std::size_t>(flow.is_inbound() ? telemetry::Direction::Inbound : telemetry::Direction::Outbound);
-  if (is_client_to_server) {
-    flow.received_bytes += bytes;
-    state_.counters.received_bytes[direction].add(bytes);
-  } else {
-    flow.sent_bytes += bytes;
-    state_.counters.sent_bytes[direction].add(bytes);
-  }
-}
-
 ByteView Relay::read_first(Flow& flow) {
   Side& side = flow.plain();
   if (!side.is_readable || side.is_at_eof || side.has_failed) return {};
   const ByteView data = read_some(side);
-  if (!data.empty()) count(flow, !flow.is_inbound(), data.size());
+  if (!data.empty()) count_bytes(flow, !flow.is_inbound(), data.size());
   return data;
 }
 
@@ -137,7 +126,7 @@ void Relay::plain_to_tunnel(Flow& flow, Tunnel& tunnel) {
     flow.spill.consume(sent);
   }
   unsigned reads = 0;
-  while (side.is_readable && !side.is_at_eof && !side.has_failed && flow.spill.empty() && !tunnel.must_close &&
+  while (side.is_readable && !side.is_at_eof && !side.has_failed && flow.spill.empty() && tunnel.may_send() &&
          !tunnel.socket.wants_write()) {
     if (++reads > kReadsPerTurn) {
       state_.defer(flow);
@@ -149,11 +138,11 @@ void Relay::plain_to_tunnel(Flow& flow, Tunnel& tunnel) {
     }
     const ByteView data = read_some(side);
     if (data.empty()) continue;
-    count(flow, !flow.is_inbound(), data.size());
+    count_bytes(flow, !flow.is_inbound(), data.size());
     const std::size_t sent = state_.tunnel_engine->send_data(tunnel, data);
     if (sent < data.size()) state_.buffers.append(flow.spill, data.subspan(sent));
   }
-  if (side.is_at_eof && flow.spill.empty() && !flow.is_end_sent && !tunnel.must_close) {
+  if (side.is_at_eof && flow.spill.empty() && !flow.is_end_sent && tunnel.may_send()) {
     flow.is_end_sent = true;
     state_.tunnel_engine->send_end(tunnel);
   }
@@ -171,7 +160,7 @@ void Relay::splice_to_tunnel(Flow& flow, Tunnel& tunnel) {
   constexpr std::size_t kSpliceBytesMax = std::size_t{1} << 20U;
   Side& side = flow.plain();
   const tls::IoResult result = tunnel.socket.splice_from(state_.io, side.fd.get(), kSpliceBytesMax);
-  count(flow, !flow.is_inbound(), result.bytes);
+  count_bytes(flow, !flow.is_inbound(), result.bytes);
   state_.counters.splice_bytes.add(result.bytes);
   switch (result.status) {
     case tls::IoStatus::Ok: break;
@@ -191,7 +180,7 @@ void Relay::splice_to_tunnel(Flow& flow, Tunnel& tunnel) {
       if (result.failure == tls::IoFailure::System && result.sys_errno == ECONNRESET && !tunnel.socket.wants_write()) {
         side.has_failed = true;
       } else {
-        tunnel.must_close = true;
+        state_.tunnel_engine->send_failed(tunnel, result);
       }
       break;
   }
@@ -207,7 +196,7 @@ void Relay::copy(Flow& flow, Side& from, Side& to, bool is_client_to_server) {
     }
     const ByteView data = read_some(from);
     if (data.empty()) continue;
-    count(flow, is_client_to_server, data.size());
+    count_bytes(flow, is_client_to_server, data.size());
     write_some(to, data);
   }
   pass_on_eof(to, from.is_at_eof);
@@ -239,9 +228,10 @@ void Relay::run(SlabHandle handle) {
     plain_to_tunnel(*flow, *tunnel);
     state_.tunnel_engine->pump(tunnel->self);
     flow = state_.flows.find(handle);  // the tunnel may have ended it
-    if (flow == nullptr) return;
+    if (flow == nullptr || flow->state == FlowState::AwaitClient) return;
     if (tunnel = state_.tunnels.find(flow->tunnel); tunnel != nullptr) {
       state_.tunnel_engine->detach_if_done(*tunnel, *flow);
+      if (flow = state_.flows.find(handle); flow == nullptr) return;
     }
   }
   pass_on_eof(flow->plain(), flow->is_end_received);

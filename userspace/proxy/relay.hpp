@@ -28,7 +28,6 @@ class Relay {
   // say why); counts what was read of the application.
   [[nodiscard]] std::size_t read_size(const Side& side) const noexcept;
   [[nodiscard]] std::size_t read_into(Side& side, std::span<const iovec> parts, std::size_t wanted) noexcept;
-  void count_sent(Flow& flow, std::size_t bytes) noexcept { count(flow, !flow.is_inbound(), bytes); }
   // Bytes from the tunnel for the plain side: written at once as far as the socket takes them, the rest kept.
   void deliver(Flow& flow, ByteView data);
 
@@ -46,7 +45,6 @@ class Relay {
   void write_some(Side& side, ByteView data);
   void pass_on_eof(Side& to, bool is_source_finished);
   void finish_if_done(Flow& flow);
-  void count(Flow& flow, bool is_client_to_server, std::size_t bytes) noexcept;
 
   WorkerState& state_;
 };

@@ -4,8 +4,11 @@
 
 #include "proxy/baggage.hpp"
 #include "proxy/finisher.hpp"
+#include "proxy/held_syns.hpp"
 #include "proxy/relay.hpp"
 #include "proxy/streams.hpp"
+#include "proxy/tracing.hpp"
+#include "proxy/traffic.hpp"
 #include "proxy/tunnels.hpp"
 
 namespace culvert::proxy {
@@ -31,7 +34,7 @@ Tunnel* Streams::pick(std::uint32_t pool_key) {
   Tunnel* best = nullptr;
   for (const SlabHandle handle : state_.pool.shared(pool_key)) {
     Tunnel* tunnel = state_.tunnels.find(handle);
-    if (tunnel == nullptr || tunnel->must_close || !tunnel->hbone->session->can_connect()) continue;
+    if (tunnel == nullptr || !tunnel->may_send() || !tunnel->hbone->session->can_connect()) continue;
     // A key that cannot be replaced is not begun upon again once half of its records are used.
     if (!tunnel->socket.can_rekey() && tunnel->socket.tx_records() >= tls::TunnelSocket::kRecordsRekey) continue;
     if (best == nullptr || tunnel->hbone->flows.size() < best->hbone->flows.size()) best = tunnel;
@@ -45,11 +48,7 @@ bool Streams::start(Tunnel& tunnel, Flow& flow) {
       details != nullptr && !details->authority.empty() ? details->authority : hbone::format_authority(flow.target);
   const std::string forwarded =
       hbone::format_forwarded(flow.source, details == nullptr ? std::string_view{} : details->service);
-  hbone::TraceParent trace;
-  trace.trace_high = state_.random_word();
-  trace.trace_low = state_.random_word();
-  trace.span = state_.random_word();
-  const std::string traceparent = hbone::format_traceparent(trace);
+  const std::string traceparent = traceparent_of(state_, flow);
   hbone::ConnectRequest request;
   request.authority = authority;
   request.baggage = pod_baggage(state_, flow.pod_slot);
@@ -73,7 +72,7 @@ void Streams::serve_waiting(Tunnel& tunnel) {
   const SlabHandle handle = tunnel.self;
   state_.pool.hold(key);
   std::size_t share = state_.pool.share_of_waiting(key);
-  for (Tunnel* live = &tunnel; live != nullptr && share > 0 && !live->must_close && live->hbone->session->can_connect();
+  for (Tunnel* live = &tunnel; live != nullptr && share > 0 && live->may_send() && live->hbone->session->can_connect();
        live = state_.tunnels.find(handle), --share) {
     const std::optional<SlabHandle> waiting = state_.pool.dequeue(key);
     if (!waiting) break;
@@ -90,8 +89,13 @@ void Streams::on_response(hbone::StreamId stream, const hbone::ConnectResponse& 
   if (flow == nullptr) return;
   if (response.status / 100 == 2) {  // RFC 9110 section 9.3.6: any of them
     flow->is_answered = true;
+    if (flow->details != nullptr && flow->details->is_far_end_told) {
+      label_far_end(state_, *flow, hbone::parse_baggage(response.baggage));
+      state_.finisher->opened(*flow);
+    }
     flow->early.reset();
     state_.set_deadline(*flow, 0);
+    if (flow->is_held) return state_.held->answered(*flow);
     touched_.push_back(flow->self);
     return;
   }

@@ -11,6 +11,8 @@
 #include "base/assert.hpp"
 #include "proxy/relay.hpp"
 #include "proxy/streams.hpp"
+#include "proxy/traffic.hpp"
+#include "proxy/tunnels.hpp"
 
 namespace culvert::proxy {
 namespace {
@@ -132,11 +134,11 @@ void Streams::run_blocked(SlabHandle handle) {
 void Streams::writable(Tunnel& tunnel) {
   const SlabHandle handle = tunnel.self;
   flush(tunnel);
-  if (!tunnel.must_close && !is_socket_full(tunnel)) run_blocked(handle);
+  if (tunnel.may_send() && !is_socket_full(tunnel)) run_blocked(handle);
 }
 
 void Streams::move(Flow& flow, Tunnel& tunnel) {
-  if (flow.stream == 0 || flow.is_end_sent || tunnel.must_close) return;
+  if (flow.stream == 0 || flow.is_end_sent || !tunnel.may_send()) return;
   Side& side = flow.plain();
   unsigned reads = 0;
   while (may_send(flow)) {
@@ -158,7 +160,7 @@ void Streams::move(Flow& flow, Tunnel& tunnel) {
     }
     if (!(flow.spill.empty() ? send_read(flow, tunnel) : send_spill(flow, tunnel))) return;
   }
-  if (side.is_at_eof && flow.spill.empty() && may_send(flow) && !tunnel.must_close) {
+  if (side.is_at_eof && flow.spill.empty() && may_send(flow) && tunnel.may_send()) {
     flow.is_end_sent = true;
     tunnel.hbone->session->finish(flow.stream);
     mark_dirty(tunnel);
@@ -179,7 +181,7 @@ bool Streams::send_spill(Flow& flow, Tunnel& tunnel) {
   });
   flow.spill.consume(payload);
   send_framed(flow, tunnel, area, payload);
-  return !tunnel.must_close;
+  return tunnel.may_send();
 }
 
 bool Streams::send_read(Flow& flow, Tunnel& tunnel) {
@@ -195,9 +197,9 @@ bool Streams::send_read(Flow& flow, Tunnel& tunnel) {
   for_each_payload(area, frame, wanted, [&](MutableBytes place) { parts[count++] = {place.data(), place.size()}; });
   const std::size_t got = state_.relay->read_into(side, {parts.data(), count}, wanted);
   if (got == 0) return true;  // the flags say why; the loop looks at them
-  state_.relay->count_sent(flow, got);
+  count_bytes(flow, !flow.is_inbound(), got);
   send_framed(flow, tunnel, area, got);
-  return !tunnel.must_close;
+  return tunnel.may_send();
 }
 
 void Streams::send_framed(Flow& flow, Tunnel& tunnel, MutableBytes area, std::size_t payload_bytes) {
@@ -229,13 +231,12 @@ std::size_t Streams::send_some(Tunnel& tunnel, ByteView bytes) {
   const tls::IoResult result = tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, bytes}});
   tunnel.hbone->is_first_send = false;
   if (result.status != tls::IoStatus::Error) return result.bytes;
-  tunnel.must_close = true;
-  mark_dirty(tunnel);
+  state_.tunnel_engine->send_failed(tunnel, result);
   return bytes.size();
 }
 
 void Streams::send_bytes(Tunnel& tunnel, ByteView bytes) {
-  if (bytes.empty() || tunnel.must_close) return;
+  if (bytes.empty() || !tunnel.may_send()) return;
   const std::size_t sent = is_socket_full(tunnel) ? 0 : send_some(tunnel, bytes);
   if (sent < bytes.size()) state_.buffers.append(tunnel.hbone->out, bytes.subspan(sent));
 }
@@ -244,7 +245,7 @@ void Streams::flush(Tunnel& tunnel) {
   HboneTunnel& hbone = *tunnel.hbone;
   hbone.answer_due_ms = 0;
   if (!hbone.out.empty() && !tunnel.socket.wants_write()) hbone.out.consume(send_some(tunnel, hbone.out.filled()));
-  while (hbone.session->wants_write() && !tunnel.must_close && !is_socket_full(tunnel)) {
+  while (hbone.session->wants_write() && tunnel.may_send() && !is_socket_full(tunnel)) {
     std::array<std::uint8_t, 16'384> control;
     const std::size_t used = hbone.session->take_control(control);
     if (used == 0) return;

@@ -3,6 +3,7 @@
 #include "proxy/baggage.hpp"
 #include "proxy/inbound.hpp"
 #include "proxy/streams.hpp"
+#include "proxy/tracing.hpp"
 
 namespace culvert::proxy {
 namespace {
@@ -39,6 +40,7 @@ void Streams::on_connect(hbone::StreamId stream, const hbone::ConnectRequest& re
   flow->source = tunnel.remote;
   flow->state = FlowState::ConnectUpstream;
   attach(*flow, tunnel, stream);
+  continue_trace(state_, *flow, request.traceparent);
   if (state_.inbound->on_connect(*flow, tunnel, request)) starting_.push_back(flow->self);
 }
 

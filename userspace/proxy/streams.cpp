@@ -97,7 +97,7 @@ void Streams::reset(Flow& flow, Tunnel& tunnel, std::uint32_t code) {
 
 // Client: flows wait for a stream like those of this tunnel, and it takes further ones.
 bool Streams::may_serve(const Tunnel& tunnel) const noexcept {
-  return tunnel.is_client && !tunnel.is_going_away && !tunnel.must_close && state_.pool.waiting(tunnel.pool_key) > 0 &&
+  return tunnel.is_client && !tunnel.is_going_away && tunnel.may_send() && state_.pool.waiting(tunnel.pool_key) > 0 &&
          tunnel.hbone->session->can_connect();
 }
 
@@ -256,9 +256,9 @@ void Streams::flush_dirty() {
       if (may_serve(*tunnel)) serve_waiting(*tunnel);
       if (tunnel = state_.tunnels.find(handle); tunnel == nullptr) continue;
       const bool holds_answer = tunnel->hbone->answer_due_ms > state_.now_ms;
-      if (!tunnel->must_close && !holds_answer) flush(*tunnel);
+      if (tunnel->may_send() && !holds_answer) flush(*tunnel);
       if (tunnel->must_close) {
-        state_.tunnel_engine->end_hbone(*tunnel, CloseReason::TunnelBroken, "a record could not be sent");
+        state_.tunnel_engine->end_hbone(*tunnel, CloseReason::Internal, "out of memory");
       } else if (tunnel->hbone->flows.empty() && is_done(*tunnel)) {
         state_.tunnel_engine->end_hbone(*tunnel, CloseReason::Completed, {});
       }

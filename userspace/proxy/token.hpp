@@ -16,6 +16,7 @@ enum class TokenKind : std::uint8_t {
   Tunnel,
   FlowTimer,
   TunnelTimer,
+  SynRing,  // SYNs that are held
 };
 
 [[nodiscard]] constexpr std::uint64_t make_token(TokenKind kind, SlabHandle handle) noexcept {

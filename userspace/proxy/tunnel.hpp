@@ -4,6 +4,7 @@
 // tunnels.cpp and streams.cpp.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -14,6 +15,7 @@
 #include "proxy/deadline.hpp"
 #include "proxy/hbone_tunnel.hpp"
 #include "telemetry/close_reason.hpp"
+#include "telemetry/connection_log.hpp"
 #include "tls/handshake_socket.hpp"
 #include "tls/tunnel_socket.hpp"
 
@@ -32,6 +34,7 @@ struct Tunnel {
   SlabHandle self;
   SlabHandle flow;  // direct only
   std::unique_ptr<HboneTunnel> hbone;
+  std::shared_ptr<const tls::VerifiedChain> peer_chain;  // null: nobody asks whether it is revoked
   Endpoint remote;
   Deadline deadline;  // connect, handshake or idle limit, a held answer, keepalive
   std::uint32_t pod_slot = 0;
@@ -47,12 +50,21 @@ struct Tunnel {
   bool is_going_away = false;  // not used for a further flow
   bool is_deferred = false;    // on the worker's list of tunnels that have more to receive
   bool is_in_receive = false;  // segments of this tunnel are being handled: close later
-  bool must_close = false;
-  bool owes_accept = false;   // server: ACCEPT leaves with the first data, or after a moment
-  bool is_untried = false;    // client: the peer closed without looking at our OPEN
-  bool has_flow_end = false;  // the peer ended the flow out of order: flow_end, flow_end_detail
+  bool must_close = false;     // a rule was broken, or memory is out: at the next safe point
+  bool owes_accept = false;    // server: ACCEPT leaves with the first data, or after a moment
+  bool is_untried = false;     // client: the peer closed without looking at our OPEN
+  bool has_flow_end = false;   // the peer ended the flow out of order: flow_end, flow_end_detail
   telemetry::CloseReason flow_end = telemetry::CloseReason::Completed;
   std::string_view flow_end_detail;  // static text
+  // A send failed: nothing leaves any more. What the peer said before that is received first, it tells more.
+  tls::IoFailure send_failure = tls::IoFailure::None;
+  int send_errno = 0;
+
+  [[nodiscard]] bool may_send() const noexcept { return !must_close && send_failure == tls::IoFailure::None; }
 };
+
+[[nodiscard]] constexpr std::size_t direction_index(const Tunnel& tunnel) noexcept {
+  return static_cast<std::size_t>(tunnel.is_client ? telemetry::Direction::Outbound : telemetry::Direction::Inbound);
+}
 
 }  // namespace culvert::proxy

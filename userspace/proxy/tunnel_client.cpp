@@ -13,6 +13,7 @@
 #include "proxy/finisher.hpp"
 #include "proxy/relay.hpp"
 #include "proxy/streams.hpp"
+#include "proxy/tracing.hpp"
 #include "proxy/tunnels.hpp"
 
 namespace culvert::proxy {
@@ -117,9 +118,9 @@ UniqueFd Tunnels::outer_stream(const WorkerPod& pod, const Via& via) {
   if (!pod.setup.addresses.empty()) flow->source.address = pod.setup.addresses.front();
   flow->destination = flow->next_hop = flow->target = via.gateway;
   flow->why = "outer tunnel to a network gateway";
-  flow->details = std::make_unique<FlowDetails>();
-  flow->details->authority = via.authority;
-  flow->details->service = via.service;
+  FlowDetails& details = flow->need_details();
+  details.authority = via.authority;
+  details.service = via.service;
   flow->peer_identity = state_.identities.intern(state_.accepted.find(via.accepted).front());
   if (!state_.watch(flow->client.fd.get(), TokenKind::Client, flow->self)) {
     state_.finisher->abort(*flow, CloseReason::Overloaded, "no memory to watch a socket");
@@ -148,6 +149,8 @@ void Tunnels::connected(Tunnel& tunnel) {
   options.alpn = state_.options.alpn;
   options.plan = state_.options.engines;
   options.resumption = state_.options.resumption_store;
+  options.revocation = state_.options.revocation;
+  options.trust_domains = state_.options.trust_domains;
   static constexpr std::array kHboneOnly = {tls::Alpn::Hbone};
   const PoolKey& key = state_.pool.key(tunnel.pool_key);
   if (key.is_by_name || tunnel.is_overflow) options.alpn = kHboneOnly;
@@ -267,6 +270,10 @@ void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   direct::Open open;
   open.source = flow.source;
   open.destination = flow.target;
+  if (flow.is_held) open.flags = direct::kOpenPrompt;
+  // So that its agent does not decide anew.
+  std::string traceparent;
+  if (state_.options.tracing.queue != nullptr) open.traceparent = traceparent = traceparent_of(state_, flow);
   const ByteView message = direct::encode(open, buffer);
   // What the application has written already leaves with OPEN, in one segment; behind what was read for an earlier tunnel.
   const ByteView first = flow.spill.empty() ? state_.relay->read_first(flow) : ByteView{};
@@ -275,7 +282,7 @@ void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
                     : tunnel.socket.send(
                           state_.io, {{tls::RecordType::Control, message}, {tls::RecordType::ApplicationData, first}});
   if (result.status == tls::IoStatus::Error) {
-    tunnel.must_close = true;
+    send_failed(tunnel, result);
   } else if (result.bytes < first.size()) {
     state_.buffers.append(flow.spill, first.subspan(result.bytes));
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proxy/finisher.hpp"
+#include "proxy/held_syns.hpp"
 #include "proxy/inbound.hpp"
 #include "proxy/relay.hpp"
 #include "proxy/tunnels.hpp"
@@ -66,6 +67,7 @@ bool Tunnels::act(Tunnel& tunnel, Action action, const std::optional<direct::Mes
       if (Flow* flow = state_.flows.find(tunnel.flow)) {
         flow->is_answered = true;
         state_.set_deadline(*flow, 0);
+        if (flow->is_held) state_.held->answered(*flow);
       }
       return true;
     case Action::KeepTicket: keep_ticket(tunnel, std::get<direct::Ticket>(*message)); return true;
@@ -115,7 +117,7 @@ void Tunnels::send_message(Tunnel& tunnel, const direct::Message& message) {
   const ByteView bytes = direct::encode(message, buffer);
   if (bytes.empty()) return;
   const tls::IoResult result = tunnel.socket.send(state_.io, {{tls::RecordType::Control, bytes}});
-  if (result.status == tls::IoStatus::Error) tunnel.is_readable = true;  // the next receive finds the reason
+  if (result.status == tls::IoStatus::Error) send_failed(tunnel, result);
 }
 
 std::size_t Tunnels::send_data(Tunnel& tunnel, ByteView data) {
@@ -129,7 +131,7 @@ std::size_t Tunnels::send_data(Tunnel& tunnel, ByteView data) {
     result = tunnel.socket.send(state_.io, {{tls::RecordType::ApplicationData, data}});
   }
   if (result.status == tls::IoStatus::Error) {
-    tunnel.must_close = true;
+    send_failed(tunnel, result);
     return data.size();  // nobody will take it any more
   }
   return result.bytes;

@@ -24,6 +24,8 @@ void Tunnels::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
   options.alpn = state_.options.alpn;
   options.plan = state_.options.engines;
   options.resumption = state_.options.resumption_issuer;
+  options.revocation = state_.options.revocation;
+  options.trust_domains = state_.options.trust_domains;
   auto handshake = tls::HandshakeSocket::server(std::move(fd), options);
   if (!handshake) {
     state_.counters.handshakes_failed.add();
@@ -45,18 +47,36 @@ void Tunnels::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
   state_.set_deadline(tunnel, state_.options.handshake_timeout_ms);
 }
 
+void Tunnels::handshake_failed(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail) {
+  state_.counters.handshakes_failed.add();
+  if (tunnel.is_client) {
+    making_failed(tunnel, reason, detail);
+  } else {
+    state_.log.debug("handshake from {} failed: {}", tunnel.remote.to_string(), detail);
+    close(tunnel, false);
+  }
+}
+
+// Lists may have changed since the peer's certificate was looked at, and this tunnel was not among those that were looked at then.
+bool Tunnels::is_revoked(Tunnel& tunnel, const tls::HandshakeOutcome& outcome) {
+  if (state_.options.revocation == nullptr) return false;
+  tunnel.peer_chain = outcome.peer_chain;
+  if (tunnel.peer_chain == nullptr) {
+    state_.counters.crl_untracked[direction_index(tunnel)].add();
+    return false;
+  }
+  if (!state_.options.revocation->is_revoked(*tunnel.peer_chain)) return false;
+  state_.counters.crl_rejections[direction_index(tunnel)].add();
+  return true;
+}
+
 void Tunnels::handshake_done(Tunnel& tunnel) {
   const tls::HandshakeOutcome outcome = tunnel.handshake.outcome();
+  if (is_revoked(tunnel, outcome)) return handshake_failed(tunnel, telemetry::CloseReason::CertRevoked, {});
   std::optional<tls::TunnelSocket> socket = tunnel.handshake.into_tunnel(state_.io);
   if (!socket) {
-    state_.counters.handshakes_failed.add();
-    const std::string detail = tunnel.handshake.failure_detail();
-    if (tunnel.is_client) {
-      making_failed(tunnel, telemetry::CloseReason::HandshakeFailed, detail);
-    } else {
-      close(tunnel, false);
-    }
-    return;
+    return handshake_failed(tunnel, telemetry::CloseReason::HandshakeFailed,
+                            std::string(tunnel.handshake.failure_detail()));
   }
   if (!tunnel.is_client) --state_.server_handshakes;
   tunnel.socket = std::move(*socket);

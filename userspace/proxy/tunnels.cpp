@@ -12,23 +12,8 @@
 #include "proxy/streams.hpp"
 
 namespace culvert::proxy {
-namespace {
 
 using telemetry::CloseReason;
-
-CloseReason reason_of(const tls::IoResult& result) noexcept {
-  switch (result.failure) {
-    case tls::IoFailure::BadRecord:
-    case tls::IoFailure::PeerAlert: return CloseReason::BadRecord;
-    case tls::IoFailure::UnexpectedType: return CloseReason::TunnelProtocol;
-    case tls::IoFailure::KeyLimit: return CloseReason::KeyLimit;
-    case tls::IoFailure::System:
-    case tls::IoFailure::None: return CloseReason::TunnelBroken;
-  }
-  return CloseReason::TunnelBroken;
-}
-
-}  // namespace
 
 Tunnels::Tunnels(WorkerState& state) : state_(state), limiter_(state.options.server_handshakes_per_peer_s) {}
 
@@ -47,12 +32,7 @@ void Tunnels::on_event(SlabHandle handle, std::uint32_t events) {
   const bool has_waited = tunnel->socket.wants_write();
   if ((events & EPOLLOUT) != 0 && has_waited) {
     const tls::IoResult result = tunnel->socket.flush(state_.io);
-    if (result.status == tls::IoStatus::Error) {
-      if (tunnel->hbone != nullptr) return end_hbone(*tunnel, reason_of(result), {});
-      fail_flow(*tunnel, reason_of(result), {});
-      close(*tunnel, false);
-      return;
-    }
+    if (result.status == tls::IoStatus::Error) send_failed(*tunnel, result);
   }
   if (tunnel->hbone != nullptr) {
     // Every edge says EPOLLOUT while there is room; it is news only to what waited for it.
@@ -102,9 +82,12 @@ void Tunnels::pump_streams(SlabHandle handle) {
     if (result.status != tls::IoStatus::Ok && result.status != tls::IoStatus::WouldBlock) {
       std::string detail = result.status == tls::IoStatus::Eof ? "close_notify with live streams" : "";
       if (result.sys_errno != 0) detail = ::strerrordesc_np(result.sys_errno);
-      return end_hbone(*tunnel, result.status == tls::IoStatus::Error ? reason_of(result) : CloseReason::TunnelBroken,
+      return end_hbone(*tunnel,
+                       result.status == tls::IoStatus::Error ? reason_for(result.failure) : CloseReason::TunnelBroken,
                        detail);
     }
+    if (result.status == tls::IoStatus::WouldBlock && tunnel->send_failure != tls::IoFailure::None)
+      return end_unsent(*tunnel);
   }
 }
 
@@ -115,35 +98,6 @@ bool Tunnels::receive_streams(Tunnel& tunnel) {
       return false;
   }
   return true;
-}
-
-void Tunnels::end_unsound(Tunnel& tunnel) {
-  const hbone::SessionFailure failure = tunnel.hbone->session->failure();
-  const bool is_abuse = failure == hbone::SessionFailure::Abuse;
-  const std::string_view why =
-      failure == hbone::SessionFailure::None ? "a record that h2 does not have" : hbone::to_string(failure);
-  (is_abuse ? state_.counters.sessions_abused : state_.counters.sessions_failed).add();
-  state_.log.debug("HBONE tunnel with {} ended: {}", tunnel.remote.to_string(), why);
-  end_hbone(tunnel, CloseReason::TunnelProtocol, why);
-}
-
-void Tunnels::end_hbone(Tunnel& tunnel, CloseReason reason, std::string_view detail) {
-  const bool is_broken = reason != CloseReason::Completed;
-  tunnel.is_going_away = true;
-  if (tunnel.is_client) state_.pool.forget_shared(tunnel.pool_key, tunnel.self);
-  if (!tunnel.must_close) {
-    if (!is_broken || reason == CloseReason::PodLeft || reason == CloseReason::Drained)
-      tunnel.hbone->session->go_away_now();
-    state_.streams->flush(tunnel);
-  }
-  state_.streams->fail_flows(tunnel, reason, detail, reason == CloseReason::TunnelBroken);
-  const bool is_client = tunnel.is_client;
-  const std::uint32_t key = tunnel.pool_key;
-  if (is_client) state_.pool.hold(key);
-  close(tunnel, !is_broken || reason == CloseReason::TunnelProtocol);
-  if (!is_client) return;
-  make_tunnels(key);  // for those that waited for a stream on it
-  state_.pool.drop(key);
 }
 
 void Tunnels::pump(SlabHandle handle) {
@@ -172,8 +126,18 @@ void Tunnels::pump(SlabHandle handle) {
       close_broken(*tunnel);
       return;
     }
-    if (result.status != tls::IoStatus::Ok && result.status != tls::IoStatus::WouldBlock) {
+    const bool is_over = result.status != tls::IoStatus::Ok && result.status != tls::IoStatus::WouldBlock;
+    if (tunnel->has_flow_end) {
+      tunnel->is_going_away = tunnel->is_going_away || is_over;
+      end_flow(*tunnel);
+      return;
+    }
+    if (is_over) {
       receive_ended(*tunnel, result);
+      return;
+    }
+    if (result.status == tls::IoStatus::WouldBlock && tunnel->send_failure != tls::IoFailure::None) {
+      end_unsent(*tunnel);
       return;
     }
     // An OPEN in this batch: its data is in the flow's buffer, now the application is connected.
@@ -182,130 +146,9 @@ void Tunnels::pump(SlabHandle handle) {
       state_.inbound->start(flow_after);
       continue;
     }
-    if (tunnel->has_flow_end) {
-      end_flow(*tunnel);
-      return;
-    }
     if (Flow* flow = state_.flows.find(flow_after); flow != nullptr && flow->plain().has_failed)
       return;  // the relay ends it
   }
-}
-
-// RESET or REFUSE was in the batch: the flow ends here, outside the loop over its bytes.
-void Tunnels::end_flow(Tunnel& tunnel) {
-  tunnel.has_flow_end = false;
-  Flow* flow = state_.flows.find(tunnel.flow);
-  tunnel.flow = {};
-  const SlabHandle handle = tunnel.self;
-  // After REFUSE the client's END makes the tunnel usable again.
-  if (tunnel.is_client && !tunnel.is_going_away && flow != nullptr && !flow->is_end_sent) send_end(tunnel);
-  if (flow != nullptr) state_.finisher->abort(*flow, tunnel.flow_end, tunnel.flow_end_detail);
-  if (Tunnel* still = state_.tunnels.find(handle); still != nullptr) {
-    if (still->is_going_away || !still->client.can_reuse()) {
-      close(*still, true);
-    } else {
-      serve_next(*still);
-    }
-  }
-}
-
-// A rule of the protocol says that the tunnel ends now.
-void Tunnels::close_broken(Tunnel& tunnel) {
-  if (tunnel.is_untried && retry_elsewhere(tunnel)) return;
-  if (state_.flows.find(tunnel.flow) != nullptr) {
-    accept_at_last(tunnel);
-    send_message(tunnel, direct::Reset{});
-    fail_flow(tunnel, CloseReason::TunnelProtocol, {});
-  }
-  close(tunnel, true);
-}
-
-void Tunnels::receive_ended(Tunnel& tunnel, const tls::IoResult& result) {
-  const bool is_orderly = result.status == tls::IoStatus::Eof;
-  direct::Action action = direct::Action::Close;
-  if (tunnel.is_client) {
-    action = is_orderly ? tunnel.client.on_close_notify() : tunnel.client.on_truncated();
-  }
-  if (action == direct::Action::Untried && retry_elsewhere(tunnel)) return;
-  std::string detail;
-  CloseReason reason = CloseReason::TunnelBroken;
-  if (result.status == tls::IoStatus::Error) {
-    reason = reason_of(result);
-    if (result.sys_errno != 0) detail = ::strerrordesc_np(result.sys_errno);
-  } else if (result.status == tls::IoStatus::Eof) {
-    detail = "close_notify in the middle of a connection";
-  }
-  fail_flow(tunnel, reason, detail);
-  close(tunnel, result.status == tls::IoStatus::Eof);
-}
-
-void Tunnels::fail_flow(Tunnel& tunnel, CloseReason reason, std::string_view detail) {
-  Flow* flow = state_.flows.find(tunnel.flow);
-  tunnel.flow = {};
-  if (flow != nullptr) state_.finisher->abort(*flow, reason, detail);
-}
-
-void Tunnels::detach_if_done(Tunnel& tunnel, Flow& flow) {
-  if (tunnel.must_close) {
-    tunnel.flow = {};
-    state_.finisher->abort(flow, CloseReason::TunnelBroken, "a record could not be sent");
-    close(tunnel, false);
-    return;
-  }
-  if (!flow.is_end_sent || !flow.is_end_received) return;
-  flow.tunnel = {};
-  tunnel.flow = {};
-  if (tunnel.is_client) {
-    serve_next(tunnel);
-  } else if (tunnel.is_in_receive && (tunnel.is_going_away || state_.is_draining)) {
-    tunnel.must_close = true;  // closed behind the batch
-  } else if (tunnel.is_going_away || state_.is_draining) {
-    close(tunnel, true);
-  } else {
-    // Twice the client's limit: it is the client that gives an idle tunnel up.
-    state_.set_deadline(tunnel, state_.options.pool_idle_timeout_ms * 2);
-  }
-}
-
-void Tunnels::reset_flow(Tunnel& tunnel) {
-  tunnel.flow = {};
-  if (tunnel.state == TunnelState::Ready) {
-    accept_at_last(tunnel);
-    if (tunnel.is_client ? tunnel.client.may_send_reset() : tunnel.server.may_send_reset()) {
-      send_message(tunnel, direct::Reset{});
-    } else if (!tunnel.is_client && tunnel.server.state() == direct::ServerSession::State::Connecting) {
-      send_message(tunnel, direct::Refuse{direct::RefuseReason::Draining});
-    }
-  }
-  if (tunnel.is_in_receive) {
-    tunnel.must_close = true;
-  } else {
-    close(tunnel, true);
-  }
-}
-
-void Tunnels::close(Tunnel& tunnel, bool is_orderly) {
-  if (tunnel.is_client) {
-    if (tunnel.is_pooled) state_.pool.forget_idle(tunnel.pool_key, tunnel.self);
-    if (tunnel.hbone != nullptr) state_.pool.forget_shared(tunnel.pool_key, tunnel.self);
-    if (tunnel.state == TunnelState::Ready && tunnel.hbone == nullptr) state_.pool.direct_live(tunnel.pool_key, -1);
-    state_.pool.drop(tunnel.pool_key);
-  } else if (tunnel.state == TunnelState::Handshaking) {
-    --state_.server_handshakes;
-  }
-  if (tunnel.state == TunnelState::Ready) {
-    state_.counters.tunnels_open.subtract();
-    state_.counters.key_updates.add(tunnel.socket.rekeys());
-    if (is_orderly) {
-      tunnel.socket.send_close_notify(state_.io);
-      tunnel.socket.close();
-    } else {
-      tunnel.socket.abort();
-    }
-  }
-  state_.counters.tunnels_idle.set(state_.pool.idle_total());
-  state_.streams->closed(tunnel);
-  state_.tunnels.free(tunnel.self);
 }
 
 void Tunnels::on_timer(SlabHandle handle) {
@@ -342,17 +185,11 @@ void Tunnels::advance_handshake(Tunnel& tunnel) {
     case tls::HandshakeSocket::Step::Done: handshake_done(tunnel); return;
     case tls::HandshakeSocket::Step::Failed: break;
   }
-  state_.counters.handshakes_failed.add();
-  const std::string detail = tunnel.handshake.failure_detail();
-  const CloseReason reason = tunnel.handshake.failure() == tls::HandshakeFailure::PeerIdentity
-                                 ? CloseReason::PeerIdentity
-                                 : CloseReason::HandshakeFailed;
-  if (tunnel.is_client) {
-    making_failed(tunnel, reason, detail);
-  } else {
-    state_.log.debug("handshake from {} failed: {}", tunnel.remote.to_string(), detail);
-    close(tunnel, false);
-  }
+  const tls::HandshakeFailure failure = tunnel.handshake.failure();
+  const bool is_revocation =
+      failure == tls::HandshakeFailure::PeerRevoked || failure == tls::HandshakeFailure::PeerUnknown;
+  if (is_revocation) state_.counters.crl_rejections[direction_index(tunnel)].add();
+  handshake_failed(tunnel, reason_for(failure), std::string(tunnel.handshake.failure_detail()));
 }
 
 void Tunnels::begin_drain() {
@@ -381,18 +218,7 @@ void Tunnels::drop_pod(std::uint32_t slot, bool closes_busy) {
     }
     if (!is_busy || closes_busy) closing.push_back(handle);
   });
-  for (const SlabHandle handle : closing) {
-    Tunnel* tunnel = state_.tunnels.find(handle);
-    if (tunnel == nullptr) continue;
-    if (tunnel->is_client && tunnel->state != TunnelState::Ready) {
-      making_failed(*tunnel, CloseReason::PodLeft, {});
-    } else if (tunnel->hbone != nullptr) {
-      end_hbone(*tunnel, CloseReason::PodLeft, {});
-    } else {
-      fail_flow(*tunnel, CloseReason::PodLeft, {});
-      if (tunnel = state_.tunnels.find(handle); tunnel != nullptr) close(*tunnel, true);
-    }
-  }
+  for (const SlabHandle handle : closing) cut(handle, CloseReason::PodLeft, true);
 }
 
 }  // namespace culvert::proxy

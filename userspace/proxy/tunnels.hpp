@@ -39,6 +39,8 @@ class Tunnels {
   void accept_soon(Tunnel& tunnel);     // after the application had its chance to speak
   void accept_at_last(Tunnel& tunnel);  // ACCEPT alone, if it is still owed
   void refuse(Tunnel& tunnel, direct::RefuseReason reason);
+  // Whoever sends tells of a failure; the tunnel ends when what has arrived before it is received.
+  void send_failed(Tunnel& tunnel, const tls::IoResult& result);
   // After END both ways the tunnel is free for the next flow.
   void detach_if_done(Tunnel& tunnel, Flow& flow);
   // The flow ends out of order: RESET, close_notify, close.
@@ -54,13 +56,20 @@ class Tunnels {
   // GOAWAY on every tunnel; idle ones are closed.
   void begin_drain();
   void drop_pod(std::uint32_t slot, bool closes_busy);
+  // Ends a tunnel at once, and every flow on it with this reason.
+  void cut(SlabHandle handle, telemetry::CloseReason reason, bool is_orderly);
 
   void set_handshake_rate(std::uint32_t per_second) noexcept { limiter_.set_rate(per_second); }
 
  private:
+  [[nodiscard]] static telemetry::CloseReason reason_for(tls::IoFailure failure) noexcept;
+  [[nodiscard]] static telemetry::CloseReason reason_for(tls::HandshakeFailure failure) noexcept;
+
   // Both roles.
   void advance_handshake(Tunnel& tunnel);
   void handshake_done(Tunnel& tunnel);
+  void handshake_failed(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
+  [[nodiscard]] bool is_revoked(Tunnel& tunnel, const tls::HandshakeOutcome& outcome);
   [[nodiscard]] bool handle_segment(Tunnel& tunnel, const tls::Segment& segment);
   [[nodiscard]] bool handle_control(Tunnel& tunnel, ByteView record);
   [[nodiscard]] bool act(Tunnel& tunnel, direct::Action action, const std::optional<direct::Message>& message);
@@ -70,6 +79,7 @@ class Tunnels {
   [[nodiscard]] bool receive_streams(Tunnel& tunnel);
   void end_unsound(Tunnel& tunnel);
   void receive_ended(Tunnel& tunnel, const tls::IoResult& result);
+  void end_unsent(Tunnel& tunnel);
   void send_message(Tunnel& tunnel, const direct::Message& message);
   void send_go_away(Tunnel& tunnel);
   void end_flow(Tunnel& tunnel);

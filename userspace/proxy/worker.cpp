@@ -8,14 +8,20 @@
 #include <pthread.h>
 
 #include "base/clock.hpp"
+#include "core/busy_wait.hpp"
+#include "core/cpu_sampler.hpp"
 #include "core/netns.hpp"
 #include "proxy/acceptor.hpp"
 #include "proxy/admission.hpp"
+#include "proxy/demands.hpp"
 #include "proxy/finisher.hpp"
+#include "proxy/held_syns.hpp"
 #include "proxy/inbound.hpp"
 #include "proxy/leave.hpp"
+#include "proxy/listing.hpp"
 #include "proxy/outbound.hpp"
 #include "proxy/relay.hpp"
+#include "proxy/revocations.hpp"
 #include "proxy/streams.hpp"
 #include "proxy/tunnels.hpp"
 #include "proxy/worker_state.hpp"
@@ -24,28 +30,36 @@ namespace culvert::proxy {
 
 class Worker::Loop {
  public:
-  Loop(unsigned index, const Options& options, Poller poller, datapath::SocketMarker marker, Mailbox<ToWorker>& mailbox,
-       telemetry::WorkerCounters& counters, telemetry::Log& log, UniqueFd home)
+  Loop(unsigned index, const Options& options, Poller poller, datapath::SocketMarker marker, datapath::SynGate gate,
+       Mailbox<ToWorker>& mailbox, telemetry::WorkerCounters& counters, telemetry::TrafficTable& traffic,
+       telemetry::Log& log, UniqueFd home)
       : mailbox_(mailbox),
-        state_(options, std::move(poller), marker, counters, log, std::move(home), monotonic_ms()),
+        state_(options, std::move(poller), marker, counters, traffic, log, std::move(home), monotonic_ms()),
+        busy_wait_(options.busy_wait_ns),
         acceptor_(state_),
         outbound_(state_),
         inbound_(state_),
         admission_(state_),
+        demands_(state_),
         tunnels_(state_),
         streams_(state_),
         relay_(state_),
         finisher_(state_),
-        leave_(state_) {
+        held_syns_(state_, gate),
+        leave_(state_),
+        revocations_(state_),
+        listing_(state_) {
     state_.worker_index = index;
     state_.acceptor = &acceptor_;
     state_.outbound = &outbound_;
     state_.inbound = &inbound_;
     state_.admission = &admission_;
+    state_.demands = &demands_;
     state_.tunnel_engine = &tunnels_;
     state_.streams = &streams_;
     state_.relay = &relay_;
     state_.finisher = &finisher_;
+    state_.held = &held_syns_;
   }
 
   [[nodiscard]] int watch_mailbox() {
@@ -55,18 +69,24 @@ class Worker::Loop {
   void run() {
     std::array<epoll_event, 256> space{};
     while (!is_stopped_) {
-      const bool has_more =
-          !state_.deferred.empty() || !state_.deferred_tunnels.empty() || streams_.has_dirty() || admission_.has_more();
+      const bool has_more = !state_.deferred.empty() || !state_.deferred_tunnels.empty() || streams_.has_dirty() ||
+                            admission_.has_more() || revocations_.has_more() || listing_.has_more() ||
+                            state_.traffic.has_more_to_sweep();
       const int timeout = has_more ? 0 : state_.wheel.next_timeout_ms(state_.now_ms);
-      const std::span<epoll_event> events = state_.poller.wait(space, timeout);
+      std::span<epoll_event> events = busy_wait_.look(state_.poller, space, timeout);
+      state_.counters.busy_wait_ns.set(busy_wait_.looked_ns());
+      if (events.empty()) events = busy_wait_.sleep(state_.poller, space, timeout);
       state_.now_ms = monotonic_ms();
       for (const epoll_event& event : events) dispatch(event.data.u64, event.events);
       run_deferred();
       run_timers();
       admission_.run();
+      revocations_.run();
+      listing_.run();
       open_held();
       streams_.flush_dirty();
       leave_.check();
+      if (state_.traffic.has_more_to_sweep()) state_.traffic.sweep(state_.now_ms);
       trim_when_idle();
       state_.counters.buffers_lent_bytes.set(state_.buffers.lent_bytes());
     }
@@ -85,6 +105,7 @@ class Worker::Loop {
       case TokenKind::Client: client_event(handle, events); break;
       case TokenKind::Upstream: upstream_event(handle, events); break;
       case TokenKind::Tunnel: tunnels_.on_event(handle, events); break;
+      case TokenKind::SynRing: held_syns_.on_ring(); break;
       case TokenKind::FlowTimer:
       case TokenKind::TunnelTimer: break;
     }
@@ -182,7 +203,7 @@ class Worker::Loop {
     state_.credentials[message.setup.identity] = message.setup.credentials;
     WorkerPod& pod = state_.pods.add(std::move(message.setup));
     admission_.pod_changed(pod);
-    if (state_.is_named(pod)) return open(pod);
+    if (is_complete(pod)) return open(pod);
     pod.held_until_ms = state_.now_ms + kHoldMs;
     state_.wheel.schedule(make_token(TokenKind::FlowTimer, {}), pod.held_until_ms);  // wakes the loop
     ++held_;
@@ -192,69 +213,81 @@ class Worker::Loop {
       state_.log.error("worker {} cannot watch the listeners of pod {}", state_.worker_index, pod.setup.id);
     }
   }
-  // Pods that the mesh knows by now, or that have waited long enough: what is in their listeners' queues is taken.
+  // The control plane has named it, and its certificate is there: connections before that wait.
+  [[nodiscard]] bool is_complete(const WorkerPod& pod) const {
+    return state_.is_named(pod) && state_.credentials_of(pod) != nullptr;
+  }
+  // Pods that are complete by now, or that have waited long enough: what is in their listeners' queues is taken.
   void open_held() {
     if (held_ == 0) return;
     held_ = 0;
     state_.pods.for_each([this](WorkerPod& pod) {
       if (pod.held_until_ms == 0) return;
-      const bool is_named = state_.is_named(pod);
-      if (!is_named && !pod.is_leaving && state_.now_ms < pod.held_until_ms) {
+      if (!is_complete(pod) && !pod.is_leaving && state_.now_ms < pod.held_until_ms) {
         ++held_;
         return;
       }
       pod.held_until_ms = 0;
       if (pod.is_leaving || state_.is_draining) return;
-      if (!is_named) {
+      if (!state_.is_named(pod)) {
         state_.log.warn("timed out waiting for workload {} from xds; its connections are refused until it comes",
                         pod.setup.uid);
+      } else if (state_.credentials_of(pod) == nullptr) {
+        state_.log.warn("timed out waiting for a certificate of {}; its mesh connections are refused until it comes",
+                        pod.setup.identity.to_string());
       }
       open(pod);
     });
   }
-  void on(SetPodAddresses&& message) {
+  void on(UpdatePod&& message) {
     WorkerPod* pod = state_.pods.find(message.slot);
     if (pod == nullptr) return;
     pod->setup.addresses = std::move(message.addresses);
+    pod->setup.answer_syn = message.answer_syn;
+    held_syns_.follow(*pod);
     admission_.pod_changed(*pod);
   }
   void on(RemovePod&& message) { leave_.begin(std::move(message)); }
   void on(SetOptions&& message) {
     state_.options = std::move(message.options);
+    busy_wait_.set_window_ns(state_.options.busy_wait_ns);
     state_.pool.set_idle_max(state_.options.pool_idle_max);
     tunnels_.set_handshake_rate(state_.options.server_handshakes_per_peer_s);
+    held_syns_.follow_options();
   }
   void on(SetSnapshot&& message) {
     admission_.set_snapshot(std::move(message.snapshot));
+    demands_.snapshot_changed();
     open_held();
   }
-  void on(SetCredentials&& message) { state_.credentials[message.identity] = std::move(message.credentials); }
-  void on(ListConnections&& message) {
-    std::vector<telemetry::ConnectionLog> rows;
-    rows.reserve(state_.flows.size());
-    state_.flows.for_each([&](SlabHandle, Flow& flow) {
-      telemetry::ConnectionLog& row = rows.emplace_back(finisher_.describe(flow));
-      if (!flow.is_inbound()) return;
-      if (!row.why.empty()) row.why += "; ";
-      row.why += admission_.standing(flow);
-    });
-    message.done(std::move(rows));
+  void on(SetCredentials&& message) {
+    if (!state_.pods.has_identity(message.identity)) return;  // its last pod has just left
+    state_.credentials[message.identity] = std::move(message.credentials);
+    open_held();
   }
+  void on(CheckRevocation&&) { revocations_.begin(); }
+  void on(ListConnections&& message) { listing_.begin(std::move(message)); }
+  void on(SweepTraffic&& message) { state_.traffic.begin_sweep(message.expiry_ms); }
   void on(NameResolved&& message) { outbound_.name_resolved(message.flow, message.address); }
   void on(Drain&& message) { leave_.drain(std::move(message)); }
   void on(Stop&&) { is_stopped_ = true; }
 
   Mailbox<ToWorker>& mailbox_;
   WorkerState state_;
+  BusyWait busy_wait_;
   Acceptor acceptor_;
   Outbound outbound_;
   Inbound inbound_;
   Admission admission_;
+  Demands demands_;
   Tunnels tunnels_;
   Streams streams_;
   Relay relay_;
   Finisher finisher_;
+  HeldSyns held_syns_;
   Leave leave_;
+  Revocations revocations_;
+  Listing listing_;
   // As long as ztunnel waits for what the control plane says of a new pod.
   static constexpr std::uint64_t kHoldMs = 5'000;
   std::size_t held_ = 0;  // pods whose listeners wait
@@ -265,16 +298,17 @@ class Worker::Loop {
   bool is_stopped_ = false;
 };
 
-Worker::Worker() : mailbox_(kMailboxMax) {}
+Worker::Worker(telemetry::LabelBudget& budget) : mailbox_(kMailboxMax), traffic_(budget) {}
 
 Result<std::unique_ptr<Worker>> Worker::start(unsigned index, const Options& options, datapath::SocketMarker marker,
-                                              telemetry::Log& log) {
-  std::unique_ptr<Worker> worker(new Worker());
+                                              datapath::SynGate gate, telemetry::Log& log,
+                                              telemetry::LabelBudget& budget) {
+  std::unique_ptr<Worker> worker(new Worker(budget));
   if (auto opened = worker->mailbox_.open(); !opened) return std::unexpected(std::move(opened).error());
   Poller poller = CV_TRY(Poller::create());
   UniqueFd home = CV_TRY(open_current_netns());
-  worker->loop_ = std::make_unique<Loop>(index, options, std::move(poller), marker, worker->mailbox_, worker->counters_,
-                                         log, std::move(home));
+  worker->loop_ = std::make_unique<Loop>(index, options, std::move(poller), marker, gate, worker->mailbox_,
+                                         worker->counters_, worker->traffic_, log, std::move(home));
   if (const int error = worker->loop_->watch_mailbox(); error != 0) {
     return fail_errno(error, "cannot watch the mailbox of worker {}", index);
   }
@@ -282,6 +316,7 @@ Result<std::unique_ptr<Worker>> Worker::start(unsigned index, const Options& opt
   sigset_t all;
   sigset_t before;
   ::sigfillset(&all);
+  CpuSampler::leave_out(all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   worker->thread_ = std::thread([loop = worker->loop_.get()] { loop->run(); });
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);

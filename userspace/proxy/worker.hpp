@@ -11,14 +11,16 @@
 #include "proxy/options.hpp"
 #include "telemetry/counters.hpp"
 #include "telemetry/log.hpp"
+#include "telemetry/traffic_table.hpp"
 
 namespace culvert::proxy {
 
 class Worker {
  public:
-  // Starts the thread. `log` and the map behind `marker` outlive the worker.
+  // Starts the thread. `log`, `budget` and the maps behind `marker` and `gate` outlive the worker.
   [[nodiscard]] static Result<std::unique_ptr<Worker>> start(unsigned index, const Options& options,
-                                                             datapath::SocketMarker marker, telemetry::Log& log);
+                                                             datapath::SocketMarker marker, datapath::SynGate gate,
+                                                             telemetry::Log& log, telemetry::LabelBudget& budget);
   ~Worker();  // stops the thread; live connections are cut
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -26,14 +28,16 @@ class Worker {
   // False when the mailbox is full (kMailboxMax): the worker is stuck.
   [[nodiscard]] bool post(ToWorker message) { return mailbox_.post(std::move(message)); }
   [[nodiscard]] const telemetry::WorkerCounters& counters() const noexcept { return counters_; }
+  [[nodiscard]] telemetry::TrafficTable& traffic() noexcept { return traffic_; }
   static constexpr std::size_t kMailboxMax = 65'536;
 
  private:
   class Loop;
-  Worker();
+  explicit Worker(telemetry::LabelBudget& budget);
 
   Mailbox<ToWorker> mailbox_;
   telemetry::WorkerCounters counters_;
+  telemetry::TrafficTable traffic_;
   std::unique_ptr<Loop> loop_;
   std::thread thread_;
 };

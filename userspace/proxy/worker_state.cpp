@@ -13,8 +13,8 @@
 namespace culvert::proxy {
 
 WorkerState::WorkerState(const Options& worker_options, Poller worker_poller, datapath::SocketMarker socket_marker,
-                         telemetry::WorkerCounters& worker_counters, telemetry::Log& worker_log, UniqueFd home,
-                         std::uint64_t start_ms)
+                         telemetry::WorkerCounters& worker_counters, telemetry::TrafficTable& worker_traffic,
+                         telemetry::Log& worker_log, UniqueFd home, std::uint64_t start_ms)
     : options(worker_options),
       poller(std::move(worker_poller)),
       wheel(start_ms),
@@ -25,6 +25,7 @@ WorkerState::WorkerState(const Options& worker_options, Poller worker_poller, da
            worker_options.alpn.size() > 1 ? worker_options.direct_per_peer_max : 0),
       marker(socket_marker),
       counters(worker_counters),
+      traffic(worker_traffic),
       log(worker_log),
       home_netns(std::move(home)),
       spare_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)),
@@ -34,10 +35,10 @@ std::optional<Endpoint> destination_of(const WorkerPod& pod, int fd) noexcept {
   return pod.setup.capture == enroll::Capture::Rules ? original_destination(fd) : local_endpoint(fd);
 }
 
-const state::Workload* named_workload(const state::Snapshot& snapshot, const WorkerPod& pod) noexcept {
-  const state::Workload* workload = snapshot.find_uid(pod.setup.uid);
+const state::WorkloadEntry* named_workload(const state::Snapshot& snapshot, const WorkerPod& pod) noexcept {
+  const state::WorkloadEntry* workload = snapshot.find_uid(pod.setup.uid);
   // Another account than the one that we hold certificates for: the pod was made anew, and the news is on its way.
-  const bool is_it = workload != nullptr && workload->identity.service_account == pod.setup.identity.service_account;
+  const bool is_it = workload != nullptr && workload->identity().service_account == pod.setup.identity.service_account;
   return is_it ? workload : nullptr;
 }
 
@@ -47,6 +48,10 @@ int WorkerState::pod_socket(const WorkerPod& pod, int family) noexcept {
     const auto guard = NetnsGuard::enter(pod.setup.netns.get(), home_netns.get());
     if (!guard) return -guard.error().sys_errno();
     fd = tcp_socket(family);
+  }
+  if (fd >= options.descriptors_end) {
+    ::close(fd);
+    return -EMFILE;
   }
   if (fd < 0) return fd;
   if (pod.setup.capture == enroll::Capture::Rules) {
@@ -93,7 +98,6 @@ Flow* WorkerState::new_flow(FlowRole role, std::uint32_t pod_slot) {
   const auto direction =
       static_cast<std::size_t>(flow.is_inbound() ? telemetry::Direction::Inbound : telemetry::Direction::Outbound);
   if (WorkerPod* pod = pods.find(pod_slot)) ++pod->live_flows;
-  counters.opened[direction].add();
   counters.live[direction].add();
   return &flow;
 }
@@ -108,7 +112,7 @@ void WorkerState::note_tunnel(Flow& flow, const Tunnel& tunnel) noexcept {
   flow.rx_engine = static_cast<std::uint8_t>(tunnel.socket.rx_engine());
 }
 
-const state::Workload* WorkerState::workload_of(const WorkerPod& pod) const noexcept {
+const state::WorkloadEntry* WorkerState::workload_of(const WorkerPod& pod) const noexcept {
   if (snapshot == nullptr || pod.setup.addresses.empty()) return nullptr;
   if (pod.setup.uid.empty()) return snapshot->find(pod.setup.addresses.front());
   return named_workload(*snapshot, pod);

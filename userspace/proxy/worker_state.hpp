@@ -28,13 +28,16 @@
 #include "state/snapshot.hpp"
 #include "telemetry/counters.hpp"
 #include "telemetry/log.hpp"
+#include "telemetry/traffic_table.hpp"
 #include "tls/io_context.hpp"
 
 namespace culvert::proxy {
 
 class Acceptor;
 class Admission;
+class Demands;
 class Finisher;
+class HeldSyns;
 class Inbound;
 class Outbound;
 class Relay;
@@ -45,12 +48,13 @@ class Tunnels;
 [[nodiscard]] std::optional<Endpoint> destination_of(const WorkerPod& pod, int fd) noexcept;
 
 // What the control plane says of a pod that has a uid; null: nothing yet.
-[[nodiscard]] const state::Workload* named_workload(const state::Snapshot& snapshot, const WorkerPod& pod) noexcept;
+[[nodiscard]] const state::WorkloadEntry* named_workload(const state::Snapshot& snapshot,
+                                                         const WorkerPod& pod) noexcept;
 
 struct WorkerState {
   WorkerState(const Options& worker_options, Poller worker_poller, datapath::SocketMarker socket_marker,
-              telemetry::WorkerCounters& worker_counters, telemetry::Log& worker_log, UniqueFd home,
-              std::uint64_t start_ms);
+              telemetry::WorkerCounters& worker_counters, telemetry::TrafficTable& worker_traffic,
+              telemetry::Log& worker_log, UniqueFd home, std::uint64_t start_ms);
 
   Options options;
   Poller poller;
@@ -68,6 +72,7 @@ struct WorkerState {
   std::shared_ptr<const state::Snapshot> snapshot;
   datapath::SocketMarker marker;
   telemetry::WorkerCounters& counters;
+  telemetry::TrafficTable& traffic;
   telemetry::Log& log;
   UniqueFd home_netns;
   UniqueFd spare_fd;                         // given up for a moment when descriptors run out, to refuse aloud
@@ -85,10 +90,12 @@ struct WorkerState {
   Outbound* outbound = nullptr;
   Inbound* inbound = nullptr;
   Admission* admission = nullptr;
+  Demands* demands = nullptr;
   Tunnels* tunnel_engine = nullptr;
   Streams* streams = nullptr;
   Relay* relay = nullptr;
   Finisher* finisher = nullptr;
+  HeldSyns* held = nullptr;
 
   // A TCP socket in the pod's namespace, marked as the agent's own: a descriptor, or -errno.
   [[nodiscard]] int pod_socket(const WorkerPod& pod, int family) noexcept;
@@ -105,7 +112,7 @@ struct WorkerState {
   void defer(Flow& flow);
   void defer(Tunnel& tunnel);
   // What the snapshot says of the pod itself; null: nothing. For a pod that the control plane names, only what it says of that very pod.
-  [[nodiscard]] const state::Workload* workload_of(const WorkerPod& pod) const noexcept;
+  [[nodiscard]] const state::WorkloadEntry* workload_of(const WorkerPod& pod) const noexcept;
   // Whether the control plane has said what it has to say of this pod.
   [[nodiscard]] bool is_named(const WorkerPod& pod) const noexcept {
     return pod.setup.uid.empty() || workload_of(pod) != nullptr;

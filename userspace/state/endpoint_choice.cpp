@@ -18,24 +18,35 @@ bool has_port(const std::vector<ServicePort>& ports, std::uint16_t port) noexcep
   return std::ranges::find(ports, port, &ServicePort::port) != ports.end();
 }
 
-// Where the source is, in the snapshot's numbers. NameTable::kNone equals nothing that an endpoint has.
-WorkloadTraits traits_of(const Snapshot& snapshot, const RouteSource& source) noexcept {
-  WorkloadTraits traits;
-  if (source.workload != nullptr) traits = snapshot.traits(*source.workload);
-  traits.network = snapshot.network_number(source.network);
-  return traits;
+// Where a connection comes from, in the snapshot's numbers. NameTable::kNone and a null place equal nothing that an endpoint has.
+struct Origin {
+  std::uint32_t network = NameTable::kNone;
+  std::uint32_t cluster = NameTable::kNone;
+  const SharedPlace* place = nullptr;
+};
+
+Origin origin_of(const Snapshot& snapshot, const RouteSource& source) noexcept {
+  Origin origin;
+  if (source.workload != nullptr) {
+    origin.cluster = source.workload->traits().cluster;
+    origin.place = &source.workload->place();
+  }
+  origin.network = snapshot.network_number(source.network);
+  return origin;
 }
 
-bool matches(LbScope scope, const WorkloadTraits& source, const WorkloadTraits& endpoint) noexcept {
+bool matches(LbScope scope, const Origin& from, const WorkloadEntry& endpoint) noexcept {
+  if (scope == LbScope::Network) return from.network == endpoint.traits().network;
+  if (scope == LbScope::Cluster) return from.cluster == endpoint.traits().cluster;
+  if (from.place == nullptr) return false;
+  const SharedPlace& there = endpoint.place();
   switch (scope) {
-    case LbScope::Region: return source.region == endpoint.region;
-    case LbScope::Zone: return source.zone == endpoint.zone;
-    case LbScope::Subzone: return source.subzone == endpoint.subzone;
-    case LbScope::Node: return source.node == endpoint.node;
-    case LbScope::Cluster: return source.cluster == endpoint.cluster;
-    case LbScope::Network: return source.network == endpoint.network;
+    case LbScope::Region: return from.place->region_number == there.region_number;
+    case LbScope::Zone: return from.place->zone_number == there.zone_number;
+    case LbScope::Subzone: return from.place->subzone_number == there.subzone_number;
+    case LbScope::Node: return from.place == &there || from.place->node == there.node;
+    default: return false;
   }
-  return false;
 }
 
 // The endpoints of one service that can serve one port for one source, and how well each suits.
@@ -49,7 +60,7 @@ class Candidates {
         service_(service),
         of_service_(snapshot.traits(service)),
         endpoints_(snapshot.endpoints(service)),
-        source_(traits_of(snapshot, source)),
+        source_(origin_of(snapshot, source)),
         port_(port),
         target_(target_of(service.ports, port)),
         has_port_(has_port(service.ports, port)),
@@ -63,33 +74,37 @@ class Candidates {
     return ports_suit && !has_preferences() && endpoints_.all_have_addresses;
   }
   [[nodiscard]] int rank(const EndpointRow& row) const noexcept {
-    const WorkloadTraits& endpoint = snapshot_.traits(row.workload);
+    const WorkloadEntry& endpoint = snapshot_.workload(row.workload);
     // Without an address it is reached through its network's gateway only.
-    if (!endpoint.has_address && (endpoint.network == source_.network || !endpoint.has_gateway)) return kUnsuitable;
+    if (!endpoint.is_addressable() &&
+        (endpoint.traits().network == source_.network || !endpoint.traits().has_gateway)) {
+      return kUnsuitable;
+    }
     if (rule_ == PortRule::Standard) {
       if (target_ == 0 && !has_own_port(row)) return kUnsuitable;
-    } else if (!has_port_ && !endpoint.has_application_tunnel) {
+    } else if (!has_port_ && !endpoint.traits().has_application_tunnel) {
       return kUnsuitable;
     }
     return has_preferences() ? place_rank(endpoint) : 0;
   }
   [[nodiscard]] std::uint16_t target_port(const EndpointRow& row) const noexcept {
-    if (has_own_port(row)) return target_of(*row.own_ports, port_);
+    if (has_own_port(row)) return target_of(*endpoints_.own_ports(row), port_);
     if (target_ != 0) return target_;
-    const std::optional<ApplicationTunnel>& tunnel = snapshot_.workload(row.workload).application_tunnel;
+    const std::optional<ApplicationTunnel>& tunnel = snapshot_.workload(row.workload).application_tunnel();
     return tunnel && tunnel->port != 0 ? port_ : 0;
   }
 
  private:
   [[nodiscard]] bool has_own_port(const EndpointRow& row) const noexcept {
-    return row.own_ports != nullptr && has_port(*row.own_ports, port_);
+    const std::vector<ServicePort>* own = endpoints_.own_ports(row);
+    return own != nullptr && has_port(*own, port_);
   }
   [[nodiscard]] bool has_preferences() const noexcept {
     return of_service_.lb_mode == LbMode::Strict || of_service_.lb_mode == LbMode::Failover;
   }
   // How many preferences are met in a row from the first. Where the network comes first it outweighs all others together, and
   // endpoints of other networks are still told apart by the rest.
-  [[nodiscard]] int place_rank(const WorkloadTraits& endpoint) const noexcept {
+  [[nodiscard]] int place_rank(const WorkloadEntry& endpoint) const noexcept {
     const std::vector<LbScope>& wanted = service_.routing_preference;
     const bool is_network_first = !wanted.empty() && wanted.front() == LbScope::Network;
     int met = 0;
@@ -111,7 +126,7 @@ class Candidates {
   const Service& service_;
   const ServiceTraits& of_service_;
   const EndpointTable& endpoints_;
-  WorkloadTraits source_;
+  Origin source_;
   std::uint16_t port_;
   std::uint16_t target_;  // of the service; 0: each endpoint says it
   bool has_port_;
@@ -172,17 +187,16 @@ Upstream choose_endpoint(const Snapshot& snapshot, const RouteSource& source, co
   return {&snapshot.workload(row->workload), &service, target};
 }
 
-const IpAddress* choose_address(const Snapshot& snapshot, const Workload& workload, const Service* service,
+const IpAddress* choose_address(const Snapshot& snapshot, const WorkloadEntry& workload, const Service* service,
                                 const IpAddress& dialled) noexcept {
   const IpFamilies families = service == nullptr ? IpFamilies::Automatic : snapshot.traits(*service).ip_families;
   const auto is_allowed = [families](const IpAddress& address) {
     return families != (address.is_v4() ? IpFamilies::V6Only : IpFamilies::V4Only);
   };
-  if (const WorkloadTraits& traits = snapshot.traits(workload); traits.has_sole_address) {
-    const IpAddress& sole = traits.sole_address;
-    return sole == dialled || is_allowed(sole) ? &sole : nullptr;
+  if (const IpAddress* sole = workload.sole_address(); sole != nullptr) {
+    return *sole == dialled || is_allowed(*sole) ? sole : nullptr;
   }
-  const std::vector<IpAddress>& addresses = workload.addresses;
+  const std::span<const IpAddress> addresses = workload.addresses();
   if (const auto same = std::ranges::find(addresses, dialled); same != addresses.end()) return &*same;
   const IpAddress* first = nullptr;
   for (const IpAddress& address : addresses) {

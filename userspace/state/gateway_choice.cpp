@@ -11,7 +11,7 @@ Found find_upstream(const Snapshot& snapshot, const RouteSource& source, std::st
     if (snapshot.traits(*service).lb_mode == LbMode::Passthrough) return {.upstream = {}, .is_passthrough = true};
     return {.upstream = choose_endpoint(snapshot, source, *service, destination.port, rule, random)};
   }
-  const Workload* workload = snapshot.find(network, destination.address);
+  const WorkloadEntry* workload = snapshot.find(network, destination.address);
   if (workload == nullptr) return {};
   return {.upstream = {workload, nullptr, destination.port, true}};
 }
@@ -19,7 +19,7 @@ Found find_upstream(const Snapshot& snapshot, const RouteSource& source, std::st
 Referent find_referent(const Snapshot& snapshot, const GatewayRef& reference) {
   if (reference.address) {
     const NetworkAddress& named = *reference.address;
-    if (const Workload* workload = snapshot.find(named.network, named.address); workload != nullptr) {
+    if (const WorkloadEntry* workload = snapshot.find(named.network, named.address); workload != nullptr) {
       return {nullptr, workload};
     }
     return {snapshot.find_vip(named.network, named.address, std::nullopt), nullptr};

@@ -10,42 +10,63 @@ namespace {
 constexpr std::uint16_t kBadRequest = 400;
 constexpr std::uint16_t kUnavailable = 503;
 
-InboundTarget refused(std::uint16_t status) noexcept {
+InboundTarget refused(std::uint16_t status, const std::optional<Wanted>& wanted = std::nullopt) noexcept {
   InboundTarget target;
   target.status = status;
+  target.wanted = wanted;
   return target;
 }
 
-bool has_endpoint(const Snapshot& snapshot, const Service& service, const Workload& workload) noexcept {
+bool has_endpoint(const Snapshot& snapshot, const Service& service, const WorkloadEntry& workload) noexcept {
   return std::ranges::any_of(snapshot.all_endpoints(service),
                              [&](const EndpointRow& row) { return &snapshot.workload(row.workload) == &workload; });
 }
 
-// Whether who has `address` names this workload as its waypoint.
-bool is_waypoint_for(const Snapshot& snapshot, const Workload& local, const IpAddress& local_address,
-                     const IpAddress& address) {
-  const Workload* workload = snapshot.find(address);
+// The waypoint that who has `address` names; null: none.
+const GatewayRef* waypoint_at(const Snapshot& snapshot, const IpAddress& address) {
+  const WorkloadEntry* workload = snapshot.find(address);
   const Service* service = workload != nullptr ? nullptr : snapshot.find_vip(snapshot.network(), address, std::nullopt);
-  const std::optional<GatewayRef>* waypoint = workload != nullptr  ? &workload->waypoint
-                                              : service != nullptr ? &service->waypoint
-                                                                   : nullptr;
-  if (waypoint == nullptr || !*waypoint) return false;
-  const Referent referent = find_referent(snapshot, **waypoint);
-  if (referent.service != nullptr) return has_endpoint(snapshot, *referent.service, local);
-  return referent.workload != nullptr &&
-         std::ranges::find(referent.workload->addresses, local_address) != referent.workload->addresses.end();
+  const Rare<GatewayRef>* waypoint = workload != nullptr  ? &workload->waypoint()
+                                     : service != nullptr ? &service->waypoint
+                                                          : nullptr;
+  return waypoint == nullptr || !*waypoint ? nullptr : &**waypoint;
 }
 
-const std::vector<ServicePort>* own_ports(const Service& service, const Workload& local) noexcept {
-  for (const ServiceMembership& one : local.services) {
+// What is to be known before it can be said whose waypoint is meant.
+std::optional<Wanted> lacking_of_waypoint(const Snapshot& snapshot, const IpAddress& address) {
+  if (auto wanted = lacking(snapshot, {}, address)) return wanted;
+  const GatewayRef* waypoint = waypoint_at(snapshot, address);
+  return waypoint == nullptr ? std::nullopt : lacking(snapshot, *waypoint);
+}
+
+// A service is asked for by its namespace, which the workload says of its own.
+std::optional<Wanted> lacking_service(const Snapshot& snapshot, const WorkloadEntry& local, std::string_view hostname) {
+  const auto own = std::ranges::find(local.services(), hostname, &ServiceMembership::hostname);
+  if (own == local.services().end()) return std::nullopt;
+  return lacking(snapshot, Wanted{own->namespace_name, own->hostname, {}});
+}
+
+// Whether who has `address` names this workload as its waypoint.
+bool is_waypoint_for(const Snapshot& snapshot, const WorkloadEntry& local, const IpAddress& local_address,
+                     const IpAddress& address) {
+  const GatewayRef* waypoint = waypoint_at(snapshot, address);
+  if (waypoint == nullptr) return false;
+  const Referent referent = find_referent(snapshot, *waypoint);
+  if (referent.service != nullptr) return has_endpoint(snapshot, *referent.service, local);
+  return referent.workload != nullptr &&
+         std::ranges::find(referent.workload->addresses(), local_address) != referent.workload->addresses().end();
+}
+
+const std::vector<ServicePort>* own_ports(const Service& service, const WorkloadEntry& local) noexcept {
+  for (const ServiceMembership& one : local.services()) {
     if (one.hostname == service.hostname && one.namespace_name == service.namespace_name) return &one.ports;
   }
-  const auto found = std::ranges::find(service.endpoints, local.uid, &ServiceEndpoint::workload_uid);
+  const auto found = std::ranges::find(service.endpoints, local.uid(), &ServiceEndpoint::workload_uid);
   return found == service.endpoints.end() ? nullptr : &found->ports;
 }
 
 // The port behind a service's, for this endpoint of it; 0: none.
-std::uint16_t port_behind(const Service& service, const Workload& local, std::uint16_t port) noexcept {
+std::uint16_t port_behind(const Service& service, const WorkloadEntry& local, std::uint16_t port) noexcept {
   const auto in = [port](const std::vector<ServicePort>& ports) {
     const auto found = std::ranges::find(ports, port, &ServicePort::port);
     return found == ports.end() ? std::uint16_t{0} : found->target_port;
@@ -69,13 +90,13 @@ const IpAddress* address_of(const Snapshot& snapshot, const Service& service) no
   return best;
 }
 
-InboundTarget accepted(const Workload& local, const IpAddress& local_address, std::uint16_t port,
+InboundTarget accepted(const WorkloadEntry& local, const IpAddress& local_address, std::uint16_t port,
                        const Endpoint& named) noexcept {
   InboundTarget target;
   target.destination = {local_address, port};
-  if (!local.application_tunnel) return target;
-  if (local.application_tunnel->port != 0) target.destination.port = local.application_tunnel->port;
-  if (!local.application_tunnel->has_proxy_header) return target;
+  if (!local.application_tunnel()) return target;
+  if (local.application_tunnel()->port != 0) target.destination.port = local.application_tunnel()->port;
+  if (!local.application_tunnel()->has_proxy_header) return target;
   target.wants_proxy_header = true;
   target.proxy_destination = named;
   // Such an application listens on loopback only, so that nobody gets past the agent and forges the header.
@@ -83,27 +104,53 @@ InboundTarget accepted(const Workload& local, const IpAddress& local_address, st
   return target;
 }
 
+bool has_port(const Service& service, const WorkloadEntry& local, std::uint16_t port) noexcept {
+  const auto is_behind = [&](const ServicePort& one) {
+    return one.target_port == port || port_behind(service, local, one.port) == port;
+  };
+  return std::ranges::any_of(service.ports, is_behind);
+}
+
 }  // namespace
 
-InboundTarget inbound_target(const Snapshot& snapshot, const Workload* local, const IpAddress& local_address,
+const Service* inbound_service(const Snapshot& snapshot, const WorkloadEntry& local, std::string_view host,
+                               std::uint16_t port) {
+  const Service* first = nullptr;
+  for (const ServiceMembership& one : local.services()) {
+    if (first != nullptr && one.hostname != host) continue;
+    const Service* service = snapshot.find_service(one.namespace_name, one.hostname);
+    if (service == nullptr) continue;
+    if (one.hostname == host) return service;
+    if (has_port(*service, local, port)) first = service;
+  }
+  if (first != nullptr || host.empty()) return first;
+  // A mesh that is written down names the endpoints with the service.
+  const Service* named = snapshot.find_hostname(host, local.namespace_name());
+  if (named == nullptr) return nullptr;
+  return std::ranges::find(named->endpoints, local.uid(), &ServiceEndpoint::workload_uid) == named->endpoints.end()
+             ? nullptr
+             : named;
+}
+
+InboundTarget inbound_target(const Snapshot& snapshot, const WorkloadEntry* local, const IpAddress& local_address,
                              const Endpoint& authority) {
   if (local == nullptr) return refused(kUnavailable);
-  if (authority.address != local_address && !local->application_tunnel &&
+  if (authority.address != local_address && !local->application_tunnel() &&
       !is_waypoint_for(snapshot, *local, local_address, authority.address)) {
-    return refused(kBadRequest);
+    return refused(kBadRequest, lacking_of_waypoint(snapshot, authority.address));
   }
   return accepted(*local, local_address, authority.port, authority);
 }
 
-InboundTarget inbound_target(const Snapshot& snapshot, const Workload* local, const IpAddress& local_address,
+InboundTarget inbound_target(const Snapshot& snapshot, const WorkloadEntry* local, const IpAddress& local_address,
                              std::string_view authority_host, std::uint16_t authority_port) {
   if (local == nullptr) return refused(kUnavailable);
-  const Service* service = snapshot.find_hostname(authority_host, local->namespace_name);
-  if (service == nullptr) return refused(kUnavailable);
+  const Service* service = snapshot.find_hostname(authority_host, local->namespace_name());
+  if (service == nullptr) return refused(kUnavailable, lacking_service(snapshot, *local, authority_host));
   const std::uint16_t port = port_behind(*service, *local, authority_port);
   if (port == 0) return refused(kUnavailable);
   Endpoint named{{}, authority_port};
-  if (local->application_tunnel && local->application_tunnel->has_proxy_header) {
+  if (local->application_tunnel() && local->application_tunnel()->has_proxy_header) {
     const IpAddress* address = address_of(snapshot, *service);
     if (address == nullptr) return refused(kUnavailable);
     named.address = *address;

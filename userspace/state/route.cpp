@@ -21,6 +21,9 @@ class Decision {
     const Service* service = nullptr;
     if (snapshot_.find(dialled_.address) == nullptr) {
       service = snapshot_.find_vip(snapshot_.network(), dialled_.address, source_.namespace_name);
+      if (service == nullptr) {
+        if (const auto wanted = lacking(snapshot_, {}, dialled_.address)) return ask(*wanted, nullptr);
+      }
     }
     if (service != nullptr && snapshot_.traits(*service).has_waypoint) {
       const GatewayRef* waypoint = waypoint_of(*service, random_);
@@ -28,19 +31,21 @@ class Decision {
     }
     const Found found = find_upstream(snapshot_, source_, source_.network, dialled_, PortRule::Standard, random_);
     if (found.upstream.workload == nullptr) return to_nobody(found, service);
-    const Workload& workload = *found.upstream.workload;
+    const WorkloadEntry& workload = *found.upstream.workload;
     if (is_remote(found.upstream)) {
       return to_network(found.upstream, service, "endpoint in another network, through its gateway");
     }
-    if (service == nullptr && snapshot_.traits(workload).has_waypoint && !is_from_waypoint(*workload.waypoint)) {
-      return to_waypoint(*workload.waypoint, nullptr, found.upstream.service, &workload);
+    if (service == nullptr && workload.traits().has_waypoint) {
+      if (const auto wanted = lacking(snapshot_, *workload.waypoint())) return ask(*wanted, nullptr);
+      if (!is_from_waypoint(*workload.waypoint()))
+        return to_waypoint(*workload.waypoint(), nullptr, found.upstream.service, &workload);
     }
     return to_endpoint(found.upstream);
   }
 
  private:
   [[nodiscard]] bool is_remote(const Upstream& upstream) const noexcept {
-    return snapshot_.traits(*upstream.workload).network != snapshot_.network_number(source_.network);
+    return upstream.workload->traits().network != snapshot_.network_number(source_.network);
   }
 
   [[nodiscard]] Route refuse(RouteRefusal refusal, const Service* service, std::string_view why) const noexcept {
@@ -50,6 +55,16 @@ class Decision {
     route.next_hop = dialled_;
     route.service = service;
     route.why = why;
+    return route;
+  }
+
+  [[nodiscard]] Route ask(const Wanted& wanted, const Service* service) const noexcept {
+    Route route;
+    route.kind = RouteKind::Ask;
+    route.wanted = wanted;
+    route.next_hop = dialled_;
+    route.service = service;
+    route.why = "not known yet: the control plane is asked";
     return route;
   }
 
@@ -74,15 +89,16 @@ class Decision {
       route.next_hop.address = *address;
       return true;
     }
-    if (upstream.workload->hostname.empty()) return false;
-    route.dns_name = upstream.workload->hostname;
+    if (upstream.workload->hostname().empty()) return false;
+    route.dns_name = upstream.workload->hostname();
     route.kind_resolved = std::exchange(route.kind, RouteKind::Resolve);
     return true;
   }
 
   // `addressed`: the service that was dialled; null where a workload was. `service`: the one that the connection counts for.
   [[nodiscard]] Route to_waypoint(const GatewayRef& reference, const Service* addressed, const Service* service,
-                                  const Workload* destination = nullptr) {
+                                  const WorkloadEntry* destination = nullptr) {
+    if (const auto wanted = lacking(snapshot_, reference)) return ask(*wanted, service);
     const Gateway waypoint = find_gateway(snapshot_, source_, reference, dialled_.address, PortRule::Waypoint, random_);
     if (waypoint.upstream.workload == nullptr) {
       return refuse(RouteRefusal::UnknownWaypoint, service, "its waypoint is unknown or has no usable endpoint");
@@ -113,11 +129,12 @@ class Decision {
       return refuse(RouteRefusal::NoServiceForNetwork, nullptr,
                     "in another network, which is reached by services only");
     }
-    if (!far.workload->network_gateway) {
+    if (!far.workload->network_gateway()) {
       return refuse(RouteRefusal::UnknownGateway, addressed, "in another network without a gateway");
     }
-    const Gateway gateway =
-        find_gateway(snapshot_, source_, *far.workload->network_gateway, dialled_.address, PortRule::Standard, random_);
+    if (const auto wanted = lacking(snapshot_, *far.workload->network_gateway())) return ask(*wanted, addressed);
+    const Gateway gateway = find_gateway(snapshot_, source_, *far.workload->network_gateway(), dialled_.address,
+                                         PortRule::Standard, random_);
     if (gateway.upstream.workload == nullptr) {
       return refuse(RouteRefusal::UnknownGateway, addressed,
                     "the gateway of its network is unknown or has no endpoint");
@@ -138,7 +155,7 @@ class Decision {
   }
 
   [[nodiscard]] Route to_endpoint(const Upstream& upstream) const noexcept {
-    const bool has_tunnel = snapshot_.traits(*upstream.workload).has_tunnel;
+    const bool has_tunnel = upstream.workload->traits().has_tunnel;
     Route route;
     route.kind = has_tunnel ? RouteKind::Tunnel : RouteKind::Plain;
     route.next_hop.port = has_tunnel ? CV_PORT_TUNNEL : upstream.port;
@@ -156,9 +173,9 @@ class Decision {
   // A waypoint's own connection to what it guards must not come back to it.
   [[nodiscard]] bool is_from_waypoint(const GatewayRef& reference) const noexcept {
     if (source_.identity == nullptr) return false;
-    const auto is_source = [this](const Workload& workload) {
-      return std::ranges::find(workload.addresses, source_.address) != workload.addresses.end() &&
-             workload.identity == *source_.identity;
+    const auto is_source = [this](const WorkloadEntry& workload) {
+      return std::ranges::find(workload.addresses(), source_.address) != workload.addresses().end() &&
+             workload.identity() == *source_.identity;
     };
     const Referent referent = find_referent(snapshot_, reference);
     if (referent.workload != nullptr) return is_source(*referent.workload);

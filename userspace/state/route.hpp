@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
 #include "base/address.hpp"
 #include "base/spiffe_id.hpp"
+#include "state/demand.hpp"
 #include "state/snapshot.hpp"
 
 namespace culvert::state {
@@ -19,7 +21,7 @@ struct RouteSource {
   std::string_view network;
   std::string_view namespace_name;
   const SpiffeId* identity = nullptr;
-  const Workload* workload =
+  const WorkloadEntry* workload =
       nullptr;  // of this snapshot; null: unknown, and then only the preference NETWORK can match
 };
 
@@ -30,6 +32,7 @@ enum class RouteKind : std::uint8_t {
   Gateway,  // double HBONE: outer tunnel to `next_hop` (the gateway), inner one to the far workload, both asked for `authority_host`:port
   Resolve,  // the endpoint has only a hostname: ask DNS for `dns_name`, then call route_resolved
   Refused,  // must not leave: `refusal` says why
+  Ask,      // not decided: the control plane has to be asked for `wanted` first
 };
 
 enum class RouteRefusal : std::uint8_t {
@@ -49,14 +52,15 @@ struct Route {
   std::string_view authority_host;  // Gateway: service hostname of both CONNECTs; empty otherwise
   std::uint16_t authority_port = 0;
   // The far end of the (outer) tunnel must have one of these: those of the service and that of the workload.
-  const Workload* workload = nullptr;  // the chosen endpoint, waypoint or gateway workload; null for Passthrough
+  const WorkloadEntry* workload = nullptr;  // the chosen endpoint, waypoint or gateway workload; null for Passthrough
   std::span<const SpiffeId>
       accepted;  // beside workload->identity: subject alternative names of the service (waypoint, gateway)
-  std::span<const SpiffeId> inner_accepted;  // Gateway: only these for the inner tunnel
-  const Service* service = nullptr;          // the service that was dialled; null: an address
-  const Workload* destination = nullptr;     // the workload that the bytes are for, when known (not the waypoint)
-  std::string_view dns_name;                 // Resolve
+  std::span<const SpiffeId> inner_accepted;    // Gateway: only these for the inner tunnel
+  const Service* service = nullptr;            // the service that was dialled; null: an address
+  const WorkloadEntry* destination = nullptr;  // the workload that the bytes are for, when known (not the waypoint)
+  std::string_view dns_name;                   // Resolve
   RouteKind kind_resolved = RouteKind::Passthrough;  // Resolve: what this becomes once next_hop has its address
+  Wanted wanted;                                     // Ask
   bool is_waypoint = false;
   std::string_view
       why;  // static text for people: "service endpoint", "waypoint of the service", "not in the mesh", ...
@@ -84,11 +88,18 @@ struct InboundTarget {
   Endpoint destination;        // where the application is connected to: the pod's address (or loopback), port mapped
   bool wants_proxy_header = false;
   Endpoint proxy_destination;  // the destination that the PROXY header names
+  std::optional<Wanted>
+      wanted;  // not decided: this has to be asked for first; `status` is what it is without an answer
 };
-[[nodiscard]] InboundTarget inbound_target(const Snapshot& snapshot, const Workload* local,
+[[nodiscard]] InboundTarget inbound_target(const Snapshot& snapshot, const WorkloadEntry* local,
                                            const IpAddress& local_address, const Endpoint& authority);
-[[nodiscard]] InboundTarget inbound_target(const Snapshot& snapshot, const Workload* local,
+[[nodiscard]] InboundTarget inbound_target(const Snapshot& snapshot, const WorkloadEntry* local,
                                            const IpAddress& local_address, std::string_view authority_host,
                                            std::uint16_t authority_port);
+
+// The service that a connection to `port` of the workload `local` was probably for, to tell of it: the one that the client calls `host`, if
+// it is one of the workload's, else the first of them that has this port. Null: none. `local` is this snapshot's.
+[[nodiscard]] const Service* inbound_service(const Snapshot& snapshot, const WorkloadEntry& local,
+                                             std::string_view host, std::uint16_t port);
 
 }  // namespace culvert::state

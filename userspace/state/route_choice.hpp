@@ -16,8 +16,8 @@ enum class PortRule : std::uint8_t { Standard, Waypoint };
 
 // A workload that was chosen, and the port that is wanted of it.
 struct Upstream {
-  const Workload* workload = nullptr;  // null: none
-  const Service* service = nullptr;    // that it was chosen for; null: it was addressed itself
+  const WorkloadEntry* workload = nullptr;  // null: none
+  const Service* service = nullptr;         // that it was chosen for; null: it was addressed itself
   std::uint16_t port = 0;
   bool is_dialled = false;  // it was found by the very address that is wanted of it
 };
@@ -37,7 +37,7 @@ struct Found {
 // What a reference names, whoever asks: at most one of the two. An address is looked for among workloads first.
 struct Referent {
   const Service* service = nullptr;
-  const Workload* workload = nullptr;
+  const WorkloadEntry* workload = nullptr;
 };
 [[nodiscard]] Referent find_referent(const Snapshot& snapshot, const GatewayRef& reference);
 
@@ -52,7 +52,7 @@ struct Gateway {
 
 // The address of `workload` to connect to: the dialled one if it has it, else one that the service's families allow, preferably of the
 // dialled one's family. Null: none.
-[[nodiscard]] const IpAddress* choose_address(const Snapshot& snapshot, const Workload& workload,
+[[nodiscard]] const IpAddress* choose_address(const Snapshot& snapshot, const WorkloadEntry& workload,
                                               const Service* service, const IpAddress& dialled) noexcept;
 
 // A number from 0 to below `bound` (> 0). Where that is above 32 bits the steps are coarse: 2^32 of them.

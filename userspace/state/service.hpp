@@ -11,6 +11,7 @@
 
 #include "base/address.hpp"
 #include "base/spiffe_id.hpp"
+#include "state/rare.hpp"
 
 namespace culvert::state {
 
@@ -72,7 +73,7 @@ struct Service {
   std::vector<ServicePort> ports;
   std::vector<ServiceEndpoint> endpoints;
   std::vector<SpiffeId> subject_alt_names;
-  std::optional<GatewayRef> waypoint;
+  Rare<GatewayRef> waypoint;
   std::vector<WeightedWaypoint> weighted_waypoints;  // where their weights are not all 0, they come before `waypoint`
   std::vector<LbScope> routing_preference;
   LbMode lb_mode = LbMode::Unspecified;
@@ -80,6 +81,7 @@ struct Service {
   IpFamilies ip_families = IpFamilies::Automatic;
   Visibility visibility = Visibility::Public;
   bool is_canonical = false;  // preferred where services of several foreign namespaces share an address or a hostname
+  std::optional<std::uint64_t> version;  // of this resource with the control plane, where that is a number
   bool operator==(const Service&) const = default;
 };
 

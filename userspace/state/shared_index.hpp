@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SharedIndex: from a hash to the numbers of things that are kept elsewhere, in a SharedArray: copies share what did not change. Open
-// addressing, 8 bytes a slot, at most two thirds used. Asking is constant time, allocates nothing and changes nothing.
+// addressing, 8 bytes a slot, at most four fifths used. Asking is constant time, allocates nothing and changes nothing.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ class SharedIndex {
   }
   // The caller has looked before: the thing is new. `number` is below kGone.
   void insert(std::uint32_t hash, std::uint32_t number) {
-    if (taken_ + taken_ / 2 >= slots_.size()) rebuild();
+    if (5 * (taken_ + 1) > 4 * slots_.size()) rebuild();
     const std::size_t mask = slots_.size() - 1;
     std::size_t at = hash & mask;
     while (slots_[at].number < kGone) at = (at + 1) & mask;
@@ -60,8 +60,9 @@ class SharedIndex {
     std::uint32_t number = kNone;
   };
   void rebuild() {
+    // A tenth of the places is free afterwards, beyond those that stay free: a rebuild is paid by as many insertions.
     std::size_t wanted = 64;
-    while (wanted < 3 * (live_ + 1)) wanted *= 2;
+    while (10 * (live_ + 1) > 7 * wanted) wanted *= 2;
     SharedArray<Slot> old = std::exchange(slots_, {});
     slots_.grow_to(wanted);
     taken_ = live_;

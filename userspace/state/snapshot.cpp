@@ -3,6 +3,7 @@
 #include "state/snapshot.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 #include <tuple>
 
 namespace culvert::state {
@@ -43,9 +44,8 @@ std::uint32_t Snapshot::network_number(std::string_view network) const noexcept 
 std::uint32_t Snapshot::find_number(std::uint32_t network, const IpAddress& address) const noexcept {
   return by_address_.find(hash_of(network, address), [&](std::uint32_t number) {
     const WorkloadEntry& entry = *workloads_[number];
-    if (entry.traits.network != network) return false;
-    if (entry.traits.has_sole_address) return entry.traits.sole_address == address;
-    return std::ranges::find(entry.addresses, address) != entry.addresses.end();
+    return std::ranges::find(entry.addresses(), address) != entry.addresses().end() &&
+           entry.traits().network == network;
   });
 }
 
@@ -55,27 +55,28 @@ std::uint32_t Snapshot::find_sharers(std::uint32_t network, const IpAddress& add
   });
 }
 
-const Workload* Snapshot::find(const IpAddress& address) const noexcept {
+const WorkloadEntry* Snapshot::find(const IpAddress& address) const noexcept {
   const std::uint32_t found = find_number(kOwnNetwork, address);
   return found == SharedIndex::kNone ? nullptr : workloads_[found].get();
 }
 
-const Workload* Snapshot::find(std::string_view network, const IpAddress& address) const noexcept {
+const WorkloadEntry* Snapshot::find(std::string_view network, const IpAddress& address) const noexcept {
   const std::uint32_t number = network_number(network);
   if (number == NameTable::kNone) return nullptr;
   const std::uint32_t found = find_number(number, address);
   return found == SharedIndex::kNone ? nullptr : workloads_[found].get();
 }
 
-const Workload* Snapshot::find_uid(std::string_view uid) const noexcept {
+const WorkloadEntry* Snapshot::find_uid(std::string_view uid) const noexcept {
   const std::uint32_t found =
-      by_uid_.find(hash_of(uid), [&](std::uint32_t number) { return workloads_[number]->uid == uid; });
+      by_uid_.find(hash_of(uid), [&](std::uint32_t number) { return workloads_[number]->uid() == uid; });
   return found == SharedIndex::kNone ? nullptr : workloads_[found].get();
 }
 
-const Workload* Snapshot::find_workload(std::string_view namespace_name, std::string_view hostname) const noexcept {
+const WorkloadEntry* Snapshot::find_workload(std::string_view namespace_name,
+                                             std::string_view hostname) const noexcept {
   const std::uint32_t found = workload_by_hostname_.find(hash_of(namespace_name, hostname), [&](std::uint32_t number) {
-    return workloads_[number]->hostname == hostname && workloads_[number]->namespace_name == namespace_name;
+    return workloads_[number]->hostname() == hostname && workloads_[number]->namespace_name() == namespace_name;
   });
   return found == SharedIndex::kNone ? nullptr : workloads_[found].get();
 }
@@ -138,6 +139,10 @@ PeerAuthMode PeerAuthModes::of(std::string_view namespace_name, std::string_view
   }
   const auto of_namespace = namespaces_.find(namespace_name);
   return of_namespace == namespaces_.end() ? mesh_ : of_namespace->second;
+}
+
+std::uint64_t name_hash_of(const Service& service) noexcept {
+  return hash_of_texts({service.hostname, service.namespace_name, service.name});
 }
 
 }  // namespace culvert::state

@@ -16,49 +16,38 @@
 
 #include "base/address.hpp"
 #include "base/result.hpp"
+#include "state/absent_names.hpp"
 #include "state/policy_index.hpp"
 #include "state/service.hpp"
 #include "state/shared_array.hpp"
 #include "state/shared_index.hpp"
 #include "state/snapshot_index.hpp"
-#include "state/workload.hpp"
+#include "state/workload_entry.hpp"
 
 namespace culvert::state {
 
-// What a decision asks of a workload, in one cache line: among 100,000 of them, memory is what a decision waits for. Two names are equal
-// when their numbers are.
-struct alignas(64) WorkloadTraits {
-  std::uint32_t network = NameTable::kNone;
-  std::uint32_t region = NameTable::kNone;
-  std::uint32_t zone = NameTable::kNone;
-  std::uint32_t subzone = NameTable::kNone;
-  std::uint32_t node = NameTable::kNone;
-  std::uint32_t cluster = NameTable::kNone;
-  std::uint32_t capacity = 0;
-  IpAddress sole_address;  // where it has exactly one
-  bool has_sole_address = false;
-  bool has_address = false;  // or a hostname
-  bool has_gateway = false;  // to its network
-  bool has_application_tunnel = false;
-  bool has_waypoint = false;
-  bool has_tunnel = false;  // Protocol::Tunnel
-};
-
 // An endpoint of a service whose workload is known.
 struct EndpointRow {
-  std::uint64_t weight_end;                   // capacities up to and including this row
-  const std::vector<ServicePort>* own_ports;  // null: the service's
-  std::uint32_t workload;                     // its number
+  std::uint64_t weight_end;  // capacities up to and including this row
+  std::uint32_t workload;    // its number
+  std::uint32_t own_ports;   // its place in EndpointTable::port_lists, or kServicePorts
+  static constexpr std::uint32_t kServicePorts = 0xffff'ffff;
 };
 
 // The endpoints of one service. First those that the health policy lets in, then the others.
 struct EndpointTable {
   std::vector<EndpointRow> rows;
+  std::vector<const std::vector<ServicePort>*> port_lists;  // each once; they are the workloads'
   std::uint32_t usable = 0;
   bool all_have_addresses = true;  // of the usable ones
+
+  // The endpoint's own mapping; null: the service's.
+  [[nodiscard]] const std::vector<ServicePort>* own_ports(const EndpointRow& row) const noexcept {
+    return row.own_ports == EndpointRow::kServicePorts ? nullptr : port_lists[row.own_ports];
+  }
 };
 
-// Likewise of a service.
+// What a decision asks of a service.
 struct ServiceTraits {
   LbMode lb_mode = LbMode::Unspecified;
   IpFamilies ip_families = IpFamilies::Automatic;
@@ -67,14 +56,13 @@ struct ServiceTraits {
 };
 
 // As a snapshot keeps them.
-struct WorkloadEntry : Workload {
-  WorkloadTraits traits;
-  std::uint32_t number = 0;
-};
 struct ServiceEntry : Service {
   ServiceTraits traits;
   std::uint32_t number = 0;
+  std::uint64_t name_hash = 0;
 };
+// Of everything that metrics tell of it by name: the same, in any snapshot, for as long as that is.
+[[nodiscard]] std::uint64_t name_hash_of(const Service& service) noexcept;
 
 // Peer authentication of the file configuration. A control plane says it by policies instead.
 class PeerAuthModes {
@@ -124,11 +112,11 @@ class Snapshot {
   [[nodiscard]] std::string_view network() const noexcept { return names_->text(kOwnNetwork); }
   // Null when the address is not in the mesh (passthrough). Without a network: the agent's own. An empty network is the agent's own. Where
   // several workloads have one address: a pod first (its uid has "//Pod/"), then one that takes tunnels, then the first that came.
-  [[nodiscard]] const Workload* find(const IpAddress& address) const noexcept;
-  [[nodiscard]] const Workload* find(std::string_view network, const IpAddress& address) const noexcept;
-  [[nodiscard]] const Workload* find_uid(std::string_view uid) const noexcept;
-  [[nodiscard]] const Workload* find_workload(std::string_view namespace_name,
-                                              std::string_view hostname) const noexcept;
+  [[nodiscard]] const WorkloadEntry* find(const IpAddress& address) const noexcept;
+  [[nodiscard]] const WorkloadEntry* find(std::string_view network, const IpAddress& address) const noexcept;
+  [[nodiscard]] const WorkloadEntry* find_uid(std::string_view uid) const noexcept;
+  [[nodiscard]] const WorkloadEntry* find_workload(std::string_view namespace_name,
+                                                   std::string_view hostname) const noexcept;
   // The service with this virtual address that a client of `client_namespace` sees: its own namespace's first, then one that is
   // canonical, then the first that was added. Without a namespace nothing is hidden. Ranges count where no service has the very address:
   // the client's namespace first, then the longest prefix, then a canonical one.
@@ -146,6 +134,10 @@ class Snapshot {
   [[nodiscard]] const PolicyIndex& policies() const noexcept { return *policies_; }
   // False: there may be policies that have not come.
   [[nodiscard]] bool are_policies_known() const noexcept { return are_policies_known_; }
+  // True: what is not in here, and not said to be nobody's, may be the mesh's all the same (demand.hpp).
+  [[nodiscard]] bool is_on_demand() const noexcept { return is_on_demand_; }
+  // By the names of demand.hpp.
+  [[nodiscard]] const AbsentNames& absent() const noexcept { return absent_; }
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
 
   [[nodiscard]] std::size_t workload_count() const noexcept { return by_uid_.size(); }
@@ -153,7 +145,7 @@ class Snapshot {
   template <typename Visit>
   void for_each_workload(Visit&& visit) const {
     for (std::size_t i = 0; i < workloads_.size(); ++i) {
-      if (workloads_[i] != nullptr) visit(static_cast<const Workload&>(*workloads_[i]));
+      if (workloads_[i] != nullptr) visit(*workloads_[i]);
     }
   }
   template <typename Visit>
@@ -162,6 +154,12 @@ class Snapshot {
       if (services_[i].entry != nullptr) visit(static_cast<const Service&>(*services_[i].entry));
     }
   }
+
+  // For a walk in pieces: the numbers below the count, null where one is free.
+  [[nodiscard]] std::size_t workload_slots() const noexcept { return workloads_.size(); }
+  [[nodiscard]] const WorkloadEntry* workload_at(std::size_t number) const noexcept { return workloads_[number].get(); }
+  [[nodiscard]] std::size_t service_slots() const noexcept { return services_.size(); }
+  [[nodiscard]] const Service* service_at(std::size_t number) const noexcept { return services_[number].entry.get(); }
 
   // For the decisions. `service` and `workload` are this snapshot's.
   [[nodiscard]] const ServiceTraits& traits(const Service& service) const noexcept {
@@ -178,12 +176,9 @@ class Snapshot {
   [[nodiscard]] std::span<const EndpointRow> all_endpoints(const Service& service) const noexcept {
     return endpoints(service).rows;
   }
-  [[nodiscard]] const Workload& workload(std::uint32_t number) const noexcept { return *workloads_[number]; }
-  [[nodiscard]] const WorkloadTraits& traits(std::uint32_t workload) const noexcept {
-    return workloads_[workload]->traits;
-  }
-  [[nodiscard]] const WorkloadTraits& traits(const Workload& workload) const noexcept {
-    return static_cast<const WorkloadEntry&>(workload).traits;
+  [[nodiscard]] const WorkloadEntry& workload(std::uint32_t number) const noexcept { return *workloads_[number]; }
+  [[nodiscard]] static std::uint64_t name_hash(const Service& service) noexcept {
+    return static_cast<const ServiceEntry&>(service).name_hash;
   }
   // The number of a name that some workload has, or NameTable::kNone.
   [[nodiscard]] std::uint32_t network_number(std::string_view network) const noexcept;
@@ -191,6 +186,7 @@ class Snapshot {
  private:
   friend class Store;
   bool are_policies_known_ = true;
+  bool is_on_demand_ = false;
   static constexpr std::uint32_t kOwnNetwork = 0;
   struct ServiceSlot {
     std::shared_ptr<const ServiceEntry> entry;
@@ -225,6 +221,7 @@ class Snapshot {
   SharedIndex by_vip_;  // to vips_
   SharedArray<std::shared_ptr<const Sharers>> hostnames_;
   SharedIndex by_hostname_;  // to hostnames_
+  AbsentNames absent_;
   std::shared_ptr<const Ranges> ranges_ = std::make_shared<const Ranges>();
   std::shared_ptr<PolicyIndex> policies_ = std::make_shared<PolicyIndex>();
   std::shared_ptr<PeerAuthModes> modes_ = std::make_shared<PeerAuthModes>();

@@ -9,15 +9,15 @@ SnapshotBuilder::SnapshotBuilder(std::string_view network) : store_(network) {}
 
 Result<void> SnapshotBuilder::add(Workload workload) {
   const Snapshot& so_far = store_.now();
-  if (const Workload* other = so_far.find_uid(workload.uid); other != nullptr) {
+  if (const WorkloadEntry* other = so_far.find_uid(workload.uid); other != nullptr) {
     return fail(ErrorCode::AlreadyExists, "workload {}/{} has the uid {} of {}/{}; a uid names one workload",
-                workload.namespace_name, workload.name, workload.uid, other->namespace_name, other->name);
+                workload.namespace_name, workload.name, workload.uid, other->namespace_name(), other->name());
   }
   for (const IpAddress& address : workload.addresses) {
-    if (const Workload* other = so_far.find(workload.network, address); other != nullptr) {
+    if (const WorkloadEntry* other = so_far.find(workload.network, address); other != nullptr) {
       return fail(ErrorCode::AlreadyExists,
                   "address {} of workload {} belongs to workload {}; an address has one workload", address.to_string(),
-                  workload.uid, other->uid);
+                  workload.uid, other->uid());
     }
   }
   store_.upsert(std::move(workload));
@@ -39,7 +39,7 @@ Result<void> SnapshotBuilder::add(Service service) {
                 "virtual address {} of service {}/{} belongs to service {}/{}; in a namespace it has one service",
                 vip.address.to_string(), service.namespace_name, service.name, other->namespace_name, other->name);
   }
-  store_.upsert(std::move(service));
+  store_.upsert(service);
   return {};
 }
 

@@ -21,7 +21,7 @@ T& own(std::shared_ptr<T>& shared) {
 }
 
 int rank_of(const WorkloadEntry& entry) {
-  return (entry.uid.find("//Pod/") != std::string::npos ? 2 : 0) + (entry.traits.has_tunnel ? 1 : 0);
+  return (entry.uid().find("//Pod/") != std::string_view::npos ? 2 : 0) + (entry.traits().has_tunnel ? 1 : 0);
 }
 
 }  // namespace
@@ -36,115 +36,120 @@ std::uint32_t Store::intern(std::string_view name) {
 }
 
 void Store::upsert(Workload workload) {
-  auto made = std::make_shared<WorkloadEntry>();
-  static_cast<Workload&>(*made) = std::move(workload);
-  if (made->network.empty()) made->network = now_.network();
-  if (made->canonical_name.empty()) made->canonical_name = made->name;
-  if (made->canonical_revision.empty()) made->canonical_revision = "latest";
-  const bool has_sole_address = made->addresses.size() == 1;
-  made->traits = {.network = now_.network_number(made->network) == Snapshot::kOwnNetwork ? Snapshot::kOwnNetwork
-                                                                                         : intern(made->network),
-                  .region = intern(made->region),
-                  .zone = intern(made->zone),
-                  .subzone = intern(made->subzone),
-                  .node = intern(made->node),
-                  .cluster = intern(made->cluster),
-                  .capacity = made->capacity,
-                  .sole_address = has_sole_address ? made->addresses[0] : IpAddress(),
-                  .has_sole_address = has_sole_address,
-                  .has_address = !made->addresses.empty() || !made->hostname.empty(),
-                  .has_gateway = made->network_gateway.has_value(),
-                  .has_application_tunnel = made->application_tunnel.has_value(),
-                  .has_waypoint = made->waypoint.has_value(),
-                  .has_tunnel = made->protocol == Protocol::Tunnel};
-  if (const Workload* old = now_.find_uid(made->uid); old != nullptr) {
-    const auto& entry = static_cast<const WorkloadEntry&>(*old);
-    made->number = entry.number;
-    const std::shared_ptr<const WorkloadEntry> kept = now_.workloads_[entry.number];
-    take_out(*kept);
-    now_.workloads_.edit(made->number) = made;
+  if (workload.network.empty()) workload.network = now_.network();
+  if (workload.canonical_revision.empty()) workload.canonical_revision = "latest";
+  const WorkloadEntry* old = now_.find_uid(workload.uid);
+  const std::uint32_t number = old != nullptr ? old->number() : workload_numbers_.take();
+  // Before the old one lets go of what they may share.
+  auto made = std::make_shared<const WorkloadEntry>(workload, take_profile(workload), take_place(workload), number);
+  if (old != nullptr) {
+    take_out(*old);
   } else {
-    made->number = workload_numbers_.take();
     now_.workloads_.grow_to(workload_numbers_.end());
-    now_.workloads_.edit(made->number) = made;
-    now_.by_uid_.insert(hash_of(made->uid), made->number);
+    now_.by_uid_.insert(hash_of(made->uid()), number);
   }
-  put_in(*made);
+  const WorkloadEntry& entry = *made;
+  now_.workloads_.edit(number) = std::move(made);
+  put_in(entry);
 }
 
 bool Store::remove_workload(std::string_view uid) {
-  const Workload* found = now_.find_uid(uid);
+  const WorkloadEntry* found = now_.find_uid(uid);
   if (found == nullptr) return false;
-  const std::uint32_t number = static_cast<const WorkloadEntry&>(*found).number;
-  const std::shared_ptr<const WorkloadEntry> kept = now_.workloads_[number];
-  take_out(*kept);
-  now_.by_uid_.erase(hash_of(kept->uid), number);
+  const std::uint32_t number = found->number();
+  take_out(*found);
+  now_.by_uid_.erase(hash_of(uid), number);
   now_.workloads_.edit(number) = nullptr;
   workload_numbers_.give(number);
   return true;
 }
 
+std::shared_ptr<const SharedProfile> Store::take_profile(const WorkloadProfile& profile) {
+  return profiles_.take(profile, [&] {
+    const std::uint32_t network =
+        now_.network_number(profile.network) == Snapshot::kOwnNetwork ? Snapshot::kOwnNetwork : intern(profile.network);
+    const WorkloadTraits traits{.network = network,
+                                .cluster = intern(profile.cluster),
+                                .has_gateway = profile.network_gateway.has_value(),
+                                .has_application_tunnel = profile.application_tunnel.has_value(),
+                                .has_waypoint = profile.waypoint.has_value(),
+                                .has_tunnel = profile.protocol == Protocol::Tunnel};
+    return std::make_shared<const SharedProfile>(SharedProfile{profile, traits});
+  });
+}
+
+std::shared_ptr<const SharedPlace> Store::take_place(const WorkloadPlace& place) {
+  return places_.take(place, [&] {
+    return std::make_shared<const SharedPlace>(
+        SharedPlace{place, intern(place.region), intern(place.zone), intern(place.subzone)});
+  });
+}
+
 // Everything but the uid.
 void Store::put_in(const WorkloadEntry& entry) {
-  if (!entry.is_host_network) {
-    for (const IpAddress& address : entry.addresses) add_address(entry, address);
+  if (!entry.is_host_network()) {
+    for (const IpAddress& address : entry.addresses()) add_address(entry, address);
   }
-  if (!entry.hostname.empty() && now_.find_workload(entry.namespace_name, entry.hostname) == nullptr) {
-    now_.workload_by_hostname_.insert(hash_of(entry.namespace_name, entry.hostname), entry.number);
+  if (!entry.hostname().empty() && now_.find_workload(entry.namespace_name(), entry.hostname()) == nullptr) {
+    now_.workload_by_hostname_.insert(hash_of(entry.namespace_name(), entry.hostname()), entry.number());
   }
-  for (const ServiceMembership& one : entry.services) {
-    members_[{one.namespace_name, one.hostname}].push_back(entry.number);
+  for (const ServiceMembership& one : entry.services()) {
+    members_[{one.namespace_name, one.hostname}].push_back(entry.number());
     if (const std::uint32_t service = service_number(one.namespace_name, one.hostname); service != SharedIndex::kNone) {
       changed_services_.insert(service);
     }
   }
+  touch_services_that_name(entry.uid());
   count_identity(entry, 1);
 }
 
 void Store::take_out(const WorkloadEntry& entry) {
-  if (!entry.is_host_network) {
-    for (const IpAddress& address : entry.addresses) remove_address(entry, address);
+  if (!entry.is_host_network()) {
+    for (const IpAddress& address : entry.addresses()) remove_address(entry, address);
   }
-  if (!entry.hostname.empty() && now_.find_workload(entry.namespace_name, entry.hostname) == &entry) {
-    now_.workload_by_hostname_.erase(hash_of(entry.namespace_name, entry.hostname), entry.number);
+  if (!entry.hostname().empty() && now_.find_workload(entry.namespace_name(), entry.hostname()) == &entry) {
+    now_.workload_by_hostname_.erase(hash_of(entry.namespace_name(), entry.hostname()), entry.number());
   }
-  for (const ServiceMembership& one : entry.services) {
+  for (const ServiceMembership& one : entry.services()) {
     const auto found = members_.find({one.namespace_name, one.hostname});
     if (found == members_.end()) continue;
-    std::erase(found->second, entry.number);
+    std::erase(found->second, entry.number());
     if (found->second.empty()) members_.erase(found);
     if (const std::uint32_t service = service_number(one.namespace_name, one.hostname); service != SharedIndex::kNone) {
       changed_services_.insert(service);
     }
   }
+  touch_services_that_name(entry.uid());
   count_identity(entry, -1);
+  places_.give(entry.place());
+  profiles_.give(entry.profile());
 }
 
 void Store::add_address(const WorkloadEntry& entry, const IpAddress& address) {
-  const AddressKey key{entry.traits.network, address};
+  const AddressKey key{entry.traits().network, address};
   const std::uint32_t first = now_.find_number(key.first, address);
   if (first == SharedIndex::kNone) {
-    now_.by_address_.insert(hash_of(key.first, address), entry.number);
+    now_.by_address_.insert(hash_of(key.first, address), entry.number());
     return;
   }
-  if (first == entry.number) return;  // it has the address twice
+  if (first == entry.number()) return;  // it has the address twice
   std::vector<std::uint32_t>& owners = shared_addresses_[key];
   if (owners.empty()) owners.push_back(first);
-  if (std::ranges::find(owners, entry.number) == owners.end()) owners.push_back(entry.number);
+  if (std::ranges::find(owners, entry.number()) == owners.end()) owners.push_back(entry.number());
   elect(key, first, owners);
 }
 
 void Store::remove_address(const WorkloadEntry& entry, const IpAddress& address) {
-  const AddressKey key{entry.traits.network, address};
+  const AddressKey key{entry.traits().network, address};
   const auto shared = shared_addresses_.find(key);
   if (shared == shared_addresses_.end()) {
-    if (now_.find_number(key.first, address) == entry.number) {
-      now_.by_address_.erase(hash_of(key.first, address), entry.number);
+    if (now_.find_number(key.first, address) == entry.number()) {
+      now_.by_address_.erase(hash_of(key.first, address), entry.number());
     }
     return;
   }
   const std::uint32_t was = now_.find_number(key.first, address);
-  std::erase(shared->second, entry.number);
+  std::erase(shared->second, entry.number());
   elect(key, was, shared->second);
   if (shared->second.size() == 1) shared_addresses_.erase(shared);
 }
@@ -160,15 +165,15 @@ void Store::elect(const AddressKey& key, std::uint32_t was, const std::vector<st
 }
 
 void Store::count_identity(const WorkloadEntry& entry, int by) {
-  if (node_.empty() || entry.node != node_ || !(entry.traits.has_tunnel || entry.is_tunnel_native)) return;
-  std::uint32_t& count = identities_[entry.identity];
+  if (node_.empty() || entry.node() != node_ || !(entry.traits().has_tunnel || entry.is_tunnel_native())) return;
+  std::uint32_t& count = identities_[entry.identity()];
   count += static_cast<std::uint32_t>(by);
   const bool is_edge = by > 0 ? count == 1 : count == 0;
-  if (count == 0) identities_.erase(entry.identity);
+  if (count == 0) identities_.erase(entry.identity());
   if (!is_edge) return;
-  int& change = identity_changes_[entry.identity];
+  int& change = identity_changes_[entry.identity()];
   change += by;
-  if (change == 0) identity_changes_.erase(entry.identity);
+  if (change == 0) identity_changes_.erase(entry.identity());
 }
 
 Store::IdentityChanges Store::take_identity_changes() {
@@ -193,6 +198,14 @@ void Store::set_namespace_mode(std::string_view namespace_name, PeerAuthMode mod
 
 void Store::set_workload_mode(std::string_view namespace_name, std::string_view workload_name, PeerAuthMode mode) {
   own(now_.modes_).set_workload(namespace_name, workload_name, mode);
+}
+
+void Store::set_absent(std::string_view name, bool is_absent) {
+  const std::uint32_t number = now_.absent_.find(name);
+  if ((number != AbsentNames::kNone) == is_absent) return;
+  if (is_absent) return now_.absent_.insert(name, absent_numbers_.take());
+  now_.absent_.erase(name, number);
+  absent_numbers_.give(number);
 }
 
 std::shared_ptr<const Snapshot> Store::publish() { return publish(now_.version_ + 1); }

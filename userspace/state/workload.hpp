@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the mesh knows: workloads by address, with identity, node, network and protocol. Plain values.
+// Workloads as a source of the mesh says them: identity, addresses, place, protocol, services. Plain values. What the state keeps of
+// them is in workload_entry.hpp.
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +12,7 @@
 
 #include "base/address.hpp"
 #include "base/spiffe_id.hpp"
+#include "state/rare.hpp"
 #include "state/service.hpp"
 
 namespace culvert::state {
@@ -40,36 +43,55 @@ struct ServiceMembership {
   bool operator==(const ServiceMembership&) const = default;
 };
 
-struct Workload {
-  std::string uid;  // unique; "NAMESPACE/NAME" in the file
-  std::string name;
+// What the pods of one deployment have in common, and (below) what those of one node have. The state keeps equal ones once
+// (workload_entry.hpp).
+struct WorkloadProfile {
   std::string namespace_name;
   SpiffeId identity;
-  std::string node;
   std::string network;
   std::string cluster = "Kubernetes";
-  std::string canonical_name;      // defaults to name
-  std::string canonical_revision;  // defaults to "latest"
-  Protocol protocol = Protocol::Tunnel;
-  std::vector<IpAddress> addresses;
-  std::string hostname;  // without addresses: asked of DNS
-  std::optional<GatewayRef> waypoint;
-  std::optional<GatewayRef> network_gateway;
+  std::string canonical_name;      // empty: the workload's name
+  std::string canonical_revision;  // empty: "latest"
+  std::string workload_name;       // of the object that made it, such as the deployment; empty: the workload's name
+  std::string hostname;            // without addresses: asked of DNS
+  Rare<GatewayRef> waypoint;
+  Rare<GatewayRef> network_gateway;
+  std::vector<ServiceMembership> services;
+  std::vector<std::string> authorization_policies;  // "NAMESPACE/NAME": those that select it
+  std::uint32_t capacity = 1;                       // weight among the endpoints of a service
   std::optional<ApplicationTunnel> application_tunnel;
-  std::string region;
-  std::string zone;
-  std::string subzone;
-  std::uint32_t capacity = 1;  // weight among the endpoints of a service
-  bool is_healthy = true;
+  Protocol protocol = Protocol::Tunnel;
+  WorkloadType type = WorkloadType::Pod;
   bool is_host_network = false;   // its addresses are the node's: it is not found by them
   bool is_tunnel_native = false;  // it ends tunnels itself; the agent only has a certificate ready for it
   bool is_provisional = false;    // known by its own node only: who may connect to it is not known
-  WorkloadType type = WorkloadType::Pod;
-  std::string workload_name;  // of the object that made it, such as the deployment; empty: `name`
-  std::vector<ServiceMembership> services;
-  std::vector<std::string> authorization_policies;  // "NAMESPACE/NAME": those that select it
+
+  bool operator==(const WorkloadProfile&) const = default;
+};
+
+struct WorkloadPlace {
+  std::string node;
+  std::string region;
+  std::string zone;
+  std::string subzone;
+
+  bool operator==(const WorkloadPlace&) const = default;
+};
+
+// As a source of the mesh says it.
+struct Workload : WorkloadProfile, WorkloadPlace {
+  std::string uid;  // unique; "NAMESPACE/NAME" in the file
+  std::string name;
+  std::vector<IpAddress> addresses;
+  bool is_healthy = true;
+  std::optional<std::uint64_t> version;  // of this resource with the control plane, where that is a number
 
   bool operator==(const Workload&) const = default;
 };
+
+// Of several texts; where one ends and the next begins counts.
+[[nodiscard]] std::uint64_t hash_of_texts(std::initializer_list<std::string_view> texts) noexcept;
+// Of everything that metrics tell of it by name: the same, in any snapshot, for as long as that is.
+[[nodiscard]] std::uint64_t name_hash_of(const Workload& workload) noexcept;
 
 }  // namespace culvert::state

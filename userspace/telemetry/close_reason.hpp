@@ -26,9 +26,10 @@ namespace culvert::telemetry {
   X(HandshakeFailed, "handshake_failed", "TLS_FAILURE", "TLS handshake failed")                                  \
   X(HandshakeTimeout, "handshake_timeout", "TLS_FAILURE", "TLS handshake timed out")                             \
   X(PeerIdentity, "peer_identity", "TLS_FAILURE", "the peer's identity is not the one expected")                 \
+  X(CertRevoked, "cert_revoked", "CERT_REVOKED", "connection closed: peer certificate revoked by CRL")           \
   X(NoCertificate, "no_certificate", "IDENTITY_ERROR", "no certificate for the local workload")                  \
   X(TunnelBroken, "tunnel_broken", "CONNECT", "the tunnel ended without close_notify (peer agent gone?)")        \
-  X(TunnelProtocol, "tunnel_protocol", "CONNECT", "the peer's agent broke the tunnel protocol")                  \
+  X(TunnelProtocol, "tunnel_protocol", "H2_HANDSHAKE_FAILURE", "the peer's agent broke the tunnel protocol")     \
   X(BadRecord, "bad_record", "TLS_FAILURE", "a TLS record could not be opened")                                  \
   X(KeyLimit, "key_limit", "TLS_FAILURE", "a record key reached its limit and could not be replaced")            \
   X(PeerRefused, "peer_refused", "CONNECT", "refused by the peer's agent")                                       \

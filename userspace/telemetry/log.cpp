@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.hpp"
+#include "core/cpu_sampler.hpp"
 #include "telemetry/log_ring.hpp"
 #include "telemetry/log_sink.hpp"
 
@@ -35,7 +36,8 @@ struct Log::State {
         ring(std::move(lines)),
         sink(std::move(sink_)),
         wake(std::move(wake_fd)),
-        level(options.level) {}
+        level(options.filter.of_messages()),
+        access_level(options.filter.of_access()) {}
 
   bool push(std::string_view line, std::size_t limit) noexcept;
   void wake_writer() noexcept;
@@ -48,7 +50,8 @@ struct Log::State {
   std::unique_ptr<LogRing> ring;
   LogSink sink;
   UniqueFd wake;
-  std::atomic<Level> level;
+  std::atomic<Level> level;         // of messages
+  std::atomic<Level> access_level;  // of connections
   std::atomic<Writer> writer{Writer::Awake};
   std::atomic<bool> is_stopping{false};
   std::atomic<std::uint64_t> dropped{0};
@@ -120,6 +123,7 @@ Result<std::unique_ptr<Log>> Log::start(const Options& options) {
   sigset_t all;
   sigset_t before;
   ::sigfillset(&all);
+  CpuSampler::leave_out(all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   try {
     state->thread = std::thread([raw = state.get()] { raw->run(); });
@@ -145,7 +149,7 @@ void Log::line(Level level, std::string_view message) {
 }
 
 bool Log::connection(const ConnectionLog& connection) {
-  if (!state_->access_log || !is_enabled(level_of(connection))) return true;
+  if (!state_->access_log || level_of(connection) < state_->access_level.load(std::memory_order_relaxed)) return true;
   // Each thread keeps one line's memory: formatting then allocates nothing.
   static thread_local std::string text;
   text.clear();
@@ -153,9 +157,24 @@ bool Log::connection(const ConnectionLog& connection) {
   return state_->push(text, state_->access_limit);
 }
 
+bool Log::connection_opened(const ConnectionLog& connection) {
+  if (!tells_opened()) return true;
+  std::string text;
+  append_opened_line(text, connection, wall_us(), state_->format);
+  return state_->push(text, state_->access_limit);
+}
+
 std::uint64_t Log::dropped() const noexcept { return state_->dropped.load(std::memory_order_relaxed); }
 bool Log::is_enabled(Level level) const noexcept { return level >= state_->level.load(std::memory_order_relaxed); }
-bool Log::has_access_log() const noexcept { return state_->access_log; }
-void Log::set_level(Level level) noexcept { state_->level.store(level, std::memory_order_relaxed); }
+bool Log::has_access_log() const noexcept {
+  return state_->access_log && state_->access_level.load(std::memory_order_relaxed) != Level::Off;
+}
+bool Log::tells_opened() const noexcept {
+  return state_->access_log && state_->access_level.load(std::memory_order_relaxed) == Level::Debug;
+}
+void Log::set_filter(const LogFilter& filter) noexcept {
+  state_->level.store(filter.of_messages(), std::memory_order_relaxed);
+  state_->access_level.store(filter.of_access(), std::memory_order_relaxed);
+}
 
 }  // namespace culvert::telemetry

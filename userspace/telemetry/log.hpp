@@ -12,6 +12,7 @@
 
 #include "base/result.hpp"
 #include "telemetry/connection_log.hpp"
+#include "telemetry/log_filter.hpp"
 #include "telemetry/log_format.hpp"
 
 namespace culvert::telemetry {
@@ -19,7 +20,7 @@ namespace culvert::telemetry {
 class Log {
  public:
   struct Options {
-    Level level = Level::Info;
+    LogFilter filter{};
     Format format = Format::Plain;
     bool access_log = true;
     int fd = 1;                            // stays the caller's
@@ -48,11 +49,14 @@ class Log {
   void line(Level level, std::string_view message);
   // One line when a connection has ended; about a microsecond on the calling thread. False when it was dropped.
   bool connection(const ConnectionLog& connection);
+  // The same when one has been opened, for whoever asked for level debug of `access`; ask tells_opened() before filling it in.
+  bool connection_opened(const ConnectionLog& connection);
   // Lines of either sort that were lost: the queue was full, or they could not be written.
   [[nodiscard]] std::uint64_t dropped() const noexcept;
   [[nodiscard]] bool is_enabled(Level level) const noexcept;
   [[nodiscard]] bool has_access_log() const noexcept;
-  void set_level(Level level) noexcept;
+  [[nodiscard]] bool tells_opened() const noexcept;
+  void set_filter(const LogFilter& filter) noexcept;
 
  private:
   struct State;

@@ -10,7 +10,7 @@
 namespace culvert::telemetry {
 namespace {
 
-constexpr std::array<std::string_view, 4> kLevels{"debug", "info", "warn", "error"};
+constexpr std::array<std::string_view, 5> kLevels{"debug", "info", "warn", "error", "off"};
 constexpr std::string_view kTarget = "culvert";  // of messages; the access log has its own
 // Before escaping, which makes six bytes of one at worst.
 constexpr std::size_t kMessageBytesMax = 6'144;
@@ -107,32 +107,16 @@ void append_head(std::string& out, Level level, std::string_view target, std::ui
   out += '\t';
 }
 
-void append_tail(std::string& out, Format format) { out += format == Format::Json ? "}\n" : "\n"; }
-
-}  // namespace
-
-std::string_view to_string(Level level) noexcept {
-  const auto index = static_cast<std::size_t>(level);
-  return index < kLevels.size() ? kLevels[index] : "unknown";
-}
-
-bool parse(std::string_view text, Level& level) noexcept {
-  for (std::size_t i = 0; i < kLevels.size(); ++i) {
-    if (kLevels[i] != text) continue;
-    level = static_cast<Level>(i);
-    return true;
+void append_access_head(std::string& out, Level level, std::string_view message, std::uint64_t now_us, Format format) {
+  append_head(out, level, "access", now_us, format);
+  if (format == Format::Json) {
+    append_json_string(out, message);
+  } else {
+    out += message;
   }
-  return false;
 }
 
-Level level_of(const ConnectionLog& connection) noexcept {
-  return connection.reason == CloseReason::Completed ? Level::Info : Level::Error;
-}
-
-void append_access_line(std::string& out, const ConnectionLog& connection, std::uint64_t now_us, Format format) {
-  append_head(out, level_of(connection), "access", now_us, format);
-  out += format == Format::Json ? "\"connection complete\"" : "connection complete";
-  Fields fields(out, format);
+void append_sides(Fields& fields, const ConnectionLog& connection) {
   fields.endpoint("src.addr", connection.source.address);
   fields.text("src.workload", connection.source.workload);
   fields.text("src.namespace", connection.source.namespace_name);
@@ -146,10 +130,52 @@ void append_access_line(std::string& out, const ConnectionLog& connection, std::
   fields.text("dst.identity", connection.destination.identity);
   fields.text("dst.cluster", connection.destination.cluster);
   fields.text("direction", to_string(connection.direction));
+}
+
+// ztunnel says so of what it refuses before it knows both sides.
+bool is_early(CloseReason reason) noexcept {
+  return reason == CloseReason::SelfCall || reason == CloseReason::NoRoute || reason == CloseReason::UnknownDestination;
+}
+
+void append_tail(std::string& out, Format format) { out += format == Format::Json ? "}\n" : "\n"; }
+
+}  // namespace
+
+std::string_view to_string(Level level) noexcept {
+  const auto index = static_cast<std::size_t>(level);
+  return index < kLevels.size() ? kLevels[index] : "unknown";
+}
+
+bool parse(std::string_view text, Level& level) noexcept {
+  for (std::size_t i = 0; i < static_cast<std::size_t>(Level::Off); ++i) {
+    if (kLevels[i] != text) continue;
+    level = static_cast<Level>(i);
+    return true;
+  }
+  return false;
+}
+
+Level level_of(const ConnectionLog& connection) noexcept {
+  if (connection.reason == CloseReason::Completed) return Level::Info;
+  return is_early(connection.reason) ? Level::Warn : Level::Error;
+}
+
+void append_access_line(std::string& out, const ConnectionLog& connection, std::uint64_t now_us, Format format) {
+  append_access_head(out, level_of(connection),
+                     is_early(connection.reason) ? "connection failed" : "connection complete", now_us, format);
+  Fields fields(out, format);
+  append_sides(fields, connection);
   fields.number("bytes_sent", connection.bytes_sent);
   fields.number("bytes_recv", connection.bytes_received);
   fields.milliseconds("duration", connection.duration_ms);
   if (connection.reason != CloseReason::Completed) fields.error("error", text(connection.reason), connection.detail);
+  append_tail(out, format);
+}
+
+void append_opened_line(std::string& out, const ConnectionLog& connection, std::uint64_t now_us, Format format) {
+  append_access_head(out, Level::Debug, "connection opened", now_us, format);
+  Fields fields(out, format);
+  append_sides(fields, connection);
   append_tail(out, format);
 }
 

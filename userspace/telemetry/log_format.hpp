@@ -11,20 +11,23 @@
 
 namespace culvert::telemetry {
 
-enum class Level : std::uint8_t { Debug, Info, Warn, Error };
+// Off is the threshold that no line reaches, and no line's level.
+enum class Level : std::uint8_t { Debug, Info, Warn, Error, Off };
 enum class Format : std::uint8_t { Plain, Json };
 
-// "debug", "info", "warn", "error".
+// "debug", "info", "warn", "error", "off".
 [[nodiscard]] std::string_view to_string(Level level) noexcept;
-// False when `text` is none of these words.
+// False when `text` is none of the first four.
 [[nodiscard]] bool parse(std::string_view text, Level& level) noexcept;
 
 // No line is longer: fields and messages are cut before that. Bounds what one call may take from the queue.
 inline constexpr std::size_t kLineBytesMax = 40'960;
 
-// Info for a completed connection, Error for every other reason.
+// Info for a completed connection; Warn for one that was refused before anything was opened for it; Error for every other reason.
 [[nodiscard]] Level level_of(const ConnectionLog& connection) noexcept;
 void append_access_line(std::string& out, const ConnectionLog& connection, std::uint64_t now_us, Format format);
+// Level Debug; who and where, without what only an end tells: bytes, duration and error.
+void append_opened_line(std::string& out, const ConnectionLog& connection, std::uint64_t now_us, Format format);
 void append_message_line(std::string& out, Level level, std::string_view message, std::uint64_t now_us, Format format);
 
 }  // namespace culvert::telemetry

@@ -2,10 +2,8 @@
 // Metric families from counters; see metrics.hpp. Control thread.
 #include "telemetry/metrics.hpp"
 
-#include <map>
-#include <sstream>
-
-#include <prometheus/text_serializer.h>
+#include <array>
+#include <iterator>
 
 namespace culvert::telemetry {
 namespace {
@@ -25,49 +23,21 @@ double sum(std::span<const WorkerCounters* const> workers, Select&& select) {
   return static_cast<double>(total);
 }
 
-MetricLabels traffic_labels(Direction direction, std::string_view flags) {
-  return {{"reporter", reporter(direction)}, {"request_protocol", "tcp"}, {"response_flags", std::string(flags)}};
-}
-
 using PerDirection = std::array<Counter, 2> WorkerCounters::*;
 
-prometheus::MetricFamily istio_counter(std::span<const WorkerCounters* const> workers, std::string name,
-                                       std::string help, PerDirection member) {
-  auto family = counter_family(std::move(name), std::move(help));
-  for (const Direction direction : kDirections) {
-    add(family, traffic_labels(direction, "-"), sum(workers, [&](const WorkerCounters& worker) -> const Counter& {
-          return (worker.*member)[index(direction)];
-        }));
-  }
-  return family;
-}
-
-// Closed connections by response flag; those with one are failed as well.
-void add_closed(Families& families, std::span<const WorkerCounters* const> workers) {
-  auto closed = counter_family("istio_tcp_connections_closed_total", "TCP connections closed");
-  auto failed = counter_family("istio_tcp_connections_failed_total", "TCP connections that failed");
+prometheus::MetricFamily closed_by_reason(std::span<const WorkerCounters* const> workers) {
   auto by_reason = counter_family("culvert_connections_closed_total", "connections closed, by reason");
   for (const Direction direction : kDirections) {
-    std::map<std::string_view, double> by_flag{{"-", 0}};
     for (std::size_t i = 0; i < kCloseReasons; ++i) {
       const auto reason = static_cast<CloseReason>(i);
       const double count = sum(
           workers, [&](const WorkerCounters& worker) -> const Counter& { return worker.closed[index(direction)][i]; });
-      if (count > 0) by_flag[response_flag(reason)] += count;
       // Reasons that never happened are left out, except the common one, so that rates have a start.
-      if (count > 0 || reason == CloseReason::Completed) {
-        add(by_reason, {{"direction", std::string(to_string(direction))}, {"reason", std::string(label(reason))}},
-            count);
-      }
-    }
-    for (const auto& [flag, count] : by_flag) {
-      add(closed, traffic_labels(direction, flag), count);
-      if (flag != "-") add(failed, traffic_labels(direction, flag), count);
+      if (count == 0 && reason != CloseReason::Completed) continue;
+      add(by_reason, {{"direction", std::string(to_string(direction))}, {"reason", std::string(label(reason))}}, count);
     }
   }
-  families.push_back(std::move(closed));
-  if (!failed.metric.empty()) families.push_back(std::move(failed));
-  families.push_back(std::move(by_reason));
+  return by_reason;
 }
 
 }  // namespace
@@ -90,24 +60,35 @@ void add(prometheus::MetricFamily& family, const MetricLabels& labels, double va
 
 Families worker_families(std::span<const WorkerCounters* const> workers) {
   Families families;
-  families.push_back(
-      istio_counter(workers, "istio_tcp_connections_opened_total", "TCP connections opened", &WorkerCounters::opened));
-  add_closed(families, workers);
-  families.push_back(istio_counter(workers, "istio_tcp_received_bytes_total", "bytes from client to server",
-                                   &WorkerCounters::received_bytes));
-  families.push_back(
-      istio_counter(workers, "istio_tcp_sent_bytes_total", "bytes from server to client", &WorkerCounters::sent_bytes));
+  families.push_back(closed_by_reason(workers));
   auto open = gauge_family("istio_tcp_sockets_open", "connections that are open now");
   for (const Direction direction : kDirections) {
     add(open, {{"reporter", reporter(direction)}},
         sum(workers, [&](const WorkerCounters& worker) -> const Counter& { return worker.live[index(direction)]; }));
   }
   families.push_back(std::move(open));
+  const auto add_crl = [&](std::string name, std::string help, PerDirection member) {
+    auto family = counter_family(std::move(name), std::move(help));
+    for (const Direction direction : kDirections) {
+      add(family, {{"reporter", reporter(direction)}},
+          sum(workers,
+              [&](const WorkerCounters& worker) -> const Counter& { return (worker.*member)[index(direction)]; }));
+    }
+    families.push_back(std::move(family));
+  };
+  add_crl("istio_crl_policy_rejections_total", "peers refused or cut off for certificate revocation lists",
+          &WorkerCounters::crl_rejections);
+  add_crl("istio_crl_untracked_connections_total", "connections between agents that later lists will not reach",
+          &WorkerCounters::crl_untracked);
 #define CV_X(field, name, kind, help)            \
   families.push_back(kind##_family(name, help)); \
   add(families.back(), {}, sum(workers, [](const WorkerCounters& worker) -> const Counter& { return worker.field; }));
   CV_WORKER_COUNTERS(CV_X)
 #undef CV_X
+  families.push_back(counter_family("culvert_busy_wait_seconds_total",
+                                    "CPU time of workers that looked for events instead of sleeping (busy_wait_us)"));
+  add(families.back(), {},
+      1e-9 * sum(workers, [](const WorkerCounters& worker) -> const Counter& { return worker.busy_wait_ns; }));
   families.push_back(gauge_family("culvert_workers", "worker threads"));
   add(families.back(), {}, static_cast<double>(workers.size()));
   return families;
@@ -130,10 +111,24 @@ Families pod_families(std::span<const PodCounters> pods) {
   return families;
 }
 
+Families traffic_families(std::span<const TrafficTable* const> workers, const LabelBudget& budget) {
+  Families families;
+  families.push_back(gauge_family("culvert_traffic_label_sets", "label sets that traffic is counted under"));
+  add(families.back(), {}, budget.used());
+  families.push_back(gauge_family("culvert_traffic_label_sets_max", "the most that there may be"));
+  add(families.back(), {}, budget.sets_max());
+  std::uint64_t folded = 0;
+  for (const TrafficTable* worker : workers) folded += worker->folded();
+  families.push_back(counter_family("culvert_traffic_folded_total",
+                                    "connections and lookups that were counted as overflow, for want of a label set"));
+  add(families.back(), {}, static_cast<double>(folded));
+  return families;
+}
+
 Families build_families(std::string_view version) {
   Families families;
   families.push_back(gauge_family("istio_build", "component and version"));
-  add(families.back(), {{"component", "culvert"}, {"tag", std::string(version)}}, 1);
+  add(families.back(), {{"component", "ztunnel"}, {"tag", std::string(version)}}, 1);
   families.push_back(gauge_family("culvert_build", "version and compiler"));
   add(families.back(), {{"version", std::string(version)}, {"compiler", __VERSION__}}, 1);
   return families;
@@ -150,12 +145,6 @@ Families collect(std::span<const WorkerCounters* const> workers, std::span<const
   append(process_families());
   if (extra) extra(families);
   return families;
-}
-
-std::string to_text(const Families& families) {
-  std::ostringstream out;
-  prometheus::TextSerializer().Serialize(out, families);
-  return std::move(out).str();
 }
 
 }  // namespace culvert::telemetry

@@ -13,6 +13,7 @@
 
 #include "telemetry/counters.hpp"
 #include "telemetry/pod_counters.hpp"
+#include "telemetry/traffic_table.hpp"
 
 namespace culvert::telemetry {
 
@@ -24,11 +25,13 @@ using MetricLabels = std::vector<std::pair<std::string, std::string>>;
 [[nodiscard]] prometheus::MetricFamily gauge_family(std::string name, std::string help);
 void add(prometheus::MetricFamily& family, const MetricLabels& labels, double value);
 
-// istio_tcp_* (labels reporter, request_protocol, response_flags), culvert_connections_*, and CV_WORKER_COUNTERS, summed.
+// istio_tcp_sockets_open, culvert_connections_*, and CV_WORKER_COUNTERS, summed.
 [[nodiscard]] Families worker_families(std::span<const WorkerCounters* const> workers);
 // culvert_capture_total{pod, namespace, decision}: every decision and drop of the capture programs.
 [[nodiscard]] Families pod_families(std::span<const PodCounters> pods);
-// istio_build and culvert_build, 1 each, labelled with the version.
+// How many label sets the traffic has, of how many, and what was counted under none of its own.
+[[nodiscard]] Families traffic_families(std::span<const TrafficTable* const> workers, const LabelBudget& budget);
+// istio_build, by the name of the component whose place the agent takes, and culvert_build: 1 each, labelled with the version.
 [[nodiscard]] Families build_families(std::string_view version);
 // process_*: descriptors, memory, CPU time, start. What /proc does not tell is left out.
 [[nodiscard]] Families process_families();
@@ -36,7 +39,5 @@ void add(prometheus::MetricFamily& family, const MetricLabels& labels, double va
 // All of the above for one answer; `extra` appends what the caller knows beyond that (may be empty).
 [[nodiscard]] Families collect(std::span<const WorkerCounters* const> workers, std::span<const PodCounters> pods,
                                std::string_view version, const std::function<void(Families&)>& extra);
-// The Prometheus text format, version 0.0.4.
-[[nodiscard]] std::string to_text(const Families& families);
 
 }  // namespace culvert::telemetry

@@ -165,6 +165,32 @@ void append_one_line(std::string& out, std::string_view text) {
   }
 }
 
+void append_label_value(std::string& out, std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    if (length == 0) {
+      out += "\xef\xbf\xbd";
+    } else if (text[0] == '\n') {
+      out += "\\n";
+    } else {
+      if (text[0] == '\\' || text[0] == '"') out += '\\';
+      out.append(text, 0, length);
+    }
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+}
+
+void append_help(std::string& out, std::string_view text, bool escapes_quotes) {
+  for (const char c : text) {
+    if (c == '\n') {
+      out += "\\n";
+      continue;
+    }
+    if (c == '\\' || (c == '"' && escapes_quotes)) out += '\\';
+    out += c;
+  }
+}
+
 void append_json_string(std::string& out, std::string_view text) {
   out += '"';
   std::size_t start = 0;

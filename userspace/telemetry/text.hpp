@@ -20,6 +20,10 @@ void append_endpoint(std::string& out, const Endpoint& endpoint);
 void append_quoted(std::string& out, std::string_view text);
 // `text` with line breaks and other control characters escaped, so that one message is one line and cannot forge another.
 void append_one_line(std::string& out, std::string_view text);
+// `text` as it stands in a metric's label, in both formats of Prometheus: \\ \" \n escaped; bytes that are not UTF-8 become U+FFFD.
+void append_label_value(std::string& out, std::string_view text);
+// Help of a metric: \\ and \n escaped, and \" where `escapes_quotes` (OpenMetrics).
+void append_help(std::string& out, std::string_view text, bool escapes_quotes);
 // `text` between double quotes as JSON (RFC 8259). Bytes that are not UTF-8 become U+FFFD: the output is always valid.
 void append_json_string(std::string& out, std::string_view text);
 

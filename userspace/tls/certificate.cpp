@@ -102,6 +102,15 @@ Result<SpiffeId> spiffe_id_of(X509* certificate) {
   return SpiffeId::parse(uri);
 }
 
+std::string serial_decimal(X509* certificate) {
+  BIGNUM* serial = ::ASN1_INTEGER_to_BN(::X509_get0_serialNumber(certificate), nullptr);
+  char* decimal = serial != nullptr ? ::BN_bn2dec(serial) : nullptr;
+  std::string text(decimal != nullptr ? decimal : "");
+  ::OPENSSL_free(decimal);
+  ::BN_free(serial);
+  return text;
+}
+
 std::int64_t unix_seconds(const ASN1_TIME* time) noexcept {
   std::tm parts{};
   if (time == nullptr || ::ASN1_TIME_to_tm(time, &parts) != 1) return 0;
@@ -119,11 +128,7 @@ std::string utc_text(std::int64_t unix_s) {
 Result<CertificateInfo> describe(X509* certificate) {
   CertificateInfo info;
   info.identity = CV_TRY(spiffe_id_of(certificate));
-  BIGNUM* serial = ::ASN1_INTEGER_to_BN(::X509_get0_serialNumber(certificate), nullptr);
-  char* decimal = serial != nullptr ? ::BN_bn2dec(serial) : nullptr;
-  if (decimal != nullptr) info.serial_decimal = decimal;
-  ::OPENSSL_free(decimal);
-  ::BN_free(serial);
+  info.serial_decimal = serial_decimal(certificate);
   info.not_before_s = unix_seconds(::X509_get0_notBefore(certificate));
   info.not_after_s = unix_seconds(::X509_get0_notAfter(certificate));
   return info;

@@ -23,6 +23,7 @@ namespace culvert::tls {
 
 // The one URI SAN as a SPIFFE ID. Errors name what is there instead.
 [[nodiscard]] Result<SpiffeId> spiffe_id_of(X509* certificate);
+[[nodiscard]] std::string serial_decimal(X509* certificate);
 [[nodiscard]] std::int64_t unix_seconds(const ASN1_TIME* time) noexcept;
 // "2026-11-22T10:00:00Z".
 [[nodiscard]] std::string utc_text(std::int64_t unix_s);

@@ -56,13 +56,30 @@ std::string list_of(const std::vector<SpiffeId>& identities) {
   return text;
 }
 
+bool check_revocation(State& state, const VerifiedPeer& peer, std::int64_t now_s) {
+  if (state.revocation == nullptr) return true;
+  const Revocation::Judgement judgement = state.revocation->judge(peer.chain.get(), now_s);
+  if (judgement.standing == Revocation::Standing::Good) return true;
+  const std::string whose = judgement.depth == 0 ? fmt::format("the certificate of {}", peer.identity.to_string())
+                                                 : fmt::format("the certificate of an issuer of {} (depth {})",
+                                                               peer.identity.to_string(), judgement.depth);
+  if (judgement.standing == Revocation::Standing::Revoked) {
+    state.fail(HandshakeFailure::PeerRevoked, fmt::format("{} has been revoked", whose));
+  } else {
+    state.fail(
+        HandshakeFailure::PeerUnknown,
+        fmt::format("no current revocation list speaks of {}, and identity.revocation.fail_closed is on", whose));
+  }
+  return false;
+}
+
 int on_certificate(X509_STORE_CTX* context, void*) {
   const auto* ssl =
       static_cast<const SSL*>(::X509_STORE_CTX_get_ex_data(context, ::SSL_get_ex_data_X509_STORE_CTX_idx()));
   State& state = state_of(ssl);
   const auto now_s = static_cast<std::int64_t>(wall_us() / 1'000'000);
   auto verified = verify_peer(context, state.is_client, state.credentials->contexts().roots_digest,
-                              state.context->verified_peers(), now_s);
+                              state.context->verified_peers(), now_s, state.revocation);
   if (!verified) {
     const Refusal& refusal = verified.error();
     state.fail(refusal.is_identity ? HandshakeFailure::PeerIdentity : HandshakeFailure::PeerCertificate,
@@ -71,12 +88,17 @@ int on_certificate(X509_STORE_CTX* context, void*) {
     return 0;
   }
   const SpiffeId& identity = verified->identity;
+  if (!check_revocation(state, *verified, now_s)) {
+    ::X509_STORE_CTX_set_error(context, state.failure == HandshakeFailure::PeerRevoked ? X509_V_ERR_CERT_REVOKED
+                                                                                       : X509_V_ERR_UNABLE_TO_GET_CRL);
+    return 0;
+  }
   if (state.is_client) {
-    if (std::ranges::find(state.expected_peers, identity) == state.expected_peers.end()) {
+    if (state.expected(identity) == nullptr) {
       state.fail(HandshakeFailure::PeerIdentity,
                  fmt::format("the peer is {}, expected {}", identity.to_string(), list_of(state.expected_peers)));
     }
-  } else if (identity.trust_domain != state.credentials->identity().trust_domain) {
+  } else if (!state.is_local(identity.trust_domain)) {
     state.fail(HandshakeFailure::PeerIdentity,
                fmt::format("the peer {} is of another trust domain than {}", identity.to_string(),
                            state.credentials->identity().to_string()));
@@ -86,6 +108,7 @@ int on_certificate(X509_STORE_CTX* context, void*) {
     return 0;
   }
   state.outcome.peer = identity;
+  state.outcome.peer_chain = verified->chain;
   state.peer_not_after_s = verified->not_after_s;
   return 1;
 }

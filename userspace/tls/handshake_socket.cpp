@@ -101,12 +101,16 @@ Result<HandshakeSocket> HandshakeSocket::client(UniqueFd fd, const ClientHandsha
   HandshakeSocket socket = CV_TRY(make(std::move(fd), options.credentials, options.alpn, options.plan, true));
   socket.state_->expected_peers = options.expected_peers;
   socket.state_->store = options.resumption;
+  socket.state_->revocation = options.revocation;
+  socket.state_->trust_domains = options.trust_domains;
   return socket;
 }
 
 Result<HandshakeSocket> HandshakeSocket::server(UniqueFd fd, const ServerHandshakeOptions& options) {
   HandshakeSocket socket = CV_TRY(make(std::move(fd), options.credentials, options.alpn, options.plan, false));
   socket.state_->issuer = options.resumption;
+  socket.state_->revocation = options.revocation;
+  socket.state_->trust_domains = options.trust_domains;
   return socket;
 }
 

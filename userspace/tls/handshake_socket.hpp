@@ -12,6 +12,7 @@
 
 #include "base/result.hpp"
 #include "base/spiffe_id.hpp"
+#include "base/trust_domains.hpp"
 #include "base/unique_fd.hpp"
 #include "tls/credentials.hpp"
 #include "tls/engine_plan.hpp"
@@ -22,6 +23,8 @@ namespace culvert::tls {
 
 class ResumptionIssuer;  // resumption.hpp
 class ResumptionStore;
+class Revocation;  // revocation.hpp
+struct VerifiedChain;
 
 enum class Alpn : std::uint8_t { Direct, Hbone };  // "culvert/1", "h2"
 
@@ -30,6 +33,8 @@ enum class HandshakeFailure : std::uint8_t {
   Protocol,         // not TLS 1.3, garbage, no common cipher or ALPN
   PeerCertificate,  // chain, time, key usage: detail says which
   PeerIdentity,     // no SPIFFE ID, several, other trust domain, or not the expected one
+  PeerRevoked,      // a certificate of the chain was taken back
+  PeerUnknown,      // whether one was is not known, and that is for refusal
   PeerAlert,        // the peer refused us
   Closed,           // FIN or RST before the end
   TooLarge,         // more handshake bytes than kHandshakeBytesMax
@@ -41,13 +46,17 @@ struct ClientHandshakeOptions {
   std::vector<SpiffeId> expected_peers;  // any of these; never empty
   std::span<const Alpn> alpn;            // in order of preference
   EnginePlan plan;
-  ResumptionStore* resumption = nullptr;  // null: full handshakes only; outlives the handshake
+  ResumptionStore* resumption = nullptr;        // null: full handshakes only; outlives the handshake
+  Revocation* revocation = nullptr;             // null: nobody's certificate was taken back; outlives the handshake
+  const TrustDomains* trust_domains = nullptr;  // null: our own has no alias; outlives the handshake
 };
 struct ServerHandshakeOptions {
   std::shared_ptr<const Credentials> credentials;
   std::span<const Alpn> alpn;  // the first of the client's list that is here wins
   EnginePlan plan;
   ResumptionIssuer* resumption = nullptr;  // null: tickets are neither taken nor made; outlives the handshake
+  Revocation* revocation = nullptr;        // as the client's
+  const TrustDomains* trust_domains = nullptr;
 };
 
 // Who the peer is and what was agreed; known once the handshake is done.
@@ -55,6 +64,8 @@ struct HandshakeOutcome {
   SpiffeId peer;
   Alpn alpn = Alpn::Direct;
   bool is_resumed = false;
+  // By which a live connection is judged again; null: without `revocation`, or it cannot be tracked.
+  std::shared_ptr<const VerifiedChain> peer_chain;
   // Server, after a full handshake with `resumption`, direct tunnels only: what to send in a TICKET message. Empty: nothing.
   std::vector<std::uint8_t> ticket;
   std::uint32_t ticket_lifetime_s = 0;

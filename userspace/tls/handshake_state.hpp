@@ -41,8 +41,10 @@ struct HandshakeSocket::State {
   std::int64_t peer_not_after_s = 0;  // the earliest end in the peer's chain
   ResumptionIssuer* issuer = nullptr;
   ResumptionStore* store = nullptr;
-  std::optional<ResumptionStore::Offer> offer;  // client: what it showed
-  std::optional<SpiffeId> resumed_client;       // server: who a good ticket says the client is
+  Revocation* revocation = nullptr;
+  const TrustDomains* trust_domains = nullptr;
+  std::optional<ResumptionStore::Offer> offer;    // client: what it showed
+  std::optional<ResumptionIssuer::Opened> shown;  // server: what a good ticket says of the client; without the secret
   Cipher cipher = Cipher::Aes128Gcm;
   HandshakeFailure failure = HandshakeFailure::None;
   std::string detail;
@@ -59,6 +61,13 @@ struct HandshakeSocket::State {
   [[nodiscard]] bool may_use_kernel(const std::array<Engine, 3>& engines) const noexcept;
   // The cipher that was agreed, once it is known.
   [[nodiscard]] std::optional<Cipher> agreed_cipher() const noexcept;
+
+  // Our own trust domain, or an alias of it.
+  [[nodiscard]] bool is_local(std::string_view trust_domain) const noexcept;
+  // The one of the expected identities that this is, by its own name or by an alias of ours; null: none.
+  [[nodiscard]] const SpiffeId* expected(const SpiffeId& peer) const noexcept;
+  // Whether certificates that once were good are so still.
+  [[nodiscard]] bool is_still_good(const VerifiedChain* chain) const;
 
   // handshake_resumption.cpp
   // Client: the session to offer, or null. Server: the session that `ticket` stands for, or null. The caller owns it.

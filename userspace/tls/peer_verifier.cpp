@@ -103,7 +103,7 @@ void VerifiedPeers::remember(const Digest& digest, VerifiedPeer peer, std::int64
 
 std::expected<VerifiedPeer, Refusal> verify_peer(X509_STORE_CTX* context, bool is_server_certificate,
                                                  const std::array<std::uint8_t, 32>& roots_digest, VerifiedPeers& known,
-                                                 std::int64_t now_s) {
+                                                 std::int64_t now_s, Revocation* revocation) {
   X509* leaf = ::X509_STORE_CTX_get0_cert(context);
   VerifiedPeers::Digest digest;
   const bool has_digest = digest_of(context, is_server_certificate, roots_digest, digest);
@@ -129,6 +129,7 @@ std::expected<VerifiedPeer, Refusal> verify_peer(X509_STORE_CTX* context, bool i
   for (int i = 0; i < sk_X509_num(chain); ++i) {
     peer.not_after_s = std::min(peer.not_after_s, unix_seconds(::X509_get0_notAfter(sk_X509_value(chain, i))));
   }
+  if (revocation != nullptr) peer.chain = revocation->track(chain);
   if (has_digest) known.remember(digest, peer, now_s);
   return peer;
 }

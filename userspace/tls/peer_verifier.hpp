@@ -13,12 +13,14 @@
 #include "base/result.hpp"
 #include "base/spiffe_id.hpp"
 #include "tls/openssl.hpp"
+#include "tls/revocation.hpp"
 
 namespace culvert::tls {
 
 struct VerifiedPeer {
   SpiffeId identity;
-  std::int64_t not_after_s = 0;  // the earliest end in the chain
+  std::int64_t not_after_s = 0;                  // the earliest end in the chain
+  std::shared_ptr<const VerifiedChain> chain{};  // null: revocation is not looked at, or it cannot be tracked
 };
 
 // A refusal says whether the identity or the certificate was wrong.
@@ -56,9 +58,11 @@ class VerifiedPeers {
 [[nodiscard]] std::string usage_fault(X509* leaf, bool is_server_certificate);
 
 // Verifies the chain in `context` (as OpenSSL prepared it: roots, purpose of the role). `is_server_certificate` says which
-// extended key usage is needed; `roots_digest` and the role are part of what is remembered.
+// extended key usage is needed; `roots_digest` and the role are part of what is remembered. `revocation`, where there is one, learns the
+// chain's issuers; whether anything is revoked is for the caller to ask, each time.
 [[nodiscard]] std::expected<VerifiedPeer, Refusal> verify_peer(X509_STORE_CTX* context, bool is_server_certificate,
                                                                const std::array<std::uint8_t, 32>& roots_digest,
-                                                               VerifiedPeers& known, std::int64_t now_s);
+                                                               VerifiedPeers& known, std::int64_t now_s,
+                                                               Revocation* revocation);
 
 }  // namespace culvert::tls

@@ -9,8 +9,9 @@
 namespace culvert::tls {
 namespace {
 
-// Ticket: version, tag, key number and nonce in the clear (and authenticated), then sealed: secret, end, roots, two identities.
-constexpr std::uint8_t kVersion = 1;
+// Ticket: version, tag, key number and nonce in the clear (and authenticated), then sealed: secret, end, roots, two
+// identities, and issuer and serial of each certificate of the client.
+constexpr std::uint8_t kVersion = 2;
 constexpr std::size_t kNonceBytes = 12;
 constexpr std::size_t kSealBytes = 16;
 constexpr std::size_t kSecretBytes = 32;
@@ -41,6 +42,33 @@ bool crypt(bool is_seal, const Secret<32>& key, ByteView nonce, ByteView head, B
 void write_text(ByteWriter& writer, const std::string& text) noexcept {
   writer.u16(static_cast<std::uint16_t>(text.size()));
   writer.bytes(as_bytes(text));
+}
+
+void write_chain(ByteWriter& writer, const VerifiedChain* chain) noexcept {
+  const std::size_t count = chain == nullptr ? 0 : chain->certificates.size();
+  writer.u8(static_cast<std::uint8_t>(count));
+  for (std::size_t i = 0; i < count; ++i) {
+    const IssuedSerial& one = chain->certificates[i];
+    writer.bytes(one.issuer);
+    writer.u16(static_cast<std::uint16_t>(one.serial.size()));
+    writer.bytes(one.serial);
+  }
+}
+
+// Null for none. The reader says whether it was whole.
+std::shared_ptr<const VerifiedChain> read_chain(ByteReader& reader) {
+  const std::size_t count = reader.u8();
+  if (count == 0 || count > VerifiedChain::kCertificatesMax) return nullptr;
+  auto chain = std::make_shared<VerifiedChain>();
+  for (std::size_t i = 0; i < count && reader.ok(); ++i) {
+    IssuedSerial& one = chain->certificates.emplace_back();
+    const ByteView issuer = reader.take(one.issuer.size());
+    const ByteView serial = reader.take(reader.u16());
+    if (!reader.ok()) return nullptr;
+    std::ranges::copy(issuer, one.issuer.begin());
+    one.serial.assign(serial.begin(), serial.end());
+  }
+  return chain;
 }
 
 }  // namespace
@@ -80,6 +108,7 @@ ResumptionIssuer::Ticket ResumptionIssuer::issue(const Secret<32>& secret, const
   body.bytes(facts.roots);
   write_text(body, facts.server.to_string());
   write_text(body, facts.client.to_string());
+  write_chain(body, facts.peer_chain.get());
 
   Ticket ticket;
   if (body.ok() && kHeadBytes + body.size() + kSealBytes <= kTicketBytesMax) {
@@ -135,6 +164,7 @@ std::optional<ResumptionIssuer::Opened> ResumptionIssuer::open(ByteView ticket, 
   const ByteView made_under = body.take(roots.size());
   const std::string_view of_server = as_text(body.take(body.u16()));
   auto client = SpiffeId::parse(as_text(body.take(body.u16())));
+  opened->chain = read_chain(body);
   const bool is_good = body.ok() && body.remaining() == 0 && now_s < end_s && std::ranges::equal(made_under, roots) &&
                        of_server == server.to_string() && client.has_value();
   if (is_good) opened->client = std::move(*client);
@@ -153,9 +183,12 @@ bool ResumptionStore::keep(ByteView ticket, std::uint32_t lifetime_s, std::int64
   Entry entry;
   entry.ticket.assign(ticket.begin(), ticket.end());
   entry.secret = std::move(found->secret);
+  entry.chain = std::move(found->facts.peer_chain);
   entry.good_until_s =
       std::min({now_s + std::int64_t{lifetime_s}, now_s + kResumptionLifetimeS, found->facts.not_after_s});
-  Key key(std::move(found->facts.client), std::move(found->facts.server), found->facts.roots);
+  entry.peer = found->facts.server;
+  SpiffeId& name = found->facts.expected.trust_domain.empty() ? found->facts.server : found->facts.expected;
+  Key key(std::move(found->facts.client), std::move(name), found->facts.roots);
   pending_.erase(found);
   if (entry.good_until_s <= now_s) return false;
   if (entries_.size() >= kTicketsMax && !entries_.contains(key)) {
@@ -191,7 +224,9 @@ std::optional<ResumptionStore::Offer> ResumptionStore::offer(const SpiffeId& own
     std::optional<Offer> made(std::in_place);
     made->ticket = entry.ticket;
     made->secret.assign(entry.secret.view());
-    made->peer = peer;
+    made->peer = entry.peer;
+    made->key = peer;
+    made->chain = entry.chain;
     return made;
   }
   return std::nullopt;

@@ -4,6 +4,9 @@
 // {secret, both identities, end} under a key of its process into a ticket and forgets it; the ticket travels as a control
 // message of the direct tunnel. The client keeps ticket and secret and shows the ticket next time. docs/tls.md has the format.
 //
+// Where revocation is looked at, store and ticket also hold what names the peer's certificates, so that a resumed connection is judged like
+// the one before it.
+//
 // Bounds: 10 minutes and never beyond either certificate; the same two identities and the same trust roots; a restart of the
 // server or two turns of its key end every ticket. A ticket that is refused costs nothing but a full handshake.
 // Any thread: one mutex, held for map look-ups and one AEAD call at handshake time, never on the record path.
@@ -21,6 +24,7 @@
 #include "base/bytes.hpp"
 #include "base/secret.hpp"
 #include "base/spiffe_id.hpp"
+#include "tls/revocation.hpp"
 
 namespace culvert::tls {
 
@@ -35,8 +39,10 @@ using TicketTag = std::array<std::uint8_t, kTicketTagBytes>;
 struct ResumptionFacts {
   SpiffeId client;
   SpiffeId server;
-  RootsDigest roots{};           // of the end that asks
-  std::int64_t not_after_s = 0;  // the earlier end of the two chains, as far as this end knows
+  RootsDigest roots{};                              // of the end that asks
+  std::int64_t not_after_s = 0;                     // the earlier end of the two chains, as far as this end knows
+  std::shared_ptr<const VerifiedChain> peer_chain;  // of the other end
+  SpiffeId expected{};  // client: the server by the name that it is asked for; empty: its own
 };
 
 // Server: makes and opens tickets. One per process.
@@ -57,6 +63,7 @@ class ResumptionIssuer {
   struct Opened {
     Secret<32> secret;
     SpiffeId client;
+    std::shared_ptr<const VerifiedChain> chain;  // of the client; null: the ticket names none
   };
   [[nodiscard]] std::optional<Opened> open(ByteView ticket, const SpiffeId& server, const RootsDigest& roots,
                                            std::int64_t now_s);
@@ -95,6 +102,8 @@ class ResumptionStore {
     std::vector<std::uint8_t> ticket;
     Secret<32> secret;
     SpiffeId peer;
+    SpiffeId key;                                // the name by which it was found
+    std::shared_ptr<const VerifiedChain> chain;  // of the peer; null: unknown
   };
   [[nodiscard]] std::optional<Offer> offer(const SpiffeId& own, const std::vector<SpiffeId>& peers,
                                            const RootsDigest& roots, std::int64_t now_s);
@@ -111,6 +120,8 @@ class ResumptionStore {
   struct Entry {
     std::vector<std::uint8_t> ticket;
     Secret<32> secret;
+    SpiffeId peer;
+    std::shared_ptr<const VerifiedChain> chain;
     std::int64_t good_until_s = 0;
   };
   using Key = std::tuple<SpiffeId, SpiffeId, RootsDigest>;  // own, peer, roots

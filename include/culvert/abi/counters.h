@@ -32,7 +32,9 @@
   X(DROP_EXTENSIONS, "drop_extension_headers", 1, "IPv6 packets with more extension headers than are looked at")       \
   X(DROP_VLAN, "drop_vlan", 1, "Frames with a VLAN tag of the pod's own making")                                       \
   X(DROP_NOT_REDIRECTED, "drop_not_redirected", 1, "Captured packets that could not be redirected")                    \
-  X(DROP_NO_PROGRAM, "drop_no_program", 1, "Packets dropped because the egress program is not loaded")
+  X(DROP_NO_PROGRAM, "drop_no_program", 1, "Packets dropped because the egress program is not loaded")                 \
+  X(DNS_STEERED, "dns_steered", 0, "Questions (UDP) and connections (TCP) to port 53 given to the agent")              \
+  X(DNS_PASSED, "dns_passed", 0, "The same, left to the server that was asked: no agent listens in the pod")
 
 enum cv_counter {
 #define CV_COUNTER_ENUM(enumerator, name, is_drop, help) CV_COUNTER_##enumerator,

@@ -24,6 +24,8 @@
 #define CV_PORT_OUTBOUND 15001
 #define CV_PORT_INBOUND 15006
 #define CV_PORT_TUNNEL 15008
+/* On loopback, for questions that pods send to port 53. */
+#define CV_PORT_DNS 15053
 
 /* lo is the first device of every network namespace and cannot be removed. */
 #define CV_LO_IFINDEX 1

@@ -42,6 +42,7 @@ CV_ABI_SIZE(struct cv_sock_state, 8);
 #define CV_POD_BYPASS_INBOUND 0x4U /* plaintext from outside is not taken */
 #define CV_POD_EXCL_OUT 0x8U       /* there are outbound exclusions to look up */
 #define CV_POD_EXCL_IN 0x10U
+#define CV_POD_DNS 0x20U /* questions to port 53 go to the agent, while it listens for them */
 
 struct cv_pod {
   __u64 netns_cookie; /* 0: the slot is free */
@@ -117,7 +118,7 @@ struct cv_pod_undo {
   __u32 gro_max_bytes;
   __u32 gso_v4_max_bytes;
   __u32 gro_v4_max_bytes;
-  __u32 owns_clsact; /* the agent made the clsact qdiscs (kernels without tcx) */
+  __u32 owns_clsact; /* the agent made the clsact qdiscs: they go when the pod leaves */
 };
 CV_ABI_SIZE(struct cv_pod_undo, 40);
 

@@ -2,6 +2,7 @@
 """One node's culvertd: its configuration, its life, and what it says through culvertctl and /metrics."""
 
 import contextlib
+import http.client
 import json
 import pathlib
 import re
@@ -14,7 +15,7 @@ from . import run
 if typing.TYPE_CHECKING:
     from .world import Node
 
-METRICS_PORT, READINESS_PORT = 15020, 15021
+METRICS_PORT, READINESS_PORT, LOCAL_PORT = 15020, 15021, 15000
 
 
 def merge(base: dict, over: dict) -> dict:
@@ -99,15 +100,8 @@ class Agent:
             return False
 
     def wait_ready(self, timeout: float = 20.0) -> None:
-        def ready() -> bool:
-            assert self.daemon is not None
-            if not self.daemon.is_running():
-                raise RuntimeError(f"culvertd of {self.node.name} ended with {self.daemon.process.returncode}:\n{self.log()[-4000:]}")
-            return self.is_ready()
-        try:
-            run.wait_for(ready, f"culvertd of {self.node.name} to be ready", timeout)
-        except run.WaitTimeout as error:
-            raise run.WaitTimeout(f"{error}\n{self.log()[-4000:]}") from None
+        assert self.daemon is not None
+        self.daemon.wait_ready(self.is_ready, f"culvertd of {self.node.name}", timeout)
 
     def stop(self, timeout: float = 40.0) -> int:
         """SIGTERM: drains, then ends. The exit status."""
@@ -151,15 +145,29 @@ class Agent:
 
     def http(self, port: int, path: str) -> tuple[int, str]:
         """GET from inside the node, as a kubelet or Prometheus does it."""
-        with contextlib.closing(self.node.netns.socket()) as connection:
-            connection.settimeout(run.scaled(5))
-            connection.connect(("127.0.0.1", port))
-            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n".encode())
-            answer = b""
-            while part := connection.recv(65536):
-                answer += part
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return int(head.split()[1]), body.decode()
+        connection = http.client.HTTPConnection("node", port)
+        with contextlib.closing(connection):
+            connection.sock = self.node.netns.socket()
+            connection.sock.settimeout(run.scaled(5))
+            connection.sock.connect(("127.0.0.1", port))
+            connection.request("GET", path, headers={"Connection": "close"})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def local(self, path: str, *, method: str = "GET", timeout: float = 30.0) -> tuple[int, str]:
+        """What the local port answers, asked from inside the node as a port-forward does it."""
+        connection = http.client.HTTPConnection("localhost", LOCAL_PORT)
+        with contextlib.closing(self.node.netns.socket()) as connection.sock:
+            connection.sock.settimeout(run.scaled(timeout))
+            connection.sock.connect(("127.0.0.1", LOCAL_PORT))
+            connection.request(method, path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def dump(self) -> dict:
+        status, text = self.local("/config_dump")
+        assert status == 200, text
+        return json.loads(text)
 
     def metrics(self) -> dict[str, float]:
         """Every sample by its name with labels."""
@@ -182,8 +190,15 @@ class Agent:
 
     def access_log(self) -> list[str]:
         """Lines of ended connections, oldest first."""
-        return [line for line in self.log().splitlines() if re.search(r"\baccess\b.*\bconnection complete\b", line)
-                or '"scope":"access"' in line]
+        return self.access_lines("complete", "failed")
+
+    def opened_log(self) -> list[str]:
+        """Lines of opened connections, oldest first; at level debug only."""
+        return self.access_lines("opened")
+
+    def access_lines(self, *words: str) -> list[str]:
+        message = re.compile(rf"\baccess\b.*\bconnection ({'|'.join(words)})\b")
+        return [line for line in self.log().splitlines() if message.search(line)]
 
     def rss_kib(self) -> int:
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()

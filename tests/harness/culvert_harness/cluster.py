@@ -5,11 +5,15 @@ Where the programs come from: scripts/cluster-tools. Nothing is a mock but the k
 """
 
 import base64
+import contextlib
+import functools
 import hashlib
+import http.client
 import json
 import pathlib
 import re
 import shutil
+import ssl
 import subprocess
 import tempfile
 import time
@@ -21,10 +25,12 @@ from . import run
 from .netns import Netns
 
 if typing.TYPE_CHECKING:
-    from .world import Workload, World
+    from .world import Node, Workload, World
 
 ISTIO = "istio-system"
-API = "https://127.0.0.1:6443"
+API_PORT = 6443
+API = f"https://127.0.0.1:{API_PORT}"
+API_SERVICE = "10.96.0.1"  # the service `kubernetes`: where programs on nodes find the API server, whose certificate names it
 ADMIN_TOKEN = "culvert-test-admin"
 ISTIOD_NAME = "istiod.istio-system.svc"
 # Of the manifest, what istiod needs of the API; programs, webhooks and scaling are the tests' own affair.
@@ -37,6 +43,12 @@ def tools() -> pathlib.Path | None:
     return pathlib.Path(done.stdout.strip()) if done.returncode == 0 else None
 
 
+@functools.cache
+def manifest(home: pathlib.Path, name: str = "manifest.yaml") -> list[dict]:
+    """The objects of a file that scripts/cluster-tools made."""
+    return [document for document in yaml.load_all((home / name).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if document]
+
+
 class Cluster:
     def __init__(self, name: str = "cluster"):
         self.home = tools()
@@ -45,13 +57,17 @@ class Cluster:
         self.directory = pathlib.Path(tempfile.gettempdir()) / f"culvert-{self.prefix}"
         self.daemons: dict[str, run.Daemon] = {}
         self.attached = 0
+        self.istiod_environment: dict[str, str] = {}  # over what `start_istiod` says
+        self.lock = run.MachineLock(self.prefix)
 
     # Life.
     def __enter__(self) -> "Cluster":
+        self.lock.acquire()
         self.remove()
         self.directory.mkdir(parents=True, mode=0o700)
         try:
             self.netns.create()
+            self.netns.run(["ip", "addr", "add", f"{API_SERVICE}/32", "dev", "lo"])
             self.start()
         except BaseException:
             self.__exit__()
@@ -60,6 +76,7 @@ class Cluster:
 
     def __exit__(self, *_exc) -> None:
         self.remove()
+        self.lock.release()
 
     def remove(self) -> None:
         for daemon in self.daemons.values():
@@ -107,7 +124,7 @@ class Cluster:
     def start_apiserver(self) -> None:
         key = str(self.directory / "accounts.key")
         self.daemon("apiserver", [
-            str(self.home / "kube-apiserver"), "--etcd-servers=http://127.0.0.1:2379", "--bind-address=127.0.0.1", "--secure-port=6443",
+            str(self.home / "kube-apiserver"), "--etcd-servers=http://127.0.0.1:2379", "--bind-address=0.0.0.0", f"--secure-port={API_PORT}",
             f"--cert-dir={self.directory / 'certs'}", "--authorization-mode=Node,RBAC", "--endpoint-reconciler-type=none",
             "--advertise-address=10.255.255.254", "--service-cluster-ip-range=10.96.0.0/16", "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-signing-key-file={key}", f"--service-account-key-file={key}", f"--token-auth-file={self.directory / 'tokens.csv'}",
@@ -115,9 +132,8 @@ class Cluster:
         self.wait_http("kube-apiserver to be ready", f"{API}/readyz", "apiserver")
 
     def apply_config(self) -> None:
-        documents = [document for name in ("manifest.yaml", "gateway-api.yaml")
-                     for document in yaml.load_all((self.home / name).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-                     if document and document["kind"] in KINDS]
+        documents = [document for name in ("manifest.yaml", "gateway-api.yaml") for document in manifest(self.home, name)
+                     if document["kind"] in KINDS]
         self.apply(namespace(ISTIO))
         self.apply(*documents, server_side=True)
 
@@ -126,7 +142,7 @@ class Cluster:
             "POD_NAME": "istiod", "POD_NAMESPACE": ISTIO, "SERVICE_ACCOUNT": "istiod", "REVISION": "default", "CLUSTER_ID": "Kubernetes",
             "PILOT_CERT_PROVIDER": "istiod", "PILOT_ENABLE_AMBIENT": "true", "CA_TRUSTED_NODE_ACCOUNTS": f"{ISTIO}/ztunnel",
             "PILOT_ENABLE_ANALYSIS": "false", "PILOT_ENABLE_METADATA_EXCHANGE": "false", "VALIDATION_WEBHOOK_CONFIG_NAME": "", "INJECTION_WEBHOOK_CONFIG_NAME": "",
-            "ISTIOD_CUSTOM_HOST": "localhost", "KUBERNETES_SERVICE_HOST": "", "TOKEN_AUDIENCES": "istio-ca"}
+            "ISTIOD_CUSTOM_HOST": "localhost", "KUBERNETES_SERVICE_HOST": "", "TOKEN_AUDIENCES": "istio-ca"} | self.istiod_environment
         self.daemon("istiod", ["env", "-u", "KUBERNETES_SERVICE_HOST", str(self.home / "pilot-discovery"), "discovery", "--kubeconfig",
                                str(self.directory / "kubeconfig"), "--namespace", ISTIO, "--domain", "cluster.local", "--clusterID", "Kubernetes",
                                "--httpAddr", "127.0.0.1:8080", "--httpsAddr", "127.0.0.1:15017", "--grpcAddr", "0.0.0.0:15010",
@@ -136,10 +152,32 @@ class Cluster:
     def stop_istiod(self) -> None:
         self.daemons.pop("istiod").kill()
 
+    def wipe(self) -> None:
+        """The cluster's memory is lost and comes back empty; the API server starts anew, istiod has to see for itself."""
+        for name in ("etcd", "apiserver"):
+            self.daemons.pop(name).kill()
+        shutil.rmtree(self.directory / "etcd")
+        self.start_etcd()
+        self.start_apiserver()
+
     # Objects.
     def kubectl(self, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess:
         return self.netns.run([str(self.home / "kubectl"), "--kubeconfig", str(self.directory / "kubeconfig"), *arguments], input=input, check=check,
                               timeout=timeout)
+
+    def request(self, method: str, path: str, body: dict | None = None, *, kind: str = "application/json") -> dict:
+        """One call of the API as the administrator, for what tests do so often that kubectl's own time would count."""
+        trust = ssl.create_default_context(cafile=str(self.directory / "certs/apiserver.crt"))
+        connection = http.client.HTTPSConnection(API_SERVICE, API_PORT)
+        with contextlib.closing(connection), contextlib.closing(self.netns.socket()) as plain:
+            plain.settimeout(run.scaled(30))
+            plain.connect((API_SERVICE, API_PORT))
+            connection.sock = trust.wrap_socket(plain, server_hostname=API_SERVICE)
+            connection.request(method, path, json.dumps(body) if body else None, {"Authorization": f"Bearer {ADMIN_TOKEN}", "Content-Type": kind})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        assert answer.status < 300, f"{method} {path} gave {answer.status}: {text}"
+        return json.loads(text)
 
     def apply(self, *objects: dict, server_side: bool = False) -> None:
         bundle = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
@@ -149,38 +187,41 @@ class Cluster:
         self.kubectl("delete", kind, "-n", namespace_name, "--ignore-not-found", "--grace-period=0", "--force", *names)
 
     def set_status(self, kind: str, namespace_name: str | None, name: str, status: dict) -> None:
-        where = ["-n", namespace_name] if namespace_name else []
-        self.kubectl("patch", kind, name, *where, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+        where = f"/namespaces/{namespace_name}" if namespace_name else ""
+        self.request("PATCH", f"/api/v1{where}/{kind}s/{name}/status", {"status": status}, kind="application/merge-patch+json")
 
     def root_certificate(self) -> str:
-        def read() -> str:
-            found = json.loads(self.kubectl("get", "secret", "istio-ca-secret", "-n", ISTIO, "-o", "json").stdout)
-            return base64.b64decode(found["data"]["ca-cert.pem"]).decode()
-        return run.wait_for(read, "istiod's root certificate")
+        return run.wait_for(lambda: self.authority_file("ca-cert.pem"), "istiod's root certificate")
 
-    def token(self, account: str, namespace_name: str, pod: str) -> str:
-        """A service account's token, bound to a pod as a kubelet asks for it."""
-        return self.kubectl("create", "token", account, "-n", namespace_name, "--audience=istio-ca", "--duration=3600s",
-                            "--bound-object-kind=Pod", f"--bound-object-name={pod}", f"--bound-object-uid={self.pod_uid(namespace_name, pod)}").stdout.strip()
+    def authority_file(self, name: str) -> str:
+        """Of istiod's own CA: ca-cert.pem, ca-key.pem."""
+        found = self.request("GET", f"/api/v1/namespaces/{ISTIO}/secrets/istio-ca-secret")
+        return base64.b64decode(found["data"][name]).decode()
 
-    def pod_uid(self, namespace_name: str, pod: str) -> str:
-        return json.loads(self.kubectl("get", "pod", pod, "-n", namespace_name, "-o", "json").stdout)["metadata"]["uid"]
+    def token(self, account: str, namespace_name: str, pod: str, *, audience: str = "istio-ca") -> str:
+        """A service account's token, bound to a pod as a kubelet asks for it. An empty audience: for the API server."""
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": self.pod_uid(namespace_name, pod)}
+        wanted = {"audiences": [audience] if audience else [], "expirationSeconds": 3600, "boundObjectRef": bound}
+        made = self.request("POST", f"/api/v1/namespaces/{namespace_name}/serviceaccounts/{account}/token",
+                            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": wanted})
+        return made["status"]["token"]
 
-    def add_node(self, name: str, address: str) -> None:
-        self.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-        self.set_status("node", None, name, {"addresses": [{"type": "InternalIP", "address": address}],
-                                             "conditions": [{"type": "Ready", "status": "True"}]})
+    def pod(self, namespace_name: str, name: str) -> dict:
+        return self.request("GET", f"/api/v1/namespaces/{namespace_name}/pods/{name}")
+
+    def pod_uid(self, namespace_name: str, name: str) -> str:
+        return self.pod(namespace_name, name)["metadata"]["uid"]
 
     def add_pod(self, name: str, namespace_name: str, account: str, node: str, addresses: list[str], host: str, *, labels: dict | None = None,
-                meshed: bool = True) -> None:
+                meshed: bool = True, beside: list[dict] | None = None) -> None:
+        """With its namespace, its account and the objects that are to be there `beside`."""
         self.apply(namespace(namespace_name), {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace_name}},
-                   pod_object(name, namespace_name, account, node, labels or {"app": name}, meshed))
+                   *(beside or []), pod_object(name, namespace_name, account, node, labels or {"app": name}, meshed))
         self.set_status("pod", namespace_name, name, pod_status(addresses, host))
 
     # Together with a world of nodes.
     def attach(self, world: "World") -> None:
         """A cable from the control plane to each node, the nodes as objects, and their agents as pods of the ztunnel account."""
-        self.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "ztunnel", "namespace": ISTIO}})
         for node in world.nodes.values():
             self.attached += 1
             here, there, cable = f"10.255.{self.attached}.1", f"10.255.{self.attached}.2", f"cp{self.attached}"
@@ -189,13 +230,9 @@ class Cluster:
             self.netns.run(["ip", "link", "set", cable, "up"])
             node.netns.run(["ip", "addr", "add", f"{there}/30", "dev", "control"])
             node.netns.run(["ip", "link", "set", "control", "up"])
-            self.add_node(node.name, node.v4)
-            agent = f"ztunnel-{node.letter}"
-            self.add_pod(agent, ISTIO, "ztunnel", node.name, [node.v4], node.v4, labels={"app": "ztunnel"}, meshed=False)
-            files = node.directory / "secrets"
-            files.mkdir(exist_ok=True)
+            node.netns.run(["ip", "route", "add", f"{API_SERVICE}/32", "via", here])
+            agent, files = f"ztunnel-{node.letter}", self.introduce(node)
             (files / "root-cert.pem").write_text(self.root_certificate())
-            (files / "token").write_text(self.token("ztunnel", ISTIO, agent) + "\n")
             node.agent.environment = {
                 "XDS_ADDRESS": f"https://{here}:15012", "CA_ADDRESS": f"https://{here}:15012", "XDS_ROOT_CA": str(files / "root-cert.pem"),
                 "CA_ROOT_CA": str(files / "root-cert.pem"), "ALT_XDS_HOSTNAME": ISTIOD_NAME, "ALT_CA_HOSTNAME": ISTIOD_NAME,
@@ -203,27 +240,45 @@ class Cluster:
                 "SERVICE_ACCOUNT": "ztunnel", "INSTANCE_IP": node.v4, "ISTIO_META_CLUSTER_ID": "Kubernetes"}
         world.in_cluster = True
 
+    def introduce(self, node: "Node") -> pathlib.Path:
+        """The node and its agent's pod as objects, and the pod's token in a file of the directory that this gives."""
+        agent, files = f"ztunnel-{node.letter}", node.directory / "secrets"
+        files.mkdir(exist_ok=True)
+        self.add_pod(agent, ISTIO, "ztunnel", node.name, [node.v4], node.v4, labels={"app": "ztunnel"}, meshed=False,
+                     beside=[{"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name}}])
+        self.set_status("node", None, node.name, {"addresses": [{"type": "InternalIP", "address": node.v4}],
+                                                  "conditions": [{"type": "Ready", "status": "True"}]})
+        (files / "token").write_text(self.token("ztunnel", ISTIO, agent) + "\n")
+        return files
+
+    def restore(self, world: "World") -> None:
+        """Writes the objects of an attached world again."""
+        for node in world.nodes.values():
+            self.introduce(node)
+        for workload in world.workloads.values():
+            self.add_workload(world, workload)
+
     def detach(self, world: "World") -> None:
         """Its objects go; the cables went with the nodes' namespaces."""
         for name in {workload.namespace for workload in world.workloads.values()}:
             self.kubectl("delete", "pods,services,endpointslices,authorizationpolicies,peerauthentications", "-n", name, "--all", "--grace-period=0", "--force",
                          check=False)
-        self.kubectl("delete", "pods", "-n", ISTIO, "--all", "--grace-period=0", "--force", check=False)
-        self.kubectl("delete", "nodes", "--all", check=False)
+        for everything in (f"namespaces/{ISTIO}/pods", "nodes"):
+            self.request("DELETE", f"/api/v1/{everything}", {"gracePeriodSeconds": 0})
 
     def add_workload(self, world: "World", workload: "Workload", *, meshed: bool = True) -> None:
         node = world.nodes[workload.node]
         self.add_pod(workload.name, workload.namespace, workload.service_account, node.name, [workload.v4, workload.v6], node.v4, meshed=meshed)
 
     def add_service(self, name: str, namespace_name: str, address: str, port: int, target_port: int, selector: str,
-                    endpoints: list[tuple[str, str, str]], *, labels: dict | None = None) -> None:
-        """`endpoints`: (pod, address, node) each. The slice is what the controller manager would write."""
+                    endpoints: list[tuple[str, str, str]], *, labels: dict | None = None, port_name: str = "tcp") -> None:
+        """`endpoints`: (pod, address, node) each. The slice is what the controller manager would write. istiod takes the protocol from `port_name`."""
         self.apply(
             {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace_name, "labels": labels or {}},
-             "spec": {"clusterIP": address, "selector": {"app": selector}, "ports": [{"name": "tcp", "port": port, "targetPort": target_port}]}},
+             "spec": {"clusterIP": address, "selector": {"app": selector}, "ports": [{"name": port_name, "port": port, "targetPort": target_port}]}},
             {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
              "metadata": {"name": f"{name}-1", "namespace": namespace_name, "labels": {"kubernetes.io/service-name": name}},
-             "ports": [{"name": "tcp", "port": target_port, "protocol": "TCP"}],
+             "ports": [{"name": port_name, "port": target_port, "protocol": "TCP"}],
              "endpoints": [{"addresses": [where], "conditions": {"ready": True}, "nodeName": node,
                             "targetRef": {"kind": "Pod", "name": pod, "namespace": namespace_name}} for pod, where, node in endpoints]})
 

@@ -24,9 +24,9 @@ class CniError(Exception):
 
 
 def call(plugin: str, command: str, config: dict, *, nsenter: list[str] = (), env: dict[str, str] | None = None,
-         timeout: float = 60.0) -> tuple[dict | None, float]:
-    """One call of one plugin: its JSON answer (None when it printed nothing) and the seconds it took."""
-    path = find(plugin)
+         timeout: float = 60.0, first: str = "") -> tuple[dict | None, float]:
+    """One call of one plugin: its JSON answer (None when it printed nothing) and the seconds it took. `first`: a directory to look into first."""
+    path = find(plugin, first)
     started = time.monotonic()
     done = subprocess.run([*nsenter, path], input=json.dumps(config), capture_output=True, text=True, check=False,
                           timeout=run.scaled(timeout), env={"PATH": os.environ["PATH"], "CNI_COMMAND": command, **LIBRARIES, **(env or {})})
@@ -41,8 +41,8 @@ def call(plugin: str, command: str, config: dict, *, nsenter: list[str] = (), en
     return answer, seconds
 
 
-def find(plugin: str) -> str:
-    for directory in (*PLUGIN_DIRS, str(run.build_dir() / "bin")):
+def find(plugin: str, first: str = "") -> str:
+    for directory in (*filter(None, [first]), *PLUGIN_DIRS, str(run.build_dir() / "bin")):
         path = pathlib.Path(directory, plugin)
         if path.exists():
             return str(path)
@@ -50,17 +50,17 @@ def find(plugin: str) -> str:
 
 
 class Chain:
-    """One network of one node. `nsenter` puts the plugins into the node's namespace."""
+    """One network of one node. `nsenter` puts the plugins into the node's namespace; `bin_dir` is the node's own directory of plugins, if it has one."""
 
-    def __init__(self, conflist: dict, cache_dir: pathlib.Path, nsenter: list[str]):
-        self.conflist, self.cache_dir, self.nsenter = conflist, cache_dir, nsenter
+    def __init__(self, conflist: dict, cache_dir: pathlib.Path, nsenter: list[str], *, bin_dir: str = ""):
+        self.conflist, self.cache_dir, self.nsenter, self.bin_dir = conflist, cache_dir, nsenter, bin_dir
         cache_dir.mkdir(parents=True, exist_ok=True)
         self.last_seconds: dict[str, float] = {}  # by plugin type, of the last command
 
     def _env(self, container_id: str, netns: str, args: dict[str, str], ifname: str) -> dict[str, str]:
         return {"CNI_CONTAINERID": container_id, "CNI_NETNS": netns, "CNI_IFNAME": ifname,
                 "CNI_ARGS": ";".join(f"{key}={value}" for key, value in args.items()),
-                "CNI_PATH": ":".join([*PLUGIN_DIRS, str(run.build_dir() / "bin")])}
+                "CNI_PATH": ":".join([*filter(None, [self.bin_dir]), *PLUGIN_DIRS, str(run.build_dir() / "bin")])}
 
     def _config(self, plugin: dict, previous: dict | None, extra: dict | None) -> dict:
         config = {**plugin, "name": self.conflist["name"], "cniVersion": self.conflist["cniVersion"]}
@@ -80,7 +80,7 @@ class Chain:
         self.last_seconds = {}
         try:
             for plugin in self.conflist["plugins"]:
-                result, seconds = call(plugin["type"], "ADD", self._config(plugin, result, extra_args), nsenter=self.nsenter, env=env)
+                result, seconds = call(plugin["type"], "ADD", self._config(plugin, result, extra_args), nsenter=self.nsenter, env=env, first=self.bin_dir)
                 self.last_seconds[plugin["type"]] = seconds
         except CniError:
             if clean_up:
@@ -93,12 +93,12 @@ class Chain:
         previous = json.loads(self._cached(container_id).read_text())["result"]
         env = self._env(container_id, netns, args, ifname)
         for plugin in self.conflist["plugins"]:
-            call(plugin["type"], "CHECK", self._config(plugin, previous, None), nsenter=self.nsenter, env=env)
+            call(plugin["type"], "CHECK", self._config(plugin, previous, None), nsenter=self.nsenter, env=env, first=self.bin_dir)
 
     def delete(self, container_id: str, netns: str, args: dict[str, str], *, ifname: str = "eth0") -> None:
         cached = self._cached(container_id)
         previous = json.loads(cached.read_text())["result"] if cached.exists() else None
         env = self._env(container_id, netns, args, ifname)
         for plugin in reversed(self.conflist["plugins"]):
-            call(plugin["type"], "DEL", self._config(plugin, previous, None), nsenter=self.nsenter, env=env)
+            call(plugin["type"], "DEL", self._config(plugin, previous, None), nsenter=self.nsenter, env=env, first=self.bin_dir)
         cached.unlink(missing_ok=True)

@@ -38,13 +38,7 @@ def start(pod: Pod, name: str, *parts: dict, concurrency: int = 1, log_level: st
     daemon = pod.start([program(), "-c", str(path), "--disable-hot-restart", "--concurrency", str(concurrency), "--log-level", log_level],
                        name=f"envoy-{name}")
     wanted = {listener["address"]["socket_address"]["port_value"] for listener in listeners if "address" in listener}
-
-    def ready() -> bool:
-        if not daemon.is_running():
-            raise RuntimeError(f"envoy {name} ended: {daemon.output()[-3000:]}")
-        return wanted <= pod.netns.listeners()
-
-    run.wait_for(ready, f"envoy {name} in {pod.name} to listen on {wanted}", 30)
+    daemon.wait_ready(lambda: wanted <= pod.netns.listeners(), f"envoy {name} in {pod.name}, on {wanted},", 30)
     return daemon
 
 

@@ -4,6 +4,7 @@
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -71,6 +72,28 @@ def quietly(command: list[str]) -> bool:
                           check=False).returncode == 0
 
 
+class MachineLock:
+    """Two runs of one test on one machine take turns: an abstract socket's name, which a dead run cannot keep."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self._socket: socket.socket | None = None
+
+    def acquire(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+        def bind() -> bool:
+            self._socket.bind(f"\0culvert-test-{self.name}")
+            return True
+
+        wait_for(bind, f"another run with the name {self.name} on this machine to end", 300, interval=0.2)
+
+    def release(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
 class Daemon:
     """A long-lived program in its own session, its output in a file."""
 
@@ -91,6 +114,17 @@ class Daemon:
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def wait_ready(self, is_ready: Callable[[], bool], what: str, timeout: float, interval: float = 0.02) -> None:
+        """Until `what` is ready. A program that has ended will never be; either failure shows the end of its output."""
+        def ready() -> bool:
+            if not self.is_running():
+                raise RuntimeError(f"{what} ended with {self.process.returncode}:\n{self.output()[-4000:]}")
+            return is_ready()
+        try:
+            wait_for(ready, f"{what} to be ready", timeout, interval)
+        except WaitTimeout as error:
+            raise WaitTimeout(f"{error}\n{self.output()[-4000:]}") from None
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)

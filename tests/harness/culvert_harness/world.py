@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import tempfile
 
 from . import run
@@ -115,12 +114,12 @@ class World:
         self.tunnel: dict = {}  # the tunnel section of both agents' configuration
         self.in_cluster = False  # istiod says who is in the mesh, not the configuration
         self.extra_config: dict = {}  # merged into both agents' configuration, over all of the above
-        self._lock: socket.socket | None = None
+        self.lock = run.MachineLock(self.prefix)
         self.nodes = {letter: Node(self, letter) for letter in nodes}
 
     # Life.
     def __enter__(self) -> "World":
-        self.lock()
+        self.lock.acquire()
         self.remove()
         try:
             self.create()
@@ -131,22 +130,7 @@ class World:
 
     def __exit__(self, *_exc) -> None:
         self.remove()
-        self.unlock()
-
-    def lock(self) -> None:
-        """Two runs of one test on one machine take turns: an abstract socket's name, which a dead run cannot keep."""
-        self._lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-
-        def bind() -> bool:
-            self._lock.bind(f"\0culvert-test-{self.prefix}")
-            return True
-
-        run.wait_for(bind, f"another run of {self.name} on this machine to end", 300, interval=0.2)
-
-    def unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self.lock.release()
 
     def create(self) -> None:
         self.directory.mkdir(parents=True, mode=0o700)
@@ -231,6 +215,28 @@ class World:
             node.agent.start(wait=False)
         for node in self.nodes.values():
             node.agent.wait_ready()
+
+    def start_with(self, **nodes: str) -> None:
+        """Pods of the namespace shop on these nodes, by name: declared, the agents started, the pods added."""
+        for name, node in nodes.items():
+            self.declare(name, node, namespace="shop")
+        self.start_agents()
+        for name in nodes:
+            self.add(name)
+
+    def split_into_networks(self, vip: str, *, target_port: int) -> None:
+        """`client` lives in the network west, what else is declared in east; for the client, the service web of the workload shop/one, VIP:80, is
+        behind east's gateway, the workload `gateway`. Before the agents start."""
+        config, gateway, one = self.mesh_config, self.workloads["gateway"], self.workloads["one"]
+        for node, network in (("a", "west"), ("b", "east")):
+            seen = config()
+            for workload in seen["workloads"]:
+                workload["network"] = "west" if workload["name"] == "client" else "east"
+                if workload["name"] == "one" and network == "west":
+                    workload["network_gateway"] = f"east/{gateway.v4}:15008"
+            seen["services"] = [{"name": "web", "namespace": "shop", "addresses": [vip], "ports": [{"port": 80, "target_port": target_port}],
+                                 "endpoints": [{"workload": "shop/one"}], "subject_alt_names": [one.identity]}]
+            self.nodes[node].agent.extra_config = {"network": network, "mesh": seen}
 
     def reload(self) -> None:
         """New configuration for the running agents, in force when this returns."""

@@ -124,6 +124,37 @@ int measure_latency(const LoadOptions& options) {
   return 0;
 }
 
+int measure_connects(const LoadOptions& options) {
+  std::vector<double> connects;
+  std::vector<double> answers;
+  const std::uint32_t warm_up = std::min(options.count / 10 + 1, 200U);
+  for (std::uint32_t i = 0; i < options.count + warm_up; ++i) {
+    const auto start = Clock::now();
+    const int fd = connect_to(options.to, options.source, static_cast<int>(options.timeout_ms));
+    const double connected_us = seconds_since(start) * 1e6;
+    std::array<std::uint8_t, 1> byte{0x5A};
+    if (fd >= 0) limit_reads(fd, options.timeout_ms);
+    if (fd < 0 || !send_all(fd, byte) || receive_all(fd, byte) != 1) {
+      fmt::print("{{\"ok\":false,\"error\":\"connection {}: {}\"}}\n", i, error_name(errno));
+      if (fd >= 0) ::close(fd);
+      return 1;
+    }
+    if (i >= warm_up) {
+      connects.push_back(connected_us);
+      answers.push_back(seconds_since(start) * 1e6);
+    }
+    ::close(fd);
+  }
+  std::sort(connects.begin(), connects.end());
+  std::sort(answers.begin(), answers.end());
+  fmt::print(
+      R"({{"ok":true,"count":{},"connect_p50":{:.1f},"connect_p99":{:.1f},"answer_p50":{:.1f},"answer_p99":{:.1f}}})"
+      "\n",
+      connects.size(), percentile(connects, 0.5), percentile(connects, 0.99), percentile(answers, 0.5),
+      percentile(answers, 0.99));
+  return 0;
+}
+
 int measure_rate(const LoadOptions& options) {
   std::atomic<std::uint64_t> done{0};
   Failures failures;

@@ -81,6 +81,11 @@ int main(int argc, char** argv) {
   latency->add_option("--count", load.count)->check(CLI::Range(1U, 100'000'000U));
   latency->add_option("--timeout-ms", load.timeout_ms);
 
+  auto* connects = app.add_subcommand("connects", "time of connect, and of connect and one byte each way");
+  target.add_to(*connects);
+  connects->add_option("--count", load.count)->check(CLI::Range(1U, 100'000'000U));
+  connects->add_option("--timeout-ms", load.timeout_ms);
+
   auto* rate = app.add_subcommand("rate", "connect, one byte each way, close");
   target.add_to(*rate);
   rate->add_option("--threads", load.threads);
@@ -108,6 +113,7 @@ int main(int argc, char** argv) {
   load.to = target.to();
   load.source = target.from();
   if (*latency) return flowtool::measure_latency(load);
+  if (*connects) return flowtool::measure_connects(load);
   if (*rate) return flowtool::measure_rate(load);
   return flowtool::hold_many(load);
 }

@@ -64,6 +64,35 @@ class Client {
     }
     return std::exchange(received_, {});
   }
+  // A chunked answer, its body joined (RFC 9112, section 7.1); what came where it is not one.
+  std::string read_chunked(std::uint64_t limit_ms = 30'000) {
+    const std::uint64_t until = monotonic_ms() + limit_ms;
+    while (received_.find("\r\n\r\n") == std::string::npos && monotonic_ms() < until && read_some(10)) {}
+    const std::size_t head = received_.find("\r\n\r\n");
+    if (head == std::string::npos) return std::exchange(received_, {});
+    std::string answer = received_.substr(0, head + 4);
+    if (answer.find("chunked") == std::string::npos) return std::exchange(received_, {});
+    std::size_t at = head + 4;
+    while (monotonic_ms() < until) {
+      const std::size_t line_end = received_.find("\r\n", at);
+      const std::size_t size =
+          line_end == std::string::npos ? 0 : std::stoul(received_.substr(at, line_end - at), nullptr, 16);
+      if (line_end == std::string::npos || received_.size() < line_end + 2 + size + 2) {
+        REQUIRE(read_some(10));
+        continue;
+      }
+      answer += received_.substr(line_end + 2, size);
+      at = line_end + 2 + size + 2;
+      if (size == 0) break;
+    }
+    received_.erase(0, at);
+    return answer;
+  }
+  // What comes until the server closes.
+  std::string read_to_end() {
+    while (read_some(10)) {}
+    return std::exchange(received_, {});
+  }
   std::string ask(std::string_view request) {
     write(request);
     return read_answer();
@@ -84,6 +113,13 @@ class Client {
   void close() { fd_.reset(); }
 
  private:
+  std::size_t wait_for(std::string_view text) {
+    while (received_.find(text) == std::string::npos) REQUIRE(read_some(10));
+    return received_.find(text);
+  }
+  void wait_for_bytes(std::size_t count) {
+    while (received_.size() < count) REQUIRE(read_some(10));
+  }
   bool read_some(int wait_ms) {
     reactor_.turn(0);
     std::array<char, 65'536> part;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "admin/provider.hpp"
+#include "dump_support.hpp"
 #include "telemetry/metrics.hpp"
 
 namespace culvert::admin {
@@ -23,6 +24,10 @@ struct FakeProvider : Provider {
   std::vector<JoinRequest> joined;
   std::vector<std::string> left;
   std::vector<telemetry::Level> levels;
+  telemetry::LogFilter filter;
+  telemetry::LogFilter filter_default;
+  int shut_downs = 0;
+  mutable state::Store store;
   std::vector<Reply<std::vector<telemetry::ConnectionLog>>> held;
 
   Status status() const override { return status_answer; }
@@ -51,8 +56,14 @@ struct FakeProvider : Provider {
     reply(leave_answer);
   }
   void set_log_level(telemetry::Level level) override { levels.push_back(level); }
+  telemetry::LogFilter log_filter() const override { return filter; }
+  telemetry::LogFilter default_log_filter() const override { return filter_default; }
+  void set_log_filter(const telemetry::LogFilter& wanted) override { filter = wanted; }
+  std::unique_ptr<DumpSource> begin_dump() const override { return std::make_unique<StoreDump>(store); }
+  void shut_down() override { ++shut_downs; }
   std::vector<std::string> pending_tasks() const override { return pending; }
-  std::vector<prometheus::MetricFamily> metrics() const override { return telemetry::build_families("1.2.3"); }
+  std::vector<telemetry::TrafficRow> traffic_answer;
+  telemetry::Scrape metrics() const override { return {telemetry::build_families("1.2.3"), traffic_answer}; }
 };
 
 }  // namespace culvert::admin

@@ -30,6 +30,22 @@ TEST_CASE("a request's method, path, query and length are read") {
   CHECK(request.parameter("x") == "A");
   CHECK(request.parameter("leve").empty());
   CHECK(request.keeps_alive);
+  CHECK(request.host == "x");
+  CHECK(request.origin.empty());
+  CHECK(request.is_http_11);
+}
+
+TEST_CASE("a parameter may be there without a value") {
+  HttpRequest request;
+  REQUIRE(parse("GET /logging?level=&reset&x HTTP/1.0\r\nOrigin: http://a\r\n\r\n", request).state == State::Done);
+  for (const char* name : {"level", "reset", "x"}) {
+    CHECK(request.has_parameter(name));
+    CHECK(request.parameter(name).empty());
+  }
+  CHECK_FALSE(request.has_parameter("rese"));
+  CHECK_FALSE(request.has_parameter("resets"));
+  CHECK(request.origin == "http://a");
+  CHECK_FALSE(request.is_http_11);
 }
 
 TEST_CASE("every proper start of a request asks for more") {

@@ -29,7 +29,7 @@ struct Fixture {
         HttpServer::start(std::move(listener), options, *reactor, [this](const HttpRequest& request, HttpReply reply) {
           requests.push_back(request);
           if (holds) return held.push_back(std::move(reply));
-          reply.send({.status = 200, .content_type = "text/plain", .body = body, .allow = {}});
+          reply.send({.status = 200, .content_type = "text/plain", .body = body});
         }).value();
   }
   Client client() { return {*reactor, port}; }

@@ -174,13 +174,14 @@ TEST_CASE("certificates and drops have these keys") {
 
 TEST_CASE("a join request is read with all its keys") {
   const auto request = parse_join(
-      R"({"netns":"/run/netns/p1","id":"p1","name":"cart","namespace":"shop","service_account":"sa","addresses":["10.1.0.5","2001:db8::5"]})");
+      R"({"netns":"/run/netns/p1","id":"p1","name":"cart","namespace":"shop","service_account":"sa","answer_syn":"after_connect","addresses":["10.1.0.5","2001:db8::5"]})");
   REQUIRE(request);
   CHECK(request->netns_path == "/run/netns/p1");
   CHECK(request->id == "p1");
   CHECK(request->name == "cart");
   CHECK(request->namespace_name == "shop");
   CHECK(request->service_account == "sa");
+  CHECK(request->answer_syn == AnswerSyn::AfterConnect);
   REQUIRE(request->addresses.size() == 2);
   CHECK(request->addresses[1] == address("2001:db8::5"));
 }
@@ -198,6 +199,7 @@ TEST_CASE("a join request that is wrong is refused with what to change") {
       {R"({"netns":5})", "\"netns\" must be a string"},
       {R"({"netns":"/a","servce_account":"x"})", "unknown key \"servce_account\""},
       {R"({"netns":"/a","name":"x\u0000y"})", "control characters"},
+      {R"({"netns":"/a","answer_syn":"later"})", "\"answer_syn\" is \"later\"; at_once or after_connect"},
       {R"({"netns":"/a","addresses":"10.0.0.1"})", "must be an array"},
       {R"({"netns":"/a","addresses":[1]})", "must hold strings"},
       {R"({"netns":"/a","addresses":["10.0.0"]})", "10.0.0"},

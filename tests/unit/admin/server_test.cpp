@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 
+#include <fmt/format.h>
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
@@ -157,6 +158,21 @@ TEST_CASE("connections that the workers report later are answered later") {
   CHECK(nlohmann::json::parse(body_of(client.read_answer()))["total"] == 7);
 }
 
+TEST_CASE("culvertctl gets the dump that the local port gives, and hears when another is on its way") {
+  Fixture fixture;
+  fixture.provider.store.upsert(workload("one", "10.1.0.5"));
+  auto client = fixture.admin();
+  client.write("GET /v1/config_dump HTTP/1.1\r\nHost: x\r\n\r\n");
+  CHECK(nlohmann::json::parse(body_of(client.read_chunked()))["workloads"][0]["name"] == "one");
+  CHECK(status_of(fixture.post("/v1/config_dump", "")) == 405);
+  fixture.provider.holds_replies = true;
+  client.write("GET /v1/config_dump HTTP/1.1\r\nHost: x\r\n\r\n");
+  for (int i = 0; i < 20; ++i) fixture.reactor->turn(1);
+  const std::string answer = fixture.admin().get("/v1/config_dump");
+  CHECK(status_of(answer) == 503);
+  CHECK(body_of(answer).find("another dump") != std::string::npos);
+}
+
 TEST_CASE("two thousand connections are listed whole") {
   Fixture fixture;
   fixture.provider.connections_answer.resize(2'000);
@@ -170,10 +186,63 @@ TEST_CASE("metrics are served at both paths as Prometheus text") {
     const std::string answer = client.get(path);
     CHECK(status_of(answer) == 200);
     CHECK(answer.find("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n") != std::string::npos);
-    CHECK(body_of(answer).find("istio_build{component=\"culvert\",tag=\"1.2.3\"} 1\n") != std::string::npos);
+    CHECK(body_of(answer).find("istio_build{component=\"ztunnel\",tag=\"1.2.3\"} 1\n") != std::string::npos);
   }
   CHECK(status_of(client.get("/v1/status")) == 404);
   CHECK(status_of(client.get("/healthz/ready")) == 404);
+}
+
+TEST_CASE("metrics come in the format and the coding that the client asks for") {
+  Fixture fixture;
+  Client client(*fixture.reactor, fixture.server->metrics_port());
+  const auto ask = [&](std::string_view fields) {
+    return client.ask(fmt::format("GET /metrics HTTP/1.1\r\nHost: x\r\n{}\r\n", fields));
+  };
+  std::string answer = ask("Accept: text/html\r\nAccept: application/openmetrics-text;version=1.0.0;q=0.5\r\n");
+  CHECK(answer.find("\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n") !=
+        std::string::npos);
+  CHECK(answer.find("\r\nVary: Accept, Accept-Encoding\r\n") != std::string::npos);
+  CHECK(answer.find("Content-Encoding") == std::string::npos);
+  CHECK(body_of(answer).ends_with("# EOF\n"));
+  answer = ask("Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n");
+  CHECK(answer.find("\r\nContent-Encoding: gzip\r\n") != std::string::npos);
+  CHECK(body_of(answer).starts_with("\x1f\x8b"));
+  CHECK(status_of(ask("Accept-Encoding: identity;q=0\r\n")) == 406);
+  CHECK(status_of(client.ask("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")) == 405);
+}
+
+TEST_CASE("a scrape of many label sets is sent in parts, each in its own turn of the loop") {
+  Fixture fixture;
+  telemetry::LabelBudget budget(2'000);
+  telemetry::TrafficTable table(budget);
+  for (std::uint64_t i = 0; i < 2'000; ++i) {
+    telemetry::TrafficKey key;
+    key.source = i;
+    table
+        .intern(key, {telemetry::source_text({.workload = std::to_string(i)}), telemetry::service_text({}),
+                      telemetry::destination_text({})})
+        .opened.add();
+  }
+  const telemetry::TrafficTable* tables[] = {&table};
+  fixture.provider.traffic_answer = telemetry::traffic_rows(tables);
+  Client client(*fixture.reactor, fixture.server->metrics_port());
+  client.write("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+  const std::string answer = client.read_chunked();
+  CHECK(answer.find("\r\nTransfer-Encoding: chunked\r\n") != std::string::npos);
+  CHECK(answer.find("Content-Length") == std::string::npos);
+  const std::string body = body_of(answer);
+  std::size_t opened = 0;
+  for (std::size_t at = 0; (at = body.find("\nistio_tcp_connections_opened_total{", at)) != std::string::npos; ++at)
+    ++opened;
+  CHECK(opened == 2'000);
+  CHECK(body.find("\nistio_build{") != std::string::npos);
+  // The connection is as good as before.
+  client.write("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+  CHECK(status_of(client.read_answer(10'000, false)) == 200);
+  // HTTP/1.0 has no chunks: the end of the connection is the end.
+  const std::string old = client.ask("GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+  CHECK(old.find("\r\nConnection: close\r\n") != std::string::npos);
+  CHECK(client.read_to_end() == body);
 }
 
 TEST_CASE("readiness names what is pending, sorted, in ztunnel's words") {

@@ -27,6 +27,22 @@ inline constexpr ConnectCase kConnectCases[] = {
     {"bypassing inbound changes nothing outbound", kBypass, 0, 0, CV_CONNECT_CAPTURE},
 };
 
+struct DnsCase {
+  const char* text;
+  __u32 flags;
+  int is_local;
+  int is_excluded;
+  int is_wanted;
+};
+inline constexpr DnsCase kDnsCases[] = {
+    {"a question to a server is the agent's", kActive | CV_POD_DNS, 0, 0, 1},
+    {"one to the pod itself or to loopback is not", kActive | CV_POD_DNS, 1, 0, 0},
+    {"one to an excluded server or with port 53 excluded is not", kActive | CV_POD_DNS, 0, 1, 0},
+    {"a leaving pod's is not", kLeaving | CV_POD_DNS, 0, 0, 0},
+    {"without DNS capture none is", kActive, 0, 0, 0},
+    {"a slot without a pod has none", CV_POD_DNS, 0, 0, 0},
+};
+
 struct LookupCase {
   const char* text;
   cv_lookup_facts facts;

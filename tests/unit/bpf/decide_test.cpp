@@ -12,6 +12,13 @@ TEST_CASE("a connect is captured unless there is a reason not to") {
   }
 }
 
+TEST_CASE("a question of DNS is the agent's where the pod's are") {
+  for (const auto& c : kDnsCases) {
+    INFO(c.text);
+    CHECK(cv_dns_is_wanted(c.flags, c.is_local, c.is_excluded) == c.is_wanted);
+  }
+}
+
 TEST_CASE("a first packet finds its listener by device and address") {
   for (const auto& c : kLookupCases) {
     INFO(c.text);

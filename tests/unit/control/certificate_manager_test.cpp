@@ -7,63 +7,16 @@
 
 #include <catch2/catch.hpp>
 
+#include "fake_scheduler.hpp"
 #include "test_credentials.hpp"
 #include "tls/embedded_ca.hpp"
 
 namespace culvert::control {
 namespace {
 
-constexpr std::int64_t kStartMs = 1'700'000'000'000;
+constexpr std::int64_t kStartMs = FakeScheduler::kStartMs;
 constexpr std::int64_t kSecond = 1'000;
 constexpr std::int64_t kHour = 3'600 * kSecond;
-
-class FakeScheduler final : public Scheduler {
- public:
-  std::int64_t wall_ms() const override { return wall_ms_; }
-  TimerId after_ms(std::uint64_t delay_ms, std::function<void()> callback) override {
-    timers_.emplace(next_id_, Timer{mono_ms_ + static_cast<std::int64_t>(delay_ms), std::move(callback)});
-    return next_id_++;
-  }
-  void cancel(TimerId id) noexcept override { timers_.erase(id); }
-  double random() override { return random_value; }
-
-  // Time passes; timers fire in their order, each at its moment.
-  void advance(std::int64_t ms) {
-    const std::int64_t end_ms = mono_ms_ + ms;
-    while (true) {
-      auto next = timers_.end();
-      for (auto timer = timers_.begin(); timer != timers_.end(); ++timer) {
-        if (timer->second.at_ms <= end_ms && (next == timers_.end() || timer->second.at_ms < next->second.at_ms))
-          next = timer;
-      }
-      if (next == timers_.end()) break;
-      pass(next->second.at_ms - mono_ms_);
-      const std::function<void()> callback = std::move(next->second.callback);
-      timers_.erase(next);
-      callback();
-    }
-    pass(end_ms - mono_ms_);
-  }
-  // Somebody sets the clock.
-  void jump_wall(std::int64_t ms) { wall_ms_ += ms; }
-  [[nodiscard]] std::size_t timers() const { return timers_.size(); }
-
-  double random_value = 0.5;
-
- private:
-  struct Timer {
-    std::int64_t at_ms;
-    std::function<void()> callback;
-  };
-  void pass(std::int64_t ms) {
-    mono_ms_ += ms;
-    wall_ms_ += ms;
-  }
-  std::int64_t mono_ms_ = 0;
-  std::int64_t wall_ms_ = kStartMs;
-  TimerId next_id_ = 1;
-  std::map<TimerId, Timer> timers_;
-};
 
 // Answers at once, or keeps the replies for the test to give.
 class FakeSource final : public CertificateSource {
@@ -406,6 +359,55 @@ TEST_CASE("a wall clock that jumps back before the certificate's beginning gets 
   CHECK(world.source.requests == 2);
   REQUIRE(world.manager->current(world.cart) != nullptr);
   CHECK(world.manager->current(world.cart)->info().not_before_s * kSecond <= world.clock.wall_ms());
+}
+
+TEST_CASE("after a jump back, while the CA gives nothing, twenty identities ask no faster than their pauses") {
+  World world;
+  for (int i = 0; i < 20; ++i) world.manager->hold(World::account(i));
+  world.source.error = "not valid yet";
+  world.clock.jump_wall(-kHour);
+  world.clock.advance(600 * kSecond);
+  // Half a second, doubled up to 150 s, is twelve in ten minutes; the first look comes within one.
+  CHECK(world.source.requests <= 20 + 20 * 13);
+  CHECK(world.source.requests >= 20 + 20 * 10);
+  world.source.error.clear();
+  world.clock.advance(200 * kSecond);
+  for (int i = 0; i < 20; ++i) CHECK(world.manager->current(World::account(i)) != nullptr);
+}
+
+TEST_CASE("a clock that goes a day ahead and back again costs each identity one request each way") {
+  World world;
+  for (int i = 0; i < 20; ++i) world.manager->hold(World::account(i));
+  REQUIRE(world.source.requests == 20);
+  for (const std::int64_t jump : {30 * kHour, -30 * kHour, 30 * kHour, -30 * kHour}) {
+    const int before = world.source.requests;
+    world.clock.jump_wall(jump);
+    world.clock.advance(120 * kSecond);
+    CHECK(world.source.requests == before + 20);
+    for (int i = 0; i < 20; ++i) CHECK(world.manager->current(World::account(i)) != nullptr);
+  }
+}
+
+TEST_CASE("a clock that is set a second at a time, as by a time service, renews nothing early") {
+  World world;
+  world.manager->hold(world.cart);
+  for (int i = 0; i < 1'000; ++i) {
+    world.clock.jump_wall(i % 2 == 0 ? kSecond : -kSecond);
+    world.clock.advance(kSecond);
+  }
+  CHECK(world.source.requests == 1);
+}
+
+TEST_CASE("a pause after failures ends although the clock went back by a day meanwhile") {
+  World world;
+  world.source.error = "not today";
+  world.manager->hold(world.cart);
+  world.clock.advance(60 * kSecond);
+  world.clock.jump_wall(-24 * kHour);
+  const int before = world.source.requests;
+  world.clock.advance(400 * kSecond);
+  CHECK(world.source.requests >= before + 2);
+  CHECK(world.source.requests <= before + 8);
 }
 
 TEST_CASE("two identities are renewed each at its own time") {

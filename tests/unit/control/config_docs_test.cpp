@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/config_fields.hpp"
+#include "control/cpu_allotment.hpp"
 
 namespace culvert::control {
 namespace {
@@ -31,6 +32,7 @@ Json scalar_schema(const KeyInfo& key) {
   if (key.type == "duration") return {{"type", "string"}, {"pattern", "^(0|[0-9]+(ms|s|m|h))$"}};
   if (key.type == "size") return {{"type", "string"}, {"pattern", "^[0-9]+(B|KiB|MiB|GiB)$"}};
   if (key.type == "path") return {{"type", "string"}, {"pattern", "^/"}};
+  if (key.type == "percent") return {{"type", "number"}, {"minimum", 0}, {"maximum", 100}};
   if (key.type == "integer" || key.type == "port") {
     const std::size_t to = key.range.find(" to ");
     return {
@@ -83,12 +85,15 @@ Json schema() {
 }
 
 std::string default_in_table(const KeyInfo& key) {
-  static const std::map<std::string, std::string> kFilledIn = {{"node_name", "the host's name"},
-                                                               {"bpf.cgroup", "found"},
-                                                               {"node_netns", "the agent's own"},
-                                                               {"admin.socket", "`RUN_DIR/admin.sock`"},
-                                                               {"identity.embedded.directory", "`STATE_DIR/ca`"},
-                                                               {"workers", "one per CPU"}};
+  static const std::map<std::string, std::string> kFilledIn = {
+      {"node_name", "the host's name"},
+      {"bpf.cgroup", "found"},
+      {"node_netns", "the agent's own"},
+      {"admin.socket", "`RUN_DIR/admin.sock`"},
+      {"admin.local_port", "`15000` in a cluster"},
+      {"identity.embedded.directory", "`STATE_DIR/ca`"},
+      {"workers", "one per CPU"},
+      {"busy_wait_us", fmt::format("{}; 0 with one CPU or a quota", kBusyWaitUs)}};
   if (const auto found = kFilledIn.find(key.path); found != kFilledIn.end()) return found->second;
   if (key.is_required) return "required";
   return key.default_text.empty() ? "none" : "`" + key.default_text + "`";

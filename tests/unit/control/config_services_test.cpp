@@ -54,25 +54,25 @@ mesh:
 
 TEST_CASE("services and the new keys of workloads are read and reach the snapshot") {
   const auto snapshot = build_snapshot(parsed(kShop), {}, 1).value();
-  const state::Workload* cart = snapshot->find_uid("shop/cart");
+  const state::WorkloadEntry* cart = snapshot->find_uid("shop/cart");
   REQUIRE(cart != nullptr);
-  CHECK((cart->region + cart->zone + cart->subzone) == "r1z1s1");
-  CHECK(cart->capacity == 3);
-  CHECK_FALSE(cart->is_healthy);
-  REQUIRE(cart->waypoint);
-  CHECK(cart->waypoint->hostname == "way.shop.svc.cluster.local");
-  CHECK(cart->waypoint->namespace_name == "shop");
-  CHECK_FALSE(cart->application_tunnel);
-  const state::Workload* way = snapshot->find_uid("shop/way");
-  CHECK(way->application_tunnel == state::ApplicationTunnel{true, 15088});
-  CHECK(way->is_healthy);
-  CHECK(way->capacity == 1);
-  CHECK(snapshot->find_uid("shop/db")->hostname == "db.example.com");
-  const state::Workload* far = snapshot->find_uid("shop/far");
-  CHECK(far->network == "far");
-  CHECK(far->application_tunnel == state::ApplicationTunnel{false, 0});
-  REQUIRE(far->network_gateway);
-  CHECK(far->network_gateway->hbone_port == 15010);
+  CHECK(fmt::format("{}{}{}", cart->region(), cart->zone(), cart->subzone()) == "r1z1s1");
+  CHECK(cart->capacity() == 3);
+  CHECK_FALSE(cart->is_healthy());
+  REQUIRE(cart->waypoint());
+  CHECK(cart->waypoint()->hostname == "way.shop.svc.cluster.local");
+  CHECK(cart->waypoint()->namespace_name == "shop");
+  CHECK_FALSE(cart->application_tunnel());
+  const state::WorkloadEntry* way = snapshot->find_uid("shop/way");
+  CHECK(way->application_tunnel() == state::ApplicationTunnel{true, 15088});
+  CHECK(way->is_healthy());
+  CHECK(way->capacity() == 1);
+  CHECK(snapshot->find_uid("shop/db")->hostname() == "db.example.com");
+  const state::WorkloadEntry* far = snapshot->find_uid("shop/far");
+  CHECK(far->network() == "far");
+  CHECK(far->application_tunnel() == state::ApplicationTunnel{false, 0});
+  REQUIRE(far->network_gateway());
+  CHECK(far->network_gateway()->hbone_port == 15010);
 
   REQUIRE(snapshot->service_count() == 3);
   const state::Service* service = snapshot->find_vip("near", ip("10.9.0.1"), "shop");

@@ -102,9 +102,9 @@ capture: {exclude_ports: {inbound: [1], outbound: [2, 3]}, exclude_cidrs: {inbou
   CHECK_FALSE(config.log.access);
   CHECK(config.identity.embedded.lifetime_ms == 30'000);
   CHECK(config.limits.open_files == 4'096);
-  CHECK(config.capture.ports_outbound == std::vector<std::uint16_t>{2, 3});
-  REQUIRE(config.capture.cidrs_outbound.size() == 1);
-  CHECK(config.capture.cidrs_outbound[0].to_string() == "fd00::/8");
+  CHECK(config.capture.exclude.ports_outbound == std::vector<std::uint16_t>{2, 3});
+  REQUIRE(config.capture.exclude.cidrs_outbound.size() == 1);
+  CHECK(config.capture.exclude.cidrs_outbound[0].to_string() == "fd00::/8");
 }
 
 TEST_CASE("workloads and namespaces are read with what they leave out left out") {

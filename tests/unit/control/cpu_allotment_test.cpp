@@ -27,6 +27,12 @@ TEST_CASE("the unified cgroup is found among those of version 1") {
   CHECK(unified_cgroup("").empty());
 }
 
+TEST_CASE("looking for events is the default where CPU time is not short") {
+  CHECK(default_busy_wait_us(false, 2) == kBusyWaitUs);
+  CHECK(default_busy_wait_us(true, 8) == 0);
+  CHECK(default_busy_wait_us(false, 1) == 0);
+}
+
 TEST_CASE("this machine allots at least one CPU") {
   CHECK(allotted_cpus() >= 1);
   CHECK(allotted_cpus() <= 256);

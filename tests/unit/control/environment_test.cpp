@@ -92,6 +92,54 @@ TEST_CASE("a value that cannot be read is an error that names variable and value
   CHECK(config == before);
 }
 
+TEST_CASE("on demand is what the variable says, and not to be had together with names that the agent answers") {
+  CHECK_FALSE(applied({}).control_plane.on_demand);
+  CHECK(applied({{"XDS_ON_DEMAND", "true"}}).control_plane.on_demand);
+  CHECK(applied({{"XDS_ON_DEMAND", "true"}, {"INPOD_ENABLED", "true"}, {"ISTIO_META_DNS_CAPTURE", "false"}})
+            .control_plane.on_demand);
+  Config config;
+  const auto done = apply_environment(config, {{"XDS_ON_DEMAND", "true"}, {"INPOD_ENABLED", "true"}},
+                                      [](const std::string&) { return true; });
+  REQUIRE_FALSE(done);
+  CHECK_THAT(done.error().message(),
+             Catch::Contains("XDS_ON_DEMAND") && Catch::Contains("ISTIO_META_DNS_CAPTURE=false"));
+}
+
+TEST_CASE("in a cluster the local port is ztunnel's, unless the file says another or none") {
+  struct Case {
+    Environment environment;
+    std::optional<std::uint32_t> in_file;
+    std::optional<std::uint32_t> port;
+  };
+  const auto [environment, in_file, port] = GENERATE(values<Case>({
+      {{}, std::nullopt, std::nullopt},
+      {{{"NODE_NAME", "a"}}, std::nullopt, std::nullopt},
+      {{{"XDS_ADDRESS", "https://istiod:15012"}}, std::nullopt, 15'000},
+      {{{"XDS_ADDRESS", ""}}, std::nullopt, std::nullopt},
+      {{{"INPOD_ENABLED", "true"}}, std::nullopt, 15'000},
+      {{{"KUBERNETES_SERVICE_HOST", "10.96.0.1"}}, 0, 0},
+      {{{"KUBERNETES_SERVICE_HOST", "10.96.0.1"}}, 16'000, 16'000},
+      {{}, 16'000, 16'000},
+  }));
+  Config config;
+  config.admin.local_port = in_file;
+  REQUIRE(apply_environment(config, environment, [](const std::string&) { return false; }));
+  CHECK(config.admin.local_port == port);
+}
+
+TEST_CASE("RUST_LOG says levels for everything and for scopes, and what cannot be read is passed over") {
+  using telemetry::Level;
+  const LogConfig log =
+      applied({{"RUST_LOG", "warn,access=off,nonsense,ztunnel::xds=trace,ztunnel=debug"}, {"LOG_FORMAT", "json"}}).log;
+  CHECK(log.level == Level::Warn);
+  CHECK(log.access_level == Level::Off);
+  CHECK(log.message_level == Level::Debug);
+  CHECK(log.format == telemetry::Format::Json);
+  CHECK(applied({{"RUST_LOG", "trace"}}).log.level == Level::Debug);
+  CHECK(applied({{"RUST_LOG", "off"}}).log.level == Level::Off);
+  CHECK(applied({{"RUST_LOG", "loud"}}).log == LogConfig());
+}
+
 TEST_CASE("durations are numbers with units, one after the other") {
   CHECK(parse_environment_duration_ms("180s").value() == 180'000);
   CHECK(parse_environment_duration_ms("1h30m").value() == 5'400'000);
@@ -100,6 +148,71 @@ TEST_CASE("durations are numbers with units, one after the other") {
     INFO(bad);
     CHECK_FALSE(parse_environment_duration_ms(bad));
   }
+}
+
+TEST_CASE("PROXY_CONFIG says what ztunnel reads of it; single variables come before it") {
+  const std::string text =
+      "discoveryAddress: istiod.other:15012\nproxyAdminPort: 15500\nstatsPort: 15520\nconcurrency: 3\n"
+      "proxyMetadata: {ISTIO_META_CLUSTER_ID: one, FOO: bar, ISTIO_META_DNS_CAPTURE: 'true'}\nunknownKey: {a: 1}\n";
+  const Config config = applied({{"PROXY_CONFIG", text}, {"ISTIO_META_FOO", "from-environment"}});
+  CHECK(config.control_plane.xds_address == "istiod.other:15012");
+  CHECK(config.admin.metrics->port == 15'520);
+  CHECK(config.admin.local_port == 15'500U);
+  CHECK(config.admin.local_port == 15'500);
+  CHECK(config.workers == 3);
+  CHECK(config.cluster == "one");
+  CHECK(config.dns.capture);
+  CHECK(config.control_plane.metadata ==
+        HeaderList{{"CLUSTER_ID", "one"}, {"DNS_CAPTURE", "true"}, {"FOO", "from-environment"}});
+
+  const Config over = applied({{"PROXY_CONFIG", text},
+                               {"XDS_ADDRESS", ""},
+                               {"ZTUNNEL_WORKER_THREADS", "5"},
+                               {"CLUSTER_ID", "two"},
+                               {"ISTIO_META_CLUSTER_ID", "three"}});
+  CHECK(over.control_plane.xds_address.empty());
+  CHECK(over.workers == 5);
+  CHECK(over.cluster == "three");
+}
+
+TEST_CASE("an empty PROXY_CONFIG says nothing, and one that is wrong is named") {
+  CHECK(applied({{"PROXY_CONFIG", ""}}) == applied({}));
+  CHECK(applied({{"PROXY_CONFIG", "proxyMetadata:"}}) == applied({}));
+  const auto error = [](const char* text) {
+    Config config;
+    const auto done = apply_environment(config, {{"PROXY_CONFIG", text}}, [](const std::string&) { return false; });
+    return done ? std::string("accepted") : done.error().message();
+  };
+  CHECK_THAT(error("statsPort: 70000"),
+             Catch::StartsWith("invalid env var PROXY_CONFIG=") &&
+                 Catch::Contains("statsPort is \"70000\"; a number from 0 to 65535 is wanted"));
+  CHECK_THAT(error("discoveryAddress: [a]"), Catch::Contains("discoveryAddress must be one value"));
+  CHECK_THAT(error("proxyMetadata: [a]"), Catch::Contains("proxyMetadata must be a map of texts"));
+  CHECK_THAT(error("a: [b"), Catch::Contains("not YAML"));
+  CHECK_THAT(error("just text"), Catch::Contains("a map of keys and values is wanted"));
+}
+
+TEST_CASE("the mesh file lies below PROXY_CONFIG, and names the mesh's trust domains") {
+  const auto mesh = mesh_settings_from(
+      "trustDomain: new.example\ntrustDomainAliases: [old.example, older.example]\n"
+      "defaultConfig:\n  statsPort: 1000\n  concurrency: 2\n  proxyMetadata: {A: mesh, B: mesh}\n");
+  REQUIRE(mesh);
+  Config config;
+  config.trust_domain_aliases = {"old.example"};
+  REQUIRE(apply_environment(
+      config, {{"PROXY_CONFIG", "{statsPort: 2000, proxyMetadata: {B: env}}"}},
+      [](const std::string&) { return false; }, *mesh));
+  CHECK(config.trust_domain == "new.example");
+  CHECK(config.trust_domain_aliases == std::vector<std::string>{"old.example", "older.example"});
+  CHECK(config.admin.metrics->port == 2000);
+  CHECK(config.workers == 2);
+  CHECK(config.control_plane.metadata == HeaderList{{"A", "mesh"}, {"B", "env"}});
+
+  CHECK(mesh_settings_from("").value().proxy.metadata.empty());
+  CHECK_THAT(mesh_settings_from("trustDomainAliases: [Upper]").error().message(),
+             Catch::Contains("trustDomainAliases has \"Upper\", which is not a trust domain"));
+  CHECK_THAT(mesh_settings_from("defaultConfig: {concurrency: many}").error().message(),
+             Catch::Contains("concurrency is \"many\""));
 }
 
 }  // namespace culvert::control

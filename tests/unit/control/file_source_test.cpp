@@ -189,5 +189,86 @@ TEST_CASE("without a file only the node's own pods make snapshots") {
   CHECK(world.failures.empty());
 }
 
+// LOCAL_XDS_PATH for as long as it lives.
+struct LocalFile {
+  LocalFile(const std::string& path, std::string_view text) : path_(path) {
+    write_file(path, text);
+    ::setenv("LOCAL_XDS_PATH", path.c_str(), 1);
+  }
+  ~LocalFile() { ::unsetenv("LOCAL_XDS_PATH"); }
+  LocalFile(const LocalFile&) = delete;
+  LocalFile& operator=(const LocalFile&) = delete;
+  void replace(std::string_view text) const { replace_file(path_, text); }
+
+ private:
+  std::string path_;
+};
+
+constexpr std::string_view kLocal = "workloads: [{name: x, namespace: lab, workloadIps: [10.0.0.7]}]\n";
+constexpr std::string_view kLocalTwo =
+    "workloads: [{name: x, namespace: lab, workloadIps: [10.0.0.7]}, {name: y, namespace: lab}]\n";
+
+TEST_CASE("the file of LOCAL_XDS_PATH is followed beside the configuration") {
+  TempDirectory dir;
+  const LocalFile local(dir / "local.yaml", kLocal);
+  World world(kOne);
+  REQUIRE(world.snapshots.size() == 1);
+  CHECK(world.snapshots[0]->workload_count() == 2);
+  local.replace(kLocalTwo);
+  REQUIRE(world.wait_for([&] { return world.snapshots.size() == 2; }));
+  CHECK(world.configs[1].local->workloads.size() == 2);
+  CHECK(world.snapshots[1]->workload_count() == 3);
+  replace_file(world.path, kTwo);
+  REQUIRE(world.wait_for([&] { return world.snapshots.size() == 3; }));
+  CHECK(world.snapshots[2]->workload_count() == 4);
+}
+
+TEST_CASE("it is followed where there is no configuration file") {
+  TempDirectory dir;
+  const LocalFile local(dir / "local.yaml", kLocal);
+  World world("");
+  world.source.reset();
+  world.snapshots.clear();
+  world.path.clear();
+  world.open(default_config().value());
+  REQUIRE(world.snapshots.size() == 1);
+  local.replace(kLocalTwo);
+  REQUIRE(world.wait_for([&] { return world.snapshots.size() == 2; }));
+  world.source->reload();
+  CHECK(world.snapshots.size() == 3);
+  CHECK(world.failures.empty());
+}
+
+TEST_CASE("of a local file that is wrong, empty or gone nothing is taken over; the error says which file and what") {
+  TempDirectory dir;
+  const LocalFile local(dir / "local.yaml", kLocal);
+  World world(kOne);
+  struct Row {
+    const char* text;  // null: removed
+    const char* error;
+  };
+  for (const Row row : {Row{"workloads: [{name: x, namespace: lab, workloadIps: [nowhere]}]",
+                            R"(local.yaml: workloads[0].workloadIps has "nowhere", which means nothing there)"},
+                        Row{"workloads: [{", "local.yaml: line 1: not YAML"},
+                        Row{" \n", "local.yaml: the file is empty; write {} where it shall say nothing"},
+                        Row{"workloads: [{name: z, namespace: lab, workloadIps: [10.0.0.1]}]",
+                            "address 10.0.0.1 of workload lab/z belongs to workload default/a"},
+                        Row{nullptr, "local.yaml"}}) {
+    const std::size_t before = world.failures.size();
+    if (row.text != nullptr) {
+      local.replace(row.text);
+    } else {
+      std::filesystem::remove(dir / "local.yaml");
+    }
+    REQUIRE(world.wait_for([&] { return world.failures.size() == before + 1; }));
+    CHECK_THAT(world.failures.back(), Catch::Contains(row.error));
+    CHECK(world.snapshots.size() == 1);
+    CHECK(world.source->config().local->workloads.size() == 1);
+  }
+  local.replace("{}");
+  REQUIRE(world.wait_for([&] { return world.snapshots.size() == 2; }));
+  CHECK(world.snapshots[1]->workload_count() == 1);
+}
+
 }  // namespace
 }  // namespace culvert::control

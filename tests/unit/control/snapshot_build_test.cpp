@@ -40,24 +40,24 @@ state::Workload local(std::string_view name, std::vector<IpAddress> addresses) {
 TEST_CASE("what a workload leaves out comes from the agent's own settings") {
   const auto snapshot = build_snapshot(config(), {}, 3).value();
   CHECK(snapshot->version() == 3);
-  const state::Workload* cart = snapshot->find(ip("10.0.0.1"));
+  const state::WorkloadEntry* cart = snapshot->find(ip("10.0.0.1"));
   REQUIRE(cart != nullptr);
-  CHECK(cart->uid == "shop/cart");
-  CHECK(cart->identity.to_string() == "spiffe://mesh.example/ns/shop/sa/sa-cart");
-  CHECK(cart->cluster == "c1");
-  CHECK(cart->network == "net1");
-  CHECK(cart->canonical_name == "cart");
-  CHECK(cart->canonical_revision == "latest");
-  CHECK(cart->protocol == state::Protocol::Tunnel);
+  CHECK(cart->uid() == "shop/cart");
+  CHECK(cart->identity().to_string() == "spiffe://mesh.example/ns/shop/sa/sa-cart");
+  CHECK(cart->cluster() == "c1");
+  CHECK(cart->network() == "net1");
+  CHECK(cart->canonical_name() == "cart");
+  CHECK(cart->canonical_revision() == "latest");
+  CHECK(cart->protocol() == state::Protocol::Tunnel);
   CHECK(snapshot->find(ip("fd00::1")) == cart);
   CHECK(snapshot->find(ip("10.0.0.2")) == nullptr);
-  const state::Workload* pay = snapshot->find("net2", ip("10.0.0.2"));
+  const state::WorkloadEntry* pay = snapshot->find("net2", ip("10.0.0.2"));
   REQUIRE(pay != nullptr);
-  CHECK(pay->cluster == "c2");
-  CHECK(pay->canonical_name == "p");
-  CHECK(pay->canonical_revision == "v3");
-  CHECK(pay->node == "n2");
-  CHECK(pay->protocol == state::Protocol::Tcp);
+  CHECK(pay->cluster() == "c2");
+  CHECK(pay->canonical_name() == "p");
+  CHECK(pay->canonical_revision() == "v3");
+  CHECK(pay->node() == "n2");
+  CHECK(pay->protocol() == state::Protocol::Tcp);
 }
 
 TEST_CASE("modes of mesh, namespace and workload reach the snapshot") {
@@ -73,11 +73,11 @@ TEST_CASE("this node's pods are workloads where the file does not speak of them"
                                              local("thief", {ip("10.0.0.1"), ip("10.0.0.8")}),
                                              local("cart", {ip("10.0.0.7")}), local("twin", {ip("10.0.0.2")})};
   const auto snapshot = build_snapshot(config(), pods, 1).value();
-  CHECK(snapshot->find(ip("10.0.0.9"))->name == "web");
-  CHECK(snapshot->find(ip("10.0.0.1"))->name == "cart");
-  CHECK(snapshot->find(ip("10.0.0.8"))->name == "thief");
-  CHECK(snapshot->find(ip("10.0.0.7")) == nullptr);       // the file has shop/cart, with other addresses
-  CHECK(snapshot->find(ip("10.0.0.2"))->name == "twin");  // the file's 10.0.0.2 is in another network
+  CHECK(snapshot->find(ip("10.0.0.9"))->name() == "web");
+  CHECK(snapshot->find(ip("10.0.0.1"))->name() == "cart");
+  CHECK(snapshot->find(ip("10.0.0.8"))->name() == "thief");
+  CHECK(snapshot->find(ip("10.0.0.7")) == nullptr);         // the file has shop/cart, with other addresses
+  CHECK(snapshot->find(ip("10.0.0.2"))->name() == "twin");  // the file's 10.0.0.2 is in another network
   CHECK(snapshot->workload_count() == 5);
 }
 

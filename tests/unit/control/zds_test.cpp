@@ -21,13 +21,14 @@ class ScriptedTarget final : public ZdsTarget {
  public:
   Result<void> start(const ZdsWorkload& workload, UniqueFd netns) override {
     if (!netns.is_open()) return fail(ErrorCode::InvalidArgument, "no descriptor");
-    if (std::ranges::find(refused, workload.uid) != refused.end()) return fail(ErrorCode::AlreadyExists, "port taken");
+    if (std::ranges::find(refused, workload.uid) != refused.end()) return fail(why, "port taken");
     done.push_back("start " + workload.uid);
     return {};
   }
   void stop(const std::string& uid) override { done.push_back("stop " + uid); }
 
   std::vector<std::string> refused;
+  ErrorCode why = ErrorCode::AlreadyExists;
   std::vector<std::string> done;
 };
 
@@ -98,8 +99,6 @@ TEST_CASE("the same pod in the same namespace is started once, in another one an
   CHECK(bed.target.done == Done{"start a"});
   CHECK(bed.add("a", 8) == "");
   CHECK(bed.target.done == Done{"start a", "stop a", "start a"});
-  CHECK(bed.session.counters().started == 2);
-  CHECK(bed.session.counters().stopped == 1);
 }
 
 TEST_CASE("a snapshot drops what it does not name, and keeps what it only says to keep") {
@@ -158,6 +157,35 @@ TEST_CASE("a pod that cannot be started is pending, in the ack and in readiness,
   CHECK_FALSE(bed.session.retry());
   CHECK(bed.session.is_ready());
   CHECK(bed.target.done == Done{"start a"});  // what never ran is not stopped
+}
+
+TEST_CASE("a pod without a network is refused and tried again, and readiness does not wait for it") {
+  Bed bed;
+  bed.session.connected();
+  bed.target.why = ErrorCode::NotFound;
+  bed.target.refused = {"dead"};
+  CHECK_FALSE(bed.add("dead", 1).value().empty());
+  CHECK(bed.tell(Kind::SnapshotSent) == "");
+  CHECK(bed.session.is_ready());
+  CHECK(bed.session.pending() == 1);
+  SECTION("until it has one") {
+    bed.target.refused.clear();
+    CHECK_FALSE(bed.session.retry());
+    CHECK(bed.session.active() == 1);
+  }
+  SECTION("or cannot be served for another reason") {
+    bed.target.why = ErrorCode::AlreadyExists;
+    CHECK(bed.session.retry());
+    CHECK_FALSE(bed.session.is_ready());
+    CHECK(bed.tell(Kind::Delete, "dead") == "");
+  }
+  SECTION("or goes") { CHECK(bed.tell(Kind::Delete, "dead") == ""); }
+  SECTION("or comes with another sandbox") {
+    bed.target.refused.clear();
+    CHECK(bed.add("dead", 2).value().empty());
+  }
+  CHECK(bed.session.is_ready());
+  CHECK(bed.session.pending() == 0);
 }
 
 TEST_CASE("beyond the limit a pod is refused and is not kept") {

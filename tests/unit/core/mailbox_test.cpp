@@ -44,6 +44,19 @@ TEST_CASE("a full mailbox refuses, and takes messages again when it was drained"
   CHECK(mailbox.post(std::make_unique<int>(4)));
 }
 
+TEST_CASE("a message that must not be lost comes in whether or not there is room, in its order, and counts") {
+  Mailbox<int> mailbox(1);
+  REQUIRE(mailbox.open());
+  CHECK(mailbox.post(1));
+  mailbox.post_always(2);
+  CHECK_FALSE(mailbox.post(3));
+  std::vector<int> got;
+  mailbox.drain([&](int message) { got.push_back(message); });
+  CHECK(got == std::vector<int>{1, 2});
+  mailbox.post_always(4);
+  CHECK(is_readable(mailbox.fd(), 0));
+}
+
 TEST_CASE("a message that is posted while draining waits for the next drain, and wakes for it") {
   Mailbox<int> mailbox(10);
   REQUIRE(mailbox.open());

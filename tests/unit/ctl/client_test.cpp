@@ -119,12 +119,15 @@ TEST_CASE("exit codes tell done, refused and unreachable apart") {
                                      .name = "",
                                      .namespace_name = "",
                                      .service_account = "",
-                                     .addresses = {"10.0.0.1"}}) == kExitOk);
-    CHECK(
-        run_join(
-            agent.options(),
-            {.netns = "/a", .id = "", .name = "", .namespace_name = "", .service_account = "", .addresses = {"ten"}}) ==
-        kExitFailed);
+                                     .addresses = {"10.0.0.1"},
+                                     .answer_syn = ""}) == kExitOk);
+    CHECK(run_join(agent.options(), {.netns = "/a",
+                                     .id = "",
+                                     .name = "",
+                                     .namespace_name = "",
+                                     .service_account = "",
+                                     .addresses = {"ten"},
+                                     .answer_syn = ""}) == kExitFailed);
     CHECK(run_leave(agent.options(), "p1") == kExitFailed);
     CHECK(run_leave(agent.options(), "p2") == kExitFailed);
     CHECK(agent.provider.left == std::vector<std::string>{"p1"});

@@ -19,6 +19,7 @@ PodRecord record() {
                .excluded_ports = {{22, true}, {9000, false}},
                .excluded_cidrs = {{Cidr::parse("10.0.0.0/8").value(), false}},
                .bypass_inbound = true,
+               .answer_syn = AnswerSyn::AfterConnect,
                .cni_network = "pods",
                .is_from_file = true};
   made.slot = 7;
@@ -41,9 +42,20 @@ TEST_CASE("a pod's record survives encoding and decoding") {
   CHECK(after->spec.excluded_ports.size() == 2);
   CHECK(after->spec.excluded_ports[0].is_inbound);
   CHECK(after->spec.excluded_cidrs.at(0).cidr.to_string() == "10.0.0.0/8");
+  CHECK(after->spec.answer_syn == AnswerSyn::AfterConnect);
   CHECK(after->spec.cni_network == "pods");
   CHECK(after->spec.is_from_file);
   CHECK(after->is_leaving);
+}
+
+TEST_CASE("a record without a word of its own is one that agents of before read") {
+  PodRecord before = record();
+  before.spec.answer_syn.reset();
+  const std::string text = encode(before);
+  CHECK(text.find("answer_syn") == std::string::npos);
+  const auto after = decode_pod_record(text);
+  REQUIRE(after);
+  CHECK_FALSE(after->spec.answer_syn);
 }
 
 TEST_CASE("a record that a crash or a hand has spoilt is refused") {
@@ -54,10 +66,11 @@ TEST_CASE("a record that a crash or a hand has spoilt is refused") {
     const char* from;
     const char* to;
   };
-  for (const Case& item : {Case{"\"slot\": 7", "\"slot\": 0"}, Case{"\"slot\": 7", "\"slot\": -1"},
-                           Case{"\"version\": 1", "\"version\": 2"}, Case{"10.1.0.5", "10.1.0"},
-                           Case{"10.0.0.0/8", "10.0.0.0/80"}, Case{"9000", "90000"}, Case{"\"c1\"", "\"../c1\""},
-                           Case{"\"/run/netns/a\"", "\"\""}, Case{"\"inbound\": true", "\"inbound\": 1"}}) {
+  for (const Case& item :
+       {Case{"\"slot\": 7", "\"slot\": 0"}, Case{"\"slot\": 7", "\"slot\": -1"},
+        Case{"\"version\": 1", "\"version\": 2"}, Case{"10.1.0.5", "10.1.0"}, Case{"10.0.0.0/8", "10.0.0.0/80"},
+        Case{"9000", "90000"}, Case{"\"c1\"", "\"../c1\""}, Case{"\"/run/netns/a\"", "\"\""},
+        Case{"\"inbound\": true", "\"inbound\": 1"}, Case{"after_connect", "sometimes"}}) {
     CAPTURE(item.from, item.to);
     std::string text = good;
     const auto place = text.find(item.from);

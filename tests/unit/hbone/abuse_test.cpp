@@ -103,6 +103,23 @@ TEST_CASE("a peer that updates its windows for each frame that it gets is not to
   }
 }
 
+TEST_CASE("a peer that reads late and then updates its windows for all that it got is not too busy") {
+  Scripted client(false);
+  const StreamId stream = client.session->connect({.authority = "10.0.0.1:80"});
+  static_cast<void>(client.sent());
+  constexpr std::uint32_t kFrames = 30'000;  // a byte each, within the window of 65,535
+  for (std::uint32_t i = 0; i < kFrames; ++i) static_cast<void>(data_frames(*client.session, stream, "x"));
+  for (std::uint32_t i = 0; i < kFrames; ++i) {
+    REQUIRE(client.feed(frame(kWindowUpdate, 0, stream, u32(1)) + frame(kWindowUpdate, 0, 0, u32(1))));
+  }
+  SECTION("and those that no frame of ours asked for are counted as ever") {
+    std::uint32_t count = 0;
+    while (client.feed(frame(kWindowUpdate, 0, 0, u32(1)))) REQUIRE(++count <= kWindowUpdates.burst);
+    CHECK(count == kWindowUpdates.burst);
+    check_calmed(client);
+  }
+}
+
 TEST_CASE("windows that open by a byte at a time are ended") {
   Scripted client(false, {}, setting(4, 0));
   const StreamId stream = client.session->connect({.authority = "10.0.0.1:80"});

@@ -190,7 +190,12 @@ TEST_CASE("a trace context is 55 characters of version 00") {
   const std::string text = format_traceparent(parent);
   CHECK(text == "00-0123456789abcdef0000000000000001-fedcba9876543210-00");
   CHECK(parse_traceparent(text) == parent);
-  CHECK(parse_traceparent("00-0123456789abcdef0000000000000001-fedcba9876543210-01") == parent);
+  TraceParent sampled = parent;
+  sampled.is_sampled = true;
+  CHECK(format_traceparent(sampled) == "00-0123456789abcdef0000000000000001-fedcba9876543210-01");
+  CHECK(parse_traceparent("00-0123456789abcdef0000000000000001-fedcba9876543210-01") == sampled);
+  CHECK(parse_traceparent("00-0123456789abcdef0000000000000001-fedcba9876543210-ff") == sampled);
+  CHECK(parse_traceparent("00-0123456789abcdef0000000000000001-fedcba9876543210-02") == parent);
   const std::string_view cases[] = {
       "",
       "00-0123456789abcdef0000000000000001-fedcba9876543210-0",

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "state/store.hpp"
 #include "support.hpp"
 
 namespace culvert::policy {
@@ -149,6 +150,25 @@ TEST_CASE("an explanation ends with what the connection would get, and names who
   CHECK(has_step(*told, row.step, row.text, row.by));
 }
 
+TEST_CASE("a pod that its node knew before the control plane named it is one workload") {
+  state::Store store;
+  store.upsert(workload("pay", "10.0.0.2"));
+  state::Workload early = workload("cart", "10.0.0.1");
+  early.uid = "culvert-local/" + early.uid;
+  early.is_provisional = true;
+  store.upsert(early);
+  CHECK(explain(*store.publish(), "shop/cart", "10.0.0.2:80").has_value());
+  state::Workload named = workload("cart", "10.0.0.1");
+  named.uid = "Kubernetes//Pod/shop/cart";
+  store.upsert(named);
+  CHECK(explain(*store.publish(), "shop/cart", "10.0.0.2:80").has_value());
+  // Another pod of that name is another one.
+  named.uid = "Kubernetes2//Pod/shop/cart";
+  named.addresses = {IpAddress::parse("10.0.0.7").value()};
+  store.upsert(named);
+  CHECK(explain(*store.publish(), "shop/cart", "10.0.0.2:80").error().code() == ErrorCode::InvalidArgument);
+}
+
 TEST_CASE("what cannot be explained says why") {
   const auto snapshot = mesh({});
   CHECK(explain(*snapshot, "nobody", "10.0.0.2:80").error().code() == ErrorCode::NotFound);
@@ -157,6 +177,21 @@ TEST_CASE("what cannot be explained says why") {
     CAPTURE(destination);
     CHECK(explain(*snapshot, "cart", destination).error().code() == ErrorCode::InvalidArgument);
   }
+}
+
+TEST_CASE("where the mesh comes when it is needed, what is not known is open, and nobody's is nobody's") {
+  state::Store store;
+  store.set_on_demand();
+  store.upsert(workload("cart", "10.0.0.1"));
+  const auto open = store.publish();
+  const Explanation told = explain(*open, "cart", "10.0.0.9:80").value();
+  CHECK(told.outcome == "undecided");
+  CHECK(has_step(told, "destination", "10.0.0.9 is not known here", ""));
+  CHECK(has_step(told, "route",
+                 "/10.0.0.9 is not known here yet: a connection would wait until istiod has said who it is", ""));
+  CHECK_THAT(explain(*open, "cart", "pay:80").error().message(), Catch::Contains("ask for an address"));
+  store.set_absent("/10.0.0.9", true);
+  CHECK(explain(*store.publish(), "cart", "10.0.0.9:80").value().outcome == "not in the mesh");
 }
 
 }  // namespace

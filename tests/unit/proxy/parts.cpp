@@ -19,7 +19,7 @@ namespace {
 std::unique_ptr<telemetry::Log> silent_log() {
   telemetry::Log::Options options;
   options.access_log = false;
-  options.level = telemetry::Level::Error;
+  options.filter.level = telemetry::Level::Error;
   return std::move(*telemetry::Log::start(options));
 }
 
@@ -27,23 +27,27 @@ std::unique_ptr<telemetry::Log> silent_log() {
 
 Parts::Parts(const Options& options)
     : log_(silent_log()),
-      state(options, std::move(*Poller::create()), datapath::SocketMarker(-1), counters_, *log_,
+      state(options, std::move(*Poller::create()), datapath::SocketMarker(-1), counters_, traffic_, *log_,
             std::move(*open_current_netns()), monotonic_ms()),
       outbound(state),
       inbound(state),
       admission(state),
+      demands(state),
       tunnels(state),
       streams(state),
       relay(state),
       finisher(state),
+      held(state, {}),
       accepted_(state.accepted.intern(SpiffeId::parse(tls::test::kServerId).value(), {})) {
   state.outbound = &outbound;
   state.inbound = &inbound;
   state.admission = &admission;
+  state.demands = &demands;
   state.tunnel_engine = &tunnels;
   state.streams = &streams;
   state.relay = &relay;
   state.finisher = &finisher;
+  state.held = &held;
   PodSetup setup;
   setup.slot = kSlot;
   setup.id = "shop/cart";

@@ -11,7 +11,9 @@
 #include "../hbone/support.hpp"
 #include "../tls/support.hpp"
 #include "proxy/admission.hpp"
+#include "proxy/demands.hpp"
 #include "proxy/finisher.hpp"
+#include "proxy/held_syns.hpp"
 #include "proxy/inbound.hpp"
 #include "proxy/outbound.hpp"
 #include "proxy/relay.hpp"
@@ -57,16 +59,20 @@ class Parts {
  private:
   std::unique_ptr<telemetry::Log> log_;
   telemetry::WorkerCounters counters_;
+  telemetry::LabelBudget budget_{100};
+  telemetry::TrafficTable traffic_{budget_};
 
  public:
   WorkerState state;
   Outbound outbound;
   Inbound inbound;
   Admission admission;
+  Demands demands;
   Tunnels tunnels;
   Streams streams;
   Relay relay;
   Finisher finisher;
+  HeldSyns held;
 
  private:
   std::uint32_t accepted_;

@@ -5,21 +5,11 @@
 #include <random>
 
 #include "base/clock.hpp"
+#include "fast_random.hpp"
 #include "mesh.hpp"
 
 namespace culvert::state {
 namespace {
-
-class FastRandom final : public RouteRandom {
- public:
-  [[nodiscard]] std::uint32_t below(std::uint32_t bound) override {
-    state_ = state_ * 6'364'136'223'846'793'005ULL + 1;
-    return static_cast<std::uint32_t>(((state_ >> 32U) * bound) >> 32U);
-  }
-
- private:
-  std::uint64_t state_ = 1;
-};
 
 IpAddress numbered(std::uint32_t base, std::uint32_t i) { return IpAddress::v4(in_addr{htonl(base + i)}); }
 
@@ -54,9 +44,10 @@ void measure(const char* name, const Snapshot& snapshot, std::uint32_t base, std
   for (std::uint32_t i = 0; i < 65'536; ++i) {
     destinations.push_back({numbered(base, std::uniform_int_distribution<std::uint32_t>(0, count - 1)(shuffle)), port});
   }
-  const Workload& client = snapshot.workload(0);
-  const RouteSource source{client.addresses[0], client.network, client.namespace_name, &client.identity, &client};
-  FastRandom random;
+  const WorkloadEntry& client = snapshot.workload(0);
+  const RouteSource source{client.addresses()[0], client.network(), client.namespace_name(), &client.identity(),
+                           &client};
+  bench::FastRandom random;
   std::uint64_t tunnels = 0;
   const std::uint64_t start_ns = monotonic_ns();
   for (std::uint32_t i = 0; i < kRounds; ++i) {

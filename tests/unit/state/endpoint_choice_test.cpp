@@ -31,8 +31,8 @@ std::string choices(Mesh& mesh, const RouteSource& source, std::string_view dest
     mesh.random = ScriptedRandom({i});
     const Route found = route(*mesh.snapshot, source, at(destination), mesh.random);
     if (!mesh.random.bounds.empty()) bound = mesh.random.bounds[0];
-    const Workload* workload = found.kind == RouteKind::Gateway ? found.destination : found.workload;
-    ++chosen[workload == nullptr ? "none" : workload->name];
+    const WorkloadEntry* workload = found.kind == RouteKind::Gateway ? found.destination : found.workload;
+    ++chosen[std::string(workload == nullptr ? "none" : workload->name())];
   }
   std::string out;
   for (const auto& [name, count] : chosen) out += fmt::format("{}{}*{}", out.empty() ? "" : " ", name, count);
@@ -70,9 +70,9 @@ TEST_CASE("capacities that add up to more than 32 bits are drawn from as well") 
   for (const LbMode mode : {LbMode::Unspecified, LbMode::Failover}) {
     Mesh mesh = mesh_of(endpoints, mode, {});
     mesh.random = ScriptedRandom({0, 0x7fff'ffff, 0xffff'fffe});
-    CHECK(mesh.route("10.9.0.1:80", "me").workload->name == "a");
-    CHECK(mesh.route("10.9.0.1:80", "me").workload->name == "b");
-    CHECK(mesh.route("10.9.0.1:80", "me").workload->name == "c");
+    CHECK(mesh.route("10.9.0.1:80", "me").workload->name() == "a");
+    CHECK(mesh.route("10.9.0.1:80", "me").workload->name() == "b");
+    CHECK(mesh.route("10.9.0.1:80", "me").workload->name() == "c");
   }
 }
 
@@ -180,7 +180,7 @@ TEST_CASE("an endpoint without an address is only for other networks, through a 
   Workload lost = far;
   lost.uid = "shop/lost";
   lost.name = "lost";
-  lost.network_gateway.reset();
+  lost.network_gateway = {};
   Mesh mesh({homeless, far, lost, workload("gateway", {ip("10.0.1.1")})},
             {service("web", "10.9.0.1", {kHttp}, {"homeless", "far", "lost"})});
   CHECK(choices(mesh, mesh.source()) == "far*1");
@@ -244,7 +244,7 @@ TEST_CASE("a service of ten thousand endpoints is drawn from evenly, with and wi
     const RouteSource source{ip("10.0.0.1"), {}, "shop", nullptr, &snapshot->workload(0)};
     for (const std::uint32_t drawn : {0U, 1U, 4'321U, kCount - 1}) {
       ScriptedRandom random({drawn});
-      CHECK(route(*snapshot, source, at("10.9.0.1:80"), random).workload->name == std::to_string(drawn));
+      CHECK(route(*snapshot, source, at("10.9.0.1:80"), random).workload->name() == std::to_string(drawn));
       CHECK(random.bounds == std::vector<std::uint32_t>{kCount});
     }
   }

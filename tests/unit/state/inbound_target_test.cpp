@@ -156,5 +156,29 @@ TEST_CASE("an application tunnel over IPv6 is reached on IPv6's loopback") {
   CHECK(asked(mesh, "[fd09::1]:80", "server", ip("fd00::2")) == "[::1]:15088 PROXY [fd09::1]:80");
 }
 
+TEST_CASE("the service of an inbound connection is the one that the client names, else the first with this port") {
+  Workload server = workload("server", {kLocal});
+  const std::string web = "web.shop.svc.cluster.local";
+  const std::string named = "named.shop.svc.cluster.local";
+  server.services = {{"shop", "late.shop.svc.cluster.local", {}}, {"shop", web, {}}, {"shop", named, {{90, 9999}}}};
+  Mesh mesh(
+      {server, workload("other", {ip("10.0.0.3")})},
+      {service("web", "10.9.0.1", {kHttp}, {}), service("named", "10.9.0.2", {{90, 0}, {80, 8080}}, {}),
+       service("written", "10.9.0.3", {{70, 7070}}, {"server"}), service("foreign", "10.9.0.4", {kHttp}, {"other"})});
+  const auto guessed = [&](std::string_view host, std::uint16_t port) {
+    const Service* found = inbound_service(*mesh.snapshot, *mesh.named("server"), host, port);
+    return found == nullptr ? std::string() : found->name;
+  };
+  CHECK(guessed("", 8080) == "web");
+  CHECK(guessed(named, 8080) == "named");
+  CHECK(guessed(named, 1) == "named");
+  CHECK(guessed("", 9999) == "named");  // by this endpoint's own port
+  CHECK(guessed("", 80).empty());
+  CHECK(guessed("foreign.shop.svc.cluster.local", 8080) == "web");  // it is none of this workload's
+  CHECK(guessed("foreign.shop.svc.cluster.local", 80).empty());
+  CHECK(guessed("nobody", 8080) == "web");
+  CHECK(guessed("written.shop.svc.cluster.local", 7070) == "written");
+}
+
 }  // namespace
 }  // namespace culvert::state

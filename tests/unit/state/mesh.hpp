@@ -84,11 +84,11 @@ class Mesh {
   }
 
   [[nodiscard]] RouteSource source(std::string_view name = "client") const {
-    const Workload* found = named(name);
-    return {found->addresses.front(), found->network, found->namespace_name, &found->identity, found};
+    const WorkloadEntry* found = named(name);
+    return {found->addresses().front(), found->network(), found->namespace_name(), &found->identity(), found};
   }
-  [[nodiscard]] const Workload* named(std::string_view name) const {
-    const Workload* found = snapshot->find_uid(fmt::format("shop/{}", name));
+  [[nodiscard]] const WorkloadEntry* named(std::string_view name) const {
+    const WorkloadEntry* found = snapshot->find_uid(fmt::format("shop/{}", name));
     REQUIRE(found != nullptr);
     return found;
   }
@@ -102,14 +102,15 @@ class Mesh {
 
 // "KIND next_hop target workload", as far as each is there: the essence of a route in one line.
 inline std::string brief(const Route& route) {
-  static constexpr std::string_view kKinds[] = {"passthrough", "plain", "tunnel", "gateway", "resolve", "refused"};
+  static constexpr std::string_view kKinds[] = {"passthrough", "plain",   "tunnel", "gateway",
+                                                "resolve",     "refused", "ask"};
   std::string out(kKinds[static_cast<std::size_t>(route.kind)]);
   if (route.kind == RouteKind::Refused) return out + ": " + std::string(to_string(route.refusal));
   out += " " + route.next_hop.to_string();
   if (route.kind == RouteKind::Tunnel) out += " for " + route.target.to_string();
   if (route.kind == RouteKind::Gateway) out += fmt::format(" for {}:{}", route.authority_host, route.authority_port);
   if (route.kind == RouteKind::Resolve) out += " of " + std::string(route.dns_name);
-  if (route.workload != nullptr) out += " at " + route.workload->name;
+  if (route.workload != nullptr) out += fmt::format(" at {}", route.workload->name());
   return out;
 }
 

@@ -43,10 +43,10 @@ TEST_CASE("the address of an endpoint in another network is never dialled, even 
 
 TEST_CASE("one address in two networks is two workloads") {
   Mesh mesh({workload("near", {ip("10.0.0.2")}), far("away", {ip("10.0.0.2")}, by_address("10.0.0.50"))});
-  CHECK(mesh.route("10.0.0.2:80").workload->name == "near");
+  CHECK(mesh.route("10.0.0.2:80").workload->name() == "near");
   RouteSource source = mesh.source();
   source.network = "far";
-  CHECK(route(*mesh.snapshot, source, at("10.0.0.2:80"), mesh.random).workload->name == "away");
+  CHECK(route(*mesh.snapshot, source, at("10.0.0.2:80"), mesh.random).workload->name() == "away");
 }
 
 TEST_CASE("another network without a gateway is refused") {
@@ -126,7 +126,7 @@ TEST_CASE("a waypoint or a gateway with a hostname only keeps what it is asked f
   CHECK(unresolved.dns_name == "way.example.com");
   CHECK(brief(route_resolved(*guarded.snapshot, guarded.source(), unresolved, ip("192.0.2.7"))) ==
         "tunnel 192.0.2.7:15009 for 10.9.0.1:80 at way");
-  web.waypoint.reset();
+  web.waypoint = {};
   Mesh remote({far("server", {}, by_name("way")), way}, {web, ways});
   CHECK(brief(route_resolved(*remote.snapshot, remote.source(), remote.route("10.9.0.1:80"), ip("192.0.2.7"))) ==
         "gateway 192.0.2.7:15009 for web.shop.svc.cluster.local:80 at way");

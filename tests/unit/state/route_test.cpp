@@ -180,13 +180,13 @@ TEST_CASE("a waypoint is shared out by weight; all zero means the single one") {
                                       workload("nine", {ip("10.0.0.9")})};
   Mesh mesh(ways, {web});
   mesh.random = ScriptedRandom({0, 1, 3});
-  CHECK(mesh.route("10.9.0.1:80").workload->name == "eight");
-  CHECK(mesh.route("10.9.0.1:80").workload->name == "nine");
-  CHECK(mesh.route("10.9.0.1:80").workload->name == "nine");
+  CHECK(mesh.route("10.9.0.1:80").workload->name() == "eight");
+  CHECK(mesh.route("10.9.0.1:80").workload->name() == "nine");
+  CHECK(mesh.route("10.9.0.1:80").workload->name() == "nine");
   CHECK(mesh.random.bounds == std::vector<std::uint32_t>{4, 4, 4});
   for (WeightedWaypoint& one : web.weighted_waypoints) one.weight = 0;
   Mesh zero(ways, {web});
-  CHECK(zero.route("10.9.0.1:80").workload->name == "seven");
+  CHECK(zero.route("10.9.0.1:80").workload->name() == "seven");
 }
 
 TEST_CASE("a workload's waypoint is for who dials the workload, not for who dials a service") {
@@ -210,7 +210,7 @@ TEST_CASE("a waypoint's own connections to what it guards are not sent back to i
     other.address = ip("10.0.0.99");
     CHECK(route(*mesh.snapshot, other, at("10.0.0.2:80"), mesh.random).is_waypoint);
     other = mesh.source("way");
-    other.identity = &mesh.named("client")->identity;
+    other.identity = &mesh.named("client")->identity();
     CHECK(route(*mesh.snapshot, other, at("10.0.0.2:80"), mesh.random).is_waypoint);
     other.identity = nullptr;
     CHECK(route(*mesh.snapshot, other, at("10.0.0.2:80"), mesh.random).is_waypoint);

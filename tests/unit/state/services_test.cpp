@@ -108,7 +108,7 @@ TEST_CASE("a service's endpoints are the workloads that are known, whichever was
   const Service& found = *snapshot->find_service("shop", "web.shop.svc.cluster.local");
   const auto names = [&](std::span<const EndpointRow> rows) {
     std::string out;
-    for (const EndpointRow& row : rows) out += snapshot->workload(row.workload).name + " ";
+    for (const EndpointRow& row : rows) out += fmt::format("{} ", snapshot->workload(row.workload).name());
     return out;
   };
   CHECK(names(snapshot->usable_endpoints(found)) == "a b ");
@@ -125,7 +125,7 @@ TEST_CASE("a workload is found by its uid, and by its namespace and hostname") {
   REQUIRE(builder.add(replica));
   const auto snapshot = std::move(builder).build(1);
   REQUIRE(snapshot->find_uid("shop/db") != nullptr);
-  CHECK(snapshot->find_uid("shop/db")->network == "near");
+  CHECK(snapshot->find_uid("shop/db")->network() == "near");
   CHECK(snapshot->find_uid("shop/nobody") == nullptr);
   CHECK(snapshot->find_workload("shop", "db.example.com") == snapshot->find_uid("shop/db"));
   CHECK(snapshot->find_workload("bank", "db.example.com") == nullptr);
@@ -138,10 +138,10 @@ TEST_CASE("the workloads of two networks may have the same address") {
   REQUIRE(builder.add(far));
   REQUIRE(builder.add(workload("near", {ip("10.0.0.1")})));
   const auto snapshot = std::move(builder).build(1);
-  CHECK(snapshot->find(ip("10.0.0.1"))->name == "near");
-  CHECK(snapshot->find({}, ip("10.0.0.1"))->name == "near");
-  CHECK(snapshot->find("near", ip("10.0.0.1"))->name == "near");
-  CHECK(snapshot->find("far", ip("10.0.0.1"))->name == "far");
+  CHECK(snapshot->find(ip("10.0.0.1"))->name() == "near");
+  CHECK(snapshot->find({}, ip("10.0.0.1"))->name() == "near");
+  CHECK(snapshot->find("near", ip("10.0.0.1"))->name() == "near");
+  CHECK(snapshot->find("far", ip("10.0.0.1"))->name() == "far");
   CHECK(snapshot->find("nowhere", ip("10.0.0.1")) == nullptr);
 }
 

@@ -27,9 +27,9 @@ TEST_CASE("a workload is found by each of its addresses, and nothing is found by
   CHECK(snapshot->version() == 7);
   CHECK(snapshot->workload_count() == 2);
   REQUIRE(snapshot->find(ip("10.0.0.1")) != nullptr);
-  CHECK(snapshot->find(ip("10.0.0.1"))->name == "cart");
+  CHECK(snapshot->find(ip("10.0.0.1"))->name() == "cart");
   CHECK(snapshot->find(ip("fd00::1")) == snapshot->find(ip("10.0.0.1")));
-  CHECK(snapshot->find(ip("10.0.0.2"))->name == "pay");
+  CHECK(snapshot->find(ip("10.0.0.2"))->name() == "pay");
   CHECK(snapshot->find(ip("10.0.0.3")) == nullptr);
   CHECK(snapshot->find(IpAddress()) == nullptr);
 }
@@ -49,10 +49,10 @@ TEST_CASE("canonical name and revision default to the name and latest") {
   named.canonical_revision = "v2";
   REQUIRE(builder.add(named));
   const auto snapshot = std::move(builder).build(1);
-  CHECK(snapshot->find(ip("10.0.0.1"))->canonical_name == "cart");
-  CHECK(snapshot->find(ip("10.0.0.1"))->canonical_revision == "latest");
-  CHECK(snapshot->find(ip("10.0.0.2"))->canonical_name == "payments");
-  CHECK(snapshot->find(ip("10.0.0.2"))->canonical_revision == "v2");
+  CHECK(snapshot->find(ip("10.0.0.1"))->canonical_name() == "cart");
+  CHECK(snapshot->find(ip("10.0.0.1"))->canonical_revision() == "latest");
+  CHECK(snapshot->find(ip("10.0.0.2"))->canonical_name() == "payments");
+  CHECK(snapshot->find(ip("10.0.0.2"))->canonical_revision() == "v2");
 }
 
 TEST_CASE("an address that two workloads claim is refused with both names, and nothing of the second is kept") {
@@ -65,7 +65,7 @@ TEST_CASE("an address that two workloads claim is refused with both names, and n
              Catch::Contains("10.0.0.1") && Catch::Contains("shop/cart") && Catch::Contains("shop/pay"));
   const auto snapshot = std::move(builder).build(1);
   CHECK(snapshot->find(ip("10.0.0.9")) == nullptr);
-  CHECK(snapshot->find(ip("10.0.0.1"))->name == "cart");
+  CHECK(snapshot->find(ip("10.0.0.1"))->name() == "cart");
 }
 
 TEST_CASE("a uid that stands twice is refused with both names") {
@@ -122,8 +122,8 @@ TEST_CASE("a hundred thousand workloads are each found") {
   const auto snapshot = std::move(builder).build(1);
   std::uint32_t found = 0;
   for (std::uint32_t i = 1; i <= kCount; ++i) {
-    const Workload* workload = snapshot->find(address(i));
-    found += workload != nullptr && workload->uid == std::to_string(i) ? 1U : 0U;
+    const WorkloadEntry* workload = snapshot->find(address(i));
+    found += workload != nullptr && workload->uid() == std::to_string(i) ? 1U : 0U;
   }
   CHECK(found == kCount);
 }

@@ -31,7 +31,7 @@ std::vector<std::string> endpoints(const Snapshot& snapshot, std::string_view ho
   const Service* service = snapshot.find_service("shop", hostname);
   if (service == nullptr) return {"none"};
   for (const EndpointRow& row : snapshot.usable_endpoints(*service))
-    uids.push_back(snapshot.workload(row.workload).uid);
+    uids.emplace_back(snapshot.workload(row.workload).uid());
   std::ranges::sort(uids);
   return uids;
 }
@@ -79,23 +79,52 @@ TEST_CASE("a workload that no longer names a service leaves it; a service that i
   CHECK(endpoints(*store.publish(), kCart).empty());
 }
 
+TEST_CASE("endpoints that a service names itself follow their workloads, which come, change and go at any time") {
+  Store store;
+  Service cart = named("cart", "10.9.0.1");
+  cart.endpoints = {{"shop/a", {{80, 8081}}}, {"shop/b", {}}};
+  store.upsert(cart);
+  CHECK(endpoints(*store.publish(), kCart).empty());
+  store.upsert(member("a", {ip("10.0.0.1")}));
+  store.upsert(member("b", {ip("10.0.0.2")}));
+  const auto both = store.publish();
+  CHECK(endpoints(*both, kCart) == std::vector<std::string>{"shop/a", "shop/b"});
+  CHECK(store.remove_workload("shop/a"));
+  // Takes the place of the one that has gone.
+  store.upsert(member("c", {ip("10.0.0.3")}));
+  CHECK(endpoints(*store.publish(), kCart) == std::vector<std::string>{"shop/b"});
+  CHECK(endpoints(*both, kCart) == std::vector<std::string>{"shop/a", "shop/b"});
+  Workload sick = member("b", {ip("10.0.0.2")});
+  sick.is_healthy = false;
+  store.upsert(sick);
+  CHECK(endpoints(*store.publish(), kCart).empty());
+  cart.endpoints = {{"shop/c", {}}};
+  store.upsert(cart);
+  CHECK(endpoints(*store.publish(), kCart) == std::vector<std::string>{"shop/c"});
+  store.upsert(member("b", {ip("10.0.0.2")}));
+  CHECK(endpoints(*store.publish(), kCart) == std::vector<std::string>{"shop/c"});
+  CHECK(store.remove_service("shop", kCart));
+  CHECK(store.remove_workload("shop/c"));
+  CHECK(endpoints(*store.publish(), kCart) == std::vector<std::string>{"none"});
+}
+
 TEST_CASE("of several workloads with one address a pod is found first, then one that takes tunnels, then the first") {
   Store store;
   Workload entry = workload("entry", {ip("10.0.0.1")});
   entry.protocol = Protocol::Tcp;
   store.upsert(entry);
-  CHECK(store.publish()->find(ip("10.0.0.1"))->uid == "shop/entry");
+  CHECK(store.publish()->find(ip("10.0.0.1"))->uid() == "shop/entry");
   store.upsert(workload("tunnel", {ip("10.0.0.1")}));
-  CHECK(store.publish()->find(ip("10.0.0.1"))->uid == "shop/tunnel");
+  CHECK(store.publish()->find(ip("10.0.0.1"))->uid() == "shop/tunnel");
   Workload pod = workload("pod", {ip("10.0.0.1")});
   pod.uid = "Kubernetes//Pod/shop/pod";
   pod.protocol = Protocol::Tcp;
   store.upsert(pod);
-  CHECK(store.publish()->find(ip("10.0.0.1"))->uid == pod.uid);
+  CHECK(store.publish()->find(ip("10.0.0.1"))->uid() == pod.uid);
   CHECK(store.remove_workload(pod.uid));
-  CHECK(store.publish()->find(ip("10.0.0.1"))->uid == "shop/tunnel");
+  CHECK(store.publish()->find(ip("10.0.0.1"))->uid() == "shop/tunnel");
   CHECK(store.remove_workload("shop/tunnel"));
-  CHECK(store.publish()->find(ip("10.0.0.1"))->uid == "shop/entry");
+  CHECK(store.publish()->find(ip("10.0.0.1"))->uid() == "shop/entry");
   CHECK(store.remove_workload("shop/entry"));
   CHECK(store.publish()->find(ip("10.0.0.1")) == nullptr);
 }
@@ -220,12 +249,12 @@ TEST_CASE("after any order of changes lookups answer as a plain list of the same
     std::set<std::string> uids;
     for (const auto& [uid, one] : workloads) {
       uids.insert(uid);
-      const Workload* found = snapshot->find_uid(uid);
+      const WorkloadEntry* found = snapshot->find_uid(uid);
       REQUIRE(found != nullptr);
-      CHECK(static_cast<const Workload&>(*found).addresses == one.addresses);
-      const Workload* by_address = snapshot->find(one.addresses[0]);
+      CHECK(std::ranges::equal(found->addresses(), one.addresses));
+      const WorkloadEntry* by_address = snapshot->find(one.addresses[0]);
       REQUIRE(by_address != nullptr);
-      CHECK(by_address->addresses == one.addresses);
+      CHECK(std::ranges::equal(by_address->addresses(), one.addresses));
     }
     for (const auto& [name, one] : services) {
       std::vector<std::string> expected;
@@ -244,7 +273,7 @@ TEST_CASE("after any order of changes lookups answer as a plain list of the same
   }
   for (const auto& [snapshot, uids] : kept) {
     std::set<std::string> seen;
-    snapshot->for_each_workload([&](const Workload& one) { seen.insert(one.uid); });
+    snapshot->for_each_workload([&](const WorkloadEntry& one) { seen.emplace(one.uid()); });
     CHECK(seen == uids);
   }
 }
@@ -258,7 +287,7 @@ TEST_CASE("snapshots are read and let go on other threads while the store goes o
     store.upsert(workload(fmt::format("w{}", round), {ip(fmt::format("10.1.0.{}", round))}));
     readers.emplace_back([snapshot = store.publish(), round]() mutable {
       std::size_t count = 0;
-      snapshot->for_each_workload([&](const Workload&) { ++count; });
+      snapshot->for_each_workload([&](const WorkloadEntry&) { ++count; });
       CV_ASSERT(count == 2000);
       CV_ASSERT(snapshot->find(ip(fmt::format("10.1.0.{}", round))) != nullptr);
       snapshot.reset();

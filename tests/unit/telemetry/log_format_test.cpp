@@ -69,6 +69,25 @@ TEST_CASE("the same connection is one JSON object with the fields flat") {
       "\n");
 }
 
+TEST_CASE("an opened connection is told of in the same fields, without what its end will tell") {
+  for (const Format format : {Format::Plain, Format::Json}) {
+    std::string opened;
+    append_opened_line(opened, tunnelled(), kNow, format);
+    std::string expected = line(tunnelled(), format);
+    const auto replace = [&expected](std::string_view from, std::string_view to) {
+      const auto at = expected.find(from);
+      REQUIRE(at != std::string::npos);
+      expected.replace(at, from.size(), to);
+    };
+    replace("connection complete", "connection opened");
+    replace("info", "debug");
+    replace(format == Format::Plain ? R"( bytes_sent=78 bytes_recv=1024 duration="12ms")"
+                                    : R"(,"bytes_sent":78,"bytes_recv":1024,"duration":"12ms")",
+            "");
+    CHECK(opened == expected);
+  }
+}
+
 TEST_CASE("unknown fields are left out, and a plaintext connection has no tunnel address") {
   ConnectionLog connection;
   connection.direction = Direction::Inbound;
@@ -96,6 +115,21 @@ TEST_CASE("a failed connection is an error line that says why, in both formats")
   const auto json = nlohmann::json::parse(line(connection, Format::Json));
   CHECK(json["error"] == "connection failed: refused by the application: 10.2.0.7:80: \"nobody\" listens");
   CHECK(json["level"] == "error");
+}
+
+TEST_CASE(
+    "a connection that was refused before anything was opened for it failed, and that is a warning, in both formats") {
+  for (const CloseReason reason : {CloseReason::SelfCall, CloseReason::NoRoute, CloseReason::UnknownDestination}) {
+    auto connection = tunnelled();
+    connection.reason = reason;
+    CHECK(level_of(connection) == Level::Warn);
+    CHECK(line(connection, Format::Plain)
+              .starts_with("2024-02-29T12:34:56.123456Z\twarn\taccess\tconnection failed\tsrc.addr="));
+    const auto json = nlohmann::json::parse(line(connection, Format::Json));
+    CHECK(json["message"] == "connection failed");
+    CHECK(json["level"] == "warn");
+    CHECK(json["error"] == std::string(text(reason)));
+  }
 }
 
 TEST_CASE("a drained connection logs the words that ztunnel uses") {
@@ -141,6 +175,7 @@ TEST_CASE("level words are read back, others are refused") {
     CHECK(level == each);
   }
   CHECK_FALSE(parse("INFO", level));
+  CHECK_FALSE(parse("off", level));
   CHECK_FALSE(parse("", level));
 }
 

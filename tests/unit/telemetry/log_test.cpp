@@ -49,8 +49,8 @@ std::string read_all(int fd) {
 }
 
 std::unique_ptr<Log> start(int fd, Level level = Level::Info) {
-  auto log =
-      Log::start({.level = level, .format = Format::Plain, .access_log = true, .fd = fd, .queue_bytes = 256 * 1024});
+  auto log = Log::start(
+      {.filter = {.level = level}, .format = Format::Plain, .access_log = true, .fd = fd, .queue_bytes = 256 * 1024});
   REQUIRE(log);
   return std::move(*log);
 }
@@ -147,14 +147,43 @@ TEST_CASE("the level decides what is written and can be changed") {
   CHECK(log->connection(connection));
   connection.reason = CloseReason::PolicyDenied;
   CHECK(log->connection(connection));
-  log->set_level(Level::Debug);
+  log->set_filter({.level = Level::Debug});
   log->debug("seen");
+  log->set_filter({.level = Level::Debug, .access = Level::Off});
+  CHECK_FALSE(log->has_access_log());
+  CHECK(log->connection(connection));
+  log->set_filter({.level = Level::Off, .access = Level::Info});
+  log->error("unseen");
+  CHECK(log->has_access_log());
   log.reset();
   writer.reset();
   const std::string text = read_all(reader.get());
   CHECK(lines_of(text) == 2);
   CHECK(text.find("unseen") == std::string::npos);
   CHECK(text.find("connection closed due to policy rejection") != std::string::npos);
+}
+
+TEST_CASE("opened connections are told of where access lines have level debug, and nowhere else") {
+  auto [reader, writer] = make_pipe();
+  auto log = start(writer.get(), Level::Info);
+  const auto tell = [&log](std::uint16_t port) {
+    ConnectionLog connection;
+    connection.source.address = Endpoint{IpAddress::parse("10.1.0.5").value(), port};
+    CHECK(log->connection_opened(connection));
+    return log->tells_opened();
+  };
+  CHECK_FALSE(tell(1001));
+  log->set_filter({.level = Level::Debug, .access = Level::Info});
+  CHECK_FALSE(tell(1002));
+  log->set_filter({.level = Level::Off, .access = Level::Debug});
+  CHECK(tell(1003));
+  log->set_filter({.level = Level::Debug});
+  CHECK(tell(1004));
+  log.reset();
+  writer.reset();
+  const std::string text = read_all(reader.get());
+  CHECK(lines_of(text) == 2);
+  CHECK(text.find(":1003 ") < text.find(":1004 "));
 }
 
 TEST_CASE("a file takes the log, and the descriptor that was given stays as it was") {
@@ -171,7 +200,7 @@ TEST_CASE("a file takes the log, and the descriptor that was given stays as it w
 }
 
 TEST_CASE("a descriptor that is not open is refused with its number") {
-  const auto log = Log::start({.level = Level::Info, .format = Format::Plain, .access_log = true, .fd = 9'999});
+  const auto log = Log::start({.fd = 9'999});
   REQUIRE_FALSE(log);
   CHECK(log.error().message().find("9999") != std::string::npos);
 }

@@ -4,6 +4,8 @@
 #include <openssl/pem.h>
 
 #include "support.hpp"
+#include "tls/certificate.hpp"
+#include "tls/certificate_list.hpp"
 
 using namespace culvert;
 using namespace culvert::tls;
@@ -17,6 +19,21 @@ TEST_CASE("credentials tell whose they are and until when") {
   CHECK_FALSE(credentials->info().serial_decimal.empty());
   CHECK(credentials->chain_pem().starts_with("-----BEGIN CERTIFICATE-----"));
   CHECK(credentials->roots_pem() == authority.root_pem());
+}
+
+TEST_CASE("certificates of a text are listed one by one, roots too") {
+  Authority authority;
+  const auto credentials = authority.credentials(kClientId);
+  const auto leaf = list_certificates(credentials->chain_pem()).value();
+  REQUIRE_FALSE(leaf.empty());
+  CHECK(leaf[0].serial_decimal == credentials->info().serial_decimal);
+  CHECK(leaf[0].not_before == utc_text(credentials->info().not_before_s));
+  CHECK(leaf[0].not_after == utc_text(credentials->info().not_after_s));
+  CHECK(leaf[0].pem.starts_with("-----BEGIN CERTIFICATE-----"));
+  const auto two = list_certificates("a comment\n" + authority.root_pem() + leaf[0].pem).value();
+  REQUIRE(two.size() == 2);
+  CHECK(two[1].pem == leaf[0].pem);
+  CHECK_FALSE(list_certificates("nonsense"));
 }
 
 TEST_CASE("credentials that do not fit together are refused with the reason") {

@@ -261,6 +261,42 @@ TEST_CASE("a client of another trust domain is refused") {
   CHECK_THAT(both.server_detail, Catch::Contains("other.example") && Catch::Contains("cluster.local"));
 }
 
+TEST_CASE("peers of an alias of the own trust domain are accepted, in both roles, and keep their name") {
+  const Authority authority;
+  const TrustDomains aliases({"cluster.local", "old.example"});  // as both halves of a mesh have it
+  const std::string old_client = "spiffe://old.example/ns/shop/sa/cart";
+  const std::string old_server = "spiffe://old.example/ns/shop/sa/stock";
+  const auto meet = [&](std::string_view client_id, std::string_view server_id, std::string_view expected,
+                        const TrustDomains* at_client, const TrustDomains* at_server) {
+    End client_end;
+    End server_end;
+    ClientHandshakeOptions client = client_options(authority.credentials(client_id));
+    client.expected_peers = {*SpiffeId::parse(expected)};
+    client.trust_domains = at_client;
+    ServerHandshakeOptions server = server_options(authority.credentials(server_id));
+    server.trust_domains = at_server;
+    return handshake(client_end, client, server_end, server);
+  };
+  const Handshaken both = meet(old_client, kServerId, kServerId, &aliases, &aliases);
+  INFO(both.client_detail << " / " << both.server_detail);
+  CHECK(both.server_step == Step::Done);
+  CHECK(both.server_outcome.peer.to_string() == old_client);
+  // The mesh calls the server by one name, its certificate by the other.
+  const Handshaken renamed = meet(kClientId, old_server, kServerId, &aliases, &aliases);
+  CHECK(renamed.client_step == Step::Done);
+  CHECK(renamed.server_step == Step::Done);
+  CHECK(renamed.client_outcome.peer.to_string() == old_server);
+  CHECK(meet(kClientId, kServerId, old_server, &aliases, &aliases).client_step == Step::Done);
+  // Namespace and account count as ever, and so do domains that are no alias.
+  CHECK(meet(kClientId, old_server, "spiffe://cluster.local/ns/shop/sa/other", &aliases, &aliases).client_failure ==
+        HandshakeFailure::PeerIdentity);
+  CHECK(meet(kClientId, old_server, "spiffe://foreign.example/ns/shop/sa/stock", &aliases, &aliases).client_failure ==
+        HandshakeFailure::PeerIdentity);
+  CHECK(meet("spiffe://foreign.example/ns/shop/sa/cart", kServerId, kServerId, &aliases, &aliases).server_failure ==
+        HandshakeFailure::PeerIdentity);
+  CHECK(meet(kClientId, old_server, kServerId, nullptr, &aliases).client_failure == HandshakeFailure::PeerIdentity);
+}
+
 TEST_CASE("a chain that was verified is remembered per role and roots, and only for a while") {
   VerifiedPeers known;
   VerifiedPeers::Digest digest{};

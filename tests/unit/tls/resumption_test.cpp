@@ -2,9 +2,9 @@
 #include <catch2/catch.hpp>
 
 #include "base/clock.hpp"
-#include "support.hpp"
 #include "tls/credential_contexts.hpp"
 #include "tls/resumption.hpp"
+#include "two_ends.hpp"
 
 using namespace culvert;
 using namespace culvert::tls;
@@ -35,29 +35,15 @@ ResumptionFacts facts(std::int64_t not_after_s = kNow + 100'000) {
 std::int64_t now_s() { return static_cast<std::int64_t>(wall_us() / 1'000'000); }
 
 // Two ends that resume, and what one handshake between them gives.
-struct Ends {
-  Authority authority;
-  End client_end;
-  End server_end;
-  std::shared_ptr<const Credentials> client = authority.credentials(kClientId);
-  std::shared_ptr<const Credentials> server = authority.credentials(kServerId);
-  ResumptionStore store;
-  ResumptionIssuer issuer;
+struct Ends : TwoEnds {
+  const TrustDomains* trust_domains = nullptr;
 
   Handshaken once() {
-    ClientHandshakeOptions client_side = client_options(client);
-    ServerHandshakeOptions server_side = server_options(server);
-    client_side.resumption = &store;
-    server_side.resumption = &issuer;
-    return handshake(client_end, client_side, server_end, server_side);
+    return meet(true, [this](ClientHandshakeOptions& client_side, ServerHandshakeOptions& server_side) {
+      client_side.trust_domains = server_side.trust_domains = trust_domains;
+    });
   }
-  // A full handshake whose ticket the client got.
-  void introduce() {
-    const Handshaken first = once();
-    REQUIRE(first.server_step == Step::Done);
-    REQUIRE_FALSE(first.server_outcome.ticket.empty());
-    REQUIRE(store.keep(first.server_outcome.ticket, first.server_outcome.ticket_lifetime_s, now_s()));
-  }
+  void introduce() { keep_ticket(once()); }
 };
 
 void check_full(const Handshaken& both) {
@@ -266,4 +252,16 @@ TEST_CASE("the store is bounded and gives nothing that is over") {
   REQUIRE(store.keep(ticket.bytes, 600, kNow));
   store.forget(kClient);
   CHECK(store.tickets() == 0);
+}
+
+TEST_CASE("a server that bears an alias of the own trust domain is resumed under the name that is expected") {
+  Ends ends;
+  const TrustDomains aliases({"cluster.local", "old.example"});
+  ends.trust_domains = &aliases;
+  ends.server = ends.authority.credentials("spiffe://old.example/ns/shop/sa/stock");
+  ends.introduce();
+  const Handshaken again = ends.once();
+  CHECK(again.client_outcome.is_resumed);
+  CHECK(again.client_outcome.peer == ends.server->identity());
+  CHECK(again.server_outcome.peer == kClient);
 }

@@ -18,6 +18,23 @@ namespace {
 
 std::int64_t now_s() { return static_cast<std::int64_t>(wall_us() / 1'000'000); }
 
+Issued issue_leaf(const LeafOptions& options, X509* issuer, EVP_PKEY* issuer_key) {
+  const KeyPtr key = std::move(*make_p256_key());
+  CertificateTemplate leaf;
+  leaf.not_before_s = now_s() + options.from_s;
+  leaf.not_after_s = now_s() + options.until_s;
+  const auto add = [&](int nid, const std::string& value) {
+    if (!value.empty()) leaf.extensions.emplace_back(nid, value);
+  };
+  add(NID_basic_constraints, options.basic_constraints);
+  add(NID_key_usage, options.key_usage);
+  add(NID_ext_key_usage, options.extended_key_usage);
+  add(NID_subject_alt_name, options.alternative_names);
+  add(NID_authority_key_identifier, options.authority_key_identifier);
+  const CertificatePtr certificate = std::move(*make_certificate(leaf, key.get(), issuer, issuer_key));
+  return {*to_pem(certificate.get()), *to_pem(key.get())};
+}
+
 }  // namespace
 
 Authority::Authority() {
@@ -33,21 +50,30 @@ Authority::Authority() {
   root_pem_ = *to_pem(root_.get());
 }
 
-Issued Authority::issue(const LeafOptions& options) const {
-  const KeyPtr key = std::move(*make_p256_key());
-  CertificateTemplate leaf;
-  leaf.not_before_s = now_s() + options.from_s;
-  leaf.not_after_s = now_s() + options.until_s;
-  const auto add = [&](int nid, const std::string& value) {
-    if (!value.empty()) leaf.extensions.emplace_back(nid, value);
-  };
-  add(NID_basic_constraints, options.basic_constraints);
-  add(NID_key_usage, options.key_usage);
-  add(NID_ext_key_usage, options.extended_key_usage);
-  add(NID_subject_alt_name, options.alternative_names);
-  const CertificatePtr certificate = std::move(*make_certificate(leaf, key.get(), root_.get(), key_.get()));
-  return {*to_pem(certificate.get()), *to_pem(key.get())};
+Authority::Intermediate Authority::intermediate(const std::string& key_usage) const {
+  Intermediate made;
+  made.key = std::move(*make_p256_key());
+  CertificateTemplate form;
+  form.common_name = "test intermediate";
+  form.not_before_s = now_s() - 3600;
+  form.not_after_s = now_s() + 7200;
+  form.extensions = {{NID_basic_constraints, "critical,CA:TRUE"}, {NID_key_usage, key_usage}};
+  made.certificate = std::move(*make_certificate(form, made.key.get(), root_.get(), key_.get()));
+  made.pem = *to_pem(made.certificate.get());
+  return made;
 }
+
+std::shared_ptr<const Credentials> Authority::Intermediate::credentials(std::string_view identity,
+                                                                        const std::string& root_pem) const {
+  LeafOptions options;
+  options.alternative_names = "URI:" + std::string(identity);
+  const Issued issued = issue_leaf(options, certificate.get(), this->key.get());
+  auto made = Credentials::from_pem(issued.chain_pem + pem, issued.key_pem, root_pem);
+  if (!made) FAIL(made.error().message());
+  return *made;
+}
+
+Issued Authority::issue(const LeafOptions& options) const { return issue_leaf(options, root_.get(), key_.get()); }
 
 std::shared_ptr<const Credentials> Authority::credentials(std::string_view identity) const {
   LeafOptions options;

@@ -38,6 +38,7 @@ struct LeafOptions {
   std::string key_usage = "critical,digitalSignature";
   std::string extended_key_usage = "serverAuth,clientAuth";
   std::string basic_constraints = "critical,CA:FALSE";
+  std::string authority_key_identifier{};  // "keyid"; empty: none
 };
 
 class Authority {
@@ -46,6 +47,19 @@ class Authority {
   [[nodiscard]] Issued issue(const LeafOptions& options) const;
   [[nodiscard]] std::shared_ptr<const Credentials> credentials(std::string_view identity) const;
   [[nodiscard]] const std::string& root_pem() const noexcept { return root_pem_; }
+  [[nodiscard]] X509* root() const noexcept { return root_.get(); }
+  [[nodiscard]] EVP_PKEY* key() const noexcept { return key_.get(); }
+
+  // An authority under this one.
+  struct Intermediate {
+    KeyPtr key;
+    CertificatePtr certificate;
+    std::string pem;
+    // A leaf of it; the chain holds both.
+    [[nodiscard]] std::shared_ptr<const Credentials> credentials(std::string_view identity,
+                                                                 const std::string& root_pem) const;
+  };
+  [[nodiscard]] Intermediate intermediate(const std::string& key_usage = "critical,keyCertSign,cRLSign") const;
 
  private:
   KeyPtr key_;
