@@ -85,6 +85,11 @@ def figures(samples: Samples) -> list[Figure]:
     relative("64 B round trip, p50, busy_wait_us: 0", "asleep-latency", "p50_us", "µs", ztunnel=3.5)
     relative("64 B round trip, p99, busy_wait_us: 0", "asleep-latency", "p99_us", "µs", ztunnel=3.3)
     absolute("both agents' CPU per round trip, busy_wait_us: 0", "asleep-latency", "agents_us_per_round_trip", "µs", ztunnel=73)
+    for label, row in (("CPU groups as a kubelet makes them", "groups-latency"), ("such groups, busy_wait_us: 0", "groups-asleep-latency")):
+        for percentile in ("p50", "p99"):
+            relative(f"{label}: 64 B round trip, {percentile}", row, f"{percentile}_us", "µs")
+    relative("CPU groups as a kubelet makes them: connect + 1 byte each way + close, 16 threads: machine CPU per connection", "groups-rate16", "machine_us", "µs")
+    relative("the same: connections per second", "groups-rate16", "per_s", "1/s", is_higher_better=True)
     for threads, ztunnel, targets in ((1, 6.5, {}), (4, 6.3, {}), (16, 5.7, {"bar": 3.4, "aim": 2.6})):
         relative(f"connect + 1 byte each way + close, {threads} thread{'s' * (threads > 1)}: machine CPU per connection", f"rate{threads}",
                  "machine_us", "µs", ztunnel=ztunnel, **targets)

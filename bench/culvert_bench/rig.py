@@ -9,10 +9,12 @@ import subprocess
 import time
 
 from culvert_harness import Authority, World, envoy, programs
+from culvert_harness.netns import Netns
 from culvert_harness.pod import Pod
 from culvert_harness.run import Daemon, binary
 
 from . import meters
+from .cpu_groups import AGENT_SHARES, POD_SHARES, CpuGroups
 
 IPERF_PORT, ECHO_PORT = 5201, 7002
 ROLES = {"client": "a", "server": "b", "local": "a"}
@@ -28,15 +30,17 @@ class Rig:
     """One world with its agents."""
 
     def __init__(self, name: str, config: dict | None = None, *, roles: tuple[str, ...] = tuple(ROLES), modes: tuple[str, ...] = MODES,
-                 envoy_role: str = "", policies: list[dict] | None = None):
-        """`envoy_role`: the pod of this role is Envoy's instead of an agent's; Envoy then counts as an agent. `policies`: of the mesh."""
+                 envoy_role: str = "", policies: list[dict] | None = None, has_cpu_groups: bool = False):
+        """`envoy_role`: the pod of this role is Envoy's instead of an agent's; Envoy then counts as an agent. `policies`: of the mesh. `has_cpu_groups`:
+        each agent and each pod in a scheduling group of its own."""
         self.name, self.modes, self.envoy_role = name, modes, envoy_role
         self.envoys: list[Daemon] = []
         self.world = World(f"bench-{name}")
         self.world.extra_config = {"log": {"level": "warn", "access": False}, **(config or {})}
         if policies:
             self.world.mesh["policies"] = policies
-        self.roles = roles
+        self.roles, self.has_cpu_groups = roles, has_cpu_groups
+        self.groups: CpuGroups | None = None
         self.pods: dict[tuple[str, str], Pod] = {}  # by mode and role
 
     def __enter__(self) -> "Rig":
@@ -45,8 +49,11 @@ class Rig:
             self.world.declare(f"none-{role}", ROLES[role], namespace="bench", protocol="TCP")
         self.world.__enter__()
         try:
+            if self.has_cpu_groups:
+                self.groups = CpuGroups(f"culvert-bench-{self.name}")
             for node in self.world.nodes.values():
                 node.netns.sysctl(SYSCTL)
+                self._group(node.netns, AGENT_SHARES)
             if "culvert" in self.modes:
                 self.world.start_agents()
             for mode, chain, prefix in (("none", "plain", "none-"), ("culvert", "mesh", "")):
@@ -55,16 +62,23 @@ class Rig:
             if self.envoy_role and "culvert" in self.modes:
                 self._start_envoy()
         except BaseException:
-            self.world.remove()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_exc) -> None:
         self.world.remove()
+        if self.groups:
+            self.groups.remove()
+
+    def _group(self, netns: Netns, shares: int) -> None:
+        if self.groups:
+            netns.cgroup = self.groups.make(netns.name, shares)
 
     def _pod(self, name: str, chain: str) -> Pod:
         pod = self.world.make_pod(name, chain=chain)
         pod.netns.sysctl(SYSCTL)
+        self._group(pod.netns, POD_SHARES)
         pod.cni_add()
         return pod
 

@@ -176,6 +176,9 @@ ROWS = (
     Row("throughput16", "iperf3, 16 flows", throughput(16), show=FLOW_VALUES),
     Row("latency", "64 B round trips on one connection, CPUs kept awake where they can be", latency, show=ROUND_VALUES),
     Row("asleep-latency", "the same, busy_wait_us: 0", latency, rig="asleep", show=ROUND_VALUES),
+    Row("groups-latency", "the same, each agent and pod in a CPU group of its own, as a kubelet makes them", latency, rig="groups", show=ROUND_VALUES),
+    Row("groups-asleep-latency", "the same in such groups, busy_wait_us: 0", latency, rig="groups-asleep", show=ROUND_VALUES),
+    Row("groups-rate16", "connect, 1 byte each way, close; 16 threads, in such groups", rate(16), rig="groups", show=RATE_VALUES),
     Row("rate1", "connect, 1 byte each way, close; 1 thread", rate(1), show=RATE_VALUES),
     Row("rate4", "connect, 1 byte each way, close; 4 threads", rate(4), show=RATE_VALUES),
     Row("rate16", "connect, 1 byte each way, close; 16 threads", rate(16), show=RATE_VALUES),
@@ -209,6 +212,8 @@ ROWS = (
 RIGS: dict[str, dict] = {
     "main": {},
     "asleep": {"config": {"busy_wait_us": 0}, "roles": ("client", "server")},
+    "groups": {"roles": ("client", "server"), "has_cpu_groups": True},
+    "groups-asleep": {"config": {"busy_wait_us": 0}, "roles": ("client", "server"), "has_cpu_groups": True},
     # No tunnel is kept, so that every connection of a burst needs one.
     "burst": {"config": {"tunnel": {"pool": {"max_idle_per_peer": 0}}}, "roles": ("client", "server")},
     "hop": {"roles": ("client",), "agents": False},

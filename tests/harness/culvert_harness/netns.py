@@ -20,6 +20,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Netns:
     def __init__(self, name: str):
         self.name = name
+        self.cgroup: pathlib.Path | None = None  # what is started by `command` joins it
 
     @property
     def path(self) -> str:
@@ -61,7 +62,10 @@ class Netns:
         run.quietly(["ip", "netns", "delete", self.name])
 
     def command(self, command: list[str]) -> list[str]:
-        return ["nsenter", f"--net={self.path}", "--", *map(str, command)]
+        entered = ["nsenter", f"--net={self.path}", "--", *map(str, command)]
+        if self.cgroup is None:
+            return entered
+        return ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self.cgroup / "cgroup.procs"), *entered]
 
     def run(self, command: list[str], **options) -> subprocess.CompletedProcess:
         return run.run(self.command(command), **options)
