@@ -9,6 +9,7 @@ import time
 import pytest
 from culvert_harness import programs, run, scaled, wait_for
 from culvert_harness.agent import METRICS_PORT
+from test_fidelity import accept_one, connect, half_close
 
 core = pytest.mark.core
 SECRET = b"the-payload-nobody-on-the-link-may-read"
@@ -337,6 +338,68 @@ class TestRestart:
             assert daemon.is_running()
         assert daemon.wait() == 0
         mesh.a.agent.daemon = None
+
+    def test_sigterm_of_the_servers_agent_cuts_nothing_and_new_connections_take_a_new_tunnel(self, world):
+        """GOAWAY: tunnels that wait for a user end, live connections go on to their orderly ends, either way round, and then the agent ends."""
+        world.tunnel = {"offer": ["direct"]}
+        world.start_with(client="a", server="b")
+        client, server = world.pods["client"], world.pods["server"]
+        programs.echo_server(server)
+        [line] = client.flowtool("many", server.v4, 7002, "--count", 8)[-1:]
+        assert line["ok"], line
+        pairs = []
+        for port in (7100, 7101):
+            accept = accept_one(server, port)
+            pairs.append((connect(client, server.v4, port), accept()))
+        wait_for(lambda: world.a.agent.metric("culvert_tunnels_idle") >= 4, "tunnels that wait for a user")
+        daemon = world.b.agent.daemon
+        daemon.process.terminate()
+        wait_for(lambda: world.a.agent.metric("culvert_tunnels_open") == 2, "the idle tunnels to end")
+        assert world.a.agent.metric("culvert_tunnels_idle") == 0
+        [line] = client.flowtool("latency", server.v4, 7002, "--count", 1, "--timeout-ms", 3000, check=False)
+        assert not line["ok"], "a new connection was taken by an agent that drains"
+        assert daemon.is_running()
+        half_close(*pairs[0])
+        half_close(*reversed(pairs[1]))
+        assert daemon.wait() == 0
+        for node in (world.a, world.b):
+            ended = wait_for(lambda n=node: len(found := [line for line in n.agent.access_log() if ":710" in line]) == 2 and found, "both lines")
+            assert not any("error=" in line for line in ended), ended
+        world.b.agent.daemon = None
+        made = world.a.agent.metric("culvert_tls_handshakes_client_total")
+        world.b.agent.start()
+        [line] = client.flowtool("latency", server.v4, 7002, "--count", 3)
+        assert line["ok"], line
+        assert world.a.agent.metric("culvert_tls_handshakes_client_total") > made
+
+    def test_a_drain_closes_live_connections_at_its_limit_and_not_before(self, world):
+        world.b.agent.extra_config = {"drain": {"timeout": "3s"}}
+        world.start_with(client="a", server="b")
+        client, server = world.pods["client"], world.pods["server"]
+        programs.echo_server(server)
+        daemon = world.b.agent.daemon
+        with contextlib.closing(client.netns.socket()) as live:
+            live.settimeout(scaled(5))
+            live.connect((server.v4, 7002))
+
+            def is_cut() -> bool:
+                try:
+                    live.sendall(b"x")
+                    assert live.recv(1) == b"x", "a clean end in the middle of a connection"
+                except ConnectionError:
+                    return True
+                return False
+
+            assert not is_cut()
+            began = time.monotonic()
+            daemon.process.terminate()
+            while not is_cut():
+                assert time.monotonic() - began < scaled(8)
+            assert time.monotonic() - began >= 2.9
+        assert daemon.wait() == 0
+        world.b.agent.daemon = None
+        [line] = world.b.agent.access_log()
+        assert "connection closed due to connection drain" in line
 
 
 def test_metrics_are_prometheus_text_and_count_what_happened(mesh):
