@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# Sourced in the guest: keeps programs in memory, and runs Catch2 programs one after the other, each with its report beside the others. A program that
-# says 77 cannot run here; the reader of the reports counts it as skipped.
+# Sourced in the guest: keeps programs in memory, and runs Catch2 programs one after the other, or tests of the netns suite, with reports beside each
+# other. A program that says 77 cannot run here; the reader of the reports counts it as skipped.
 
 # hot_copies PROGRAM...: copies programs and their libraries into memory and puts them first. Every exec from the shared root
 # asks the host for each path and page anew, which is most of a small program's time in a guest.
@@ -31,4 +31,18 @@ run_catch_programs() {
     [ "$status" = 0 ] || [ "$status" = 77 ] || failures=1
   done
   return "$failures"
+}
+
+# run_netns REPORT PYTEST-ARGUMENTS...: tests of the netns suite.
+run_netns() {
+  local report=$1
+  shift
+  hot_copies nsenter ip tcpdump curl nginx cat sh bash /usr/lib/cni/ptp /usr/lib/cni/host-local \
+    "$CULVERT_BUILD"/bin/{culvertd,culvertctl,culvert-cni,flowtool}
+  export CULVERT_BUILD=/tmp/hot
+  for module in tls sch_ingress cls_bpf veth bridge; do modprobe "$module"; done
+  ip link set lo up
+  cd "$CULVERT_SOURCE" || return 1
+  export PYTHONDONTWRITEBYTECODE=1 CULVERT_SLOW_MACHINE=1
+  /usr/bin/python3 -m pytest -p no:cacheprovider -q --junitxml="$CASE_RESULTS/$report.junit.xml" "$@"
 }

@@ -17,7 +17,7 @@ from . import jobs, results
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 KERNELS = ("6.1", "6.12", "7")
 # One boot each: a kernel that dies takes only its own boot's cases along.
-BOOTS = (("preflight", "bpf", "tls"), ("netns",))
+BOOTS = (("preflight", "bpf", "tls", "engines"), ("netns",))
 CASE_LIMIT_S = 1800  # some ten times what a machine with nothing else to do needs
 
 

@@ -13,13 +13,12 @@ from culvert_harness import SLOW, Authority, frames, h2peer, programs, scaled, t
 from test_fidelity import accept_one, connect, reset
 from test_peers import RECORDS
 
-core = pytest.mark.core
+core, engines = pytest.mark.core, pytest.mark.engines
 
 
-@pytest.fixture
-def town(world):
+def found(world, **tunnel):
     """server (and an honest client) behind Culvert; stranger is a pod beside it on node a, with a certificate of its own."""
-    world.tunnel = {"offer": ["direct", "hbone"]}
+    world.tunnel = {"offer": ["direct", "hbone"]} | tunnel
     for name, node in (("client", "a"), ("server", "b"), ("stranger", "a")):
         world.declare(name, node, namespace="shop")
     world.start_agents()
@@ -29,6 +28,17 @@ def town(world):
     world.credentials = Authority.of(world).credentials(stranger.identity)
     world.target = f"{world.pods['server'].v4}:7002"
     return world
+
+
+@pytest.fixture
+def town(world):
+    return found(world)
+
+
+@pytest.fixture
+def hasty(world):
+    """A town that asks after a second of silence and gives up after two more."""
+    return found(world, hbone={"ping_interval": "1s", "ping_timeout": "2s"})
 
 
 def dial(town, *, settings: dict[int, int] | None = None, greets: bool = True, **options) -> frames.Wire:
@@ -67,6 +77,7 @@ def nobody_else_notices(town):
 
 class TestGoodPeers:
     @core
+    @engines
     def test_streams_of_another_implementation_are_carried_exactly(self, town):
         with link(town) as peer:
             assert peer.tls.alpn == "h2"
@@ -79,6 +90,18 @@ class TestGoodPeers:
                 stream.shutdown()
                 assert stream.recv() == b""
 
+    def test_the_answer_says_who_answers(self, town):
+        """Baggage of the destination, in the order of docs/hbone.md, in 200 alone."""
+        with link(town) as peer:
+            stream = peer.open(town.target, ("baggage", "k8s.namespace.name=shop"))
+            assert stream.status == 200
+            said = [pair.split("=") for pair in stream.fields["baggage"].split(",")]
+            assert said == [["k8s.cluster.name", "Kubernetes"], ["k8s.namespace.name", "shop"], ["k8s.pod.name", "server"],
+                            ["service.name", "server"], ["service.version", "latest"]]
+            assert set(stream.fields) == {":status", "baggage"}
+            refused = peer.open(f"{town.pods['server'].v4}:7999")
+            assert refused.status == 503 and set(refused.fields) == {":status"}
+
     def test_settings_are_those_of_an_ambient_mesh(self, town):
         with dial(town) as wire:
             wire.wait(frames.SETTINGS)
@@ -89,6 +112,7 @@ class TestGoodPeers:
 
     @pytest.mark.parametrize("authority, status", [
         ("{v4}:7002", 200), ("[{v6}]:7002", 400), ("{v4}:7999", 503), ("{v4}:15008", 503), ("{v4}:15001", 503), ("{v4}:15006", 503),
+        ("{v4}:15000", 503), ("{v4}:15020", 503), ("{v4}:15021", 503), ("{v4}:15080", 503), ("127.0.0.1:15000", 400),
         ("10.9.9.9:7002", 400), ("{v4}", 400), (":7002", 400), ("{v4}:0", 400), ("{v4}:65536", 400), ("", 400),
         ("nowhere.shop.svc.cluster.local:80", 503)])
     def test_an_authority_is_answered_with(self, town, authority, status):
@@ -131,7 +155,7 @@ class TestGoodPeers:
         with pytest.raises(OSError), h2peer.Link.dial(stranger, server.v4, tls13.Context(authority.credentials("spiffe://elsewhere.org/ns/a/sa/b"))) as peer:
             peer.open(f"{server.v4}:7002").status
 
-    @pytest.mark.parametrize("who", ["peer", "server"])
+    @pytest.mark.parametrize("who", [pytest.param("peer", marks=engines), "server"])
     def test_half_close_leaves_the_other_direction_open(self, town, who):
         accept = accept_one(town.pods["server"], 7100)
         with link(town) as peer:
@@ -154,6 +178,24 @@ class TestGoodPeers:
                 assert application.recv(100) == b"answer" and application.recv(100) == b""
                 application.close()
 
+    def test_half_closes_of_both_at_once_are_a_clean_end(self, town):
+        """Each has said everything before it hears of the other's end."""
+        accept = accept_one(town.pods["server"], 7100)
+        with link(town) as peer:
+            stream = peer.open(f"{town.pods['server'].v4}:7100")
+            with contextlib.closing(accept()) as application:
+                assert stream.status == 200
+                application.sendall(b"answer")
+                stream.sendall(b"question")
+                application.shutdown(1)
+                stream.shutdown()
+                assert stream.recv_exactly(6) == b"answer" and stream.recv() == b""
+                assert application.recv(8) == b"question" and application.recv(1) == b""
+            [line] = wait_for(lambda: town.b.agent.access_log(), "the line")
+            assert "error=" not in line
+            assert echoes(peer.open(town.target))
+
+    @engines
     def test_an_applications_reset_is_rst_stream_cancel(self, town):
         accept = accept_one(town.pods["server"], 7100)
         with link(town) as peer:
@@ -189,6 +231,46 @@ class TestGoodPeers:
             while (frame := wire.next()).kind != frames.PING or not frame.flags & frames.ACK:
                 pass
             assert frame.payload == b"12345678"
+
+    def test_a_peer_that_answers_no_ping_is_gone_and_one_that_does_stays(self, hasty):
+        """With a stream, so that nobody takes it for idle."""
+        accept = accept_one(hasty.pods["server"], 7100)
+        with nobody_else_notices(hasty), dial(hasty) as wire:
+            assert wire.open(1, f"{hasty.pods['server'].v4}:7100") == 200
+            application = accept()
+            wire.answers = False
+            assert wire.wait(frames.PING).payload
+            with contextlib.closing(application), pytest.raises(ConnectionResetError):
+                assert application.recv(1)
+            wire.until_closed()
+            wait_for(lambda: any("no answer to PING" in line for line in hasty.b.agent.access_log()), "the log to say why")
+
+    def test_a_peers_goaway_lets_its_streams_end_and_then_the_connection(self, town):
+        with dial(town) as wire:
+            for stream in (1, 3):
+                assert wire.open(stream, town.target) == 200
+            wire.go_away(0)
+            for stream in (1, 3):
+                wire.data(stream, b"still")
+                assert wire.read_data(stream, 5) == b"still"
+            for stream in (1, 3):
+                wire.data(stream, end=True)
+            ended = wire.until_closed()
+            assert {frame.stream for frame in ended if frame.is_end} == {1, 3}
+            assert not [frame for frame in ended if frame.kind == frames.RST_STREAM]
+        lines = wait_for(lambda: len(found := town.b.agent.access_log()) == 2 and found, "a line for each")
+        assert not any("error=" in line for line in lines), lines
+
+    @pytest.mark.parametrize("code", [frames.INTERNAL_ERROR, frames.ENHANCE_YOUR_CALM])
+    def test_a_peers_goaway_with_an_error_resets_its_applications_at_once(self, town, code):
+        accept = accept_one(town.pods["server"], 7100)
+        with nobody_else_notices(town), dial(town) as wire:
+            assert wire.open(1, f"{town.pods['server'].v4}:7100") == 200
+            application = accept()
+            wire.go_away(0, code)
+            with contextlib.closing(application), pytest.raises(ConnectionResetError):
+                assert application.recv(1)
+            wire.until_closed()
 
 
 class TestOddPeers:
@@ -290,7 +372,7 @@ class TestOddPeers:
                 pass
 
     def test_streams_beyond_the_limit_that_the_peer_cannot_know_yet_are_refused_one_by_one(self, town):
-        """They raced the agent's SETTINGS. (A peer that has acknowledged these and still opens more gets GOAWAY.)"""
+        """They raced the agent's SETTINGS."""
         limit, more = 200, 10
         with dial(town, greets=False) as wire:
             wire.answers = False
@@ -309,6 +391,19 @@ class TestOddPeers:
                 else:
                     assert frame.kind != frames.GOAWAY, frame
             assert len(connected) == limit
+
+    def test_one_stream_beyond_the_limit_that_the_peer_has_acknowledged_ends_the_connection(self, town):
+        with nobody_else_notices(town), dial(town) as wire:
+            wire.wait(frames.SETTINGS)  # and the answer to it, which leaves before the first stream
+            for number in range(200):
+                wire.connect(1 + 2 * number, town.target)
+            for _ in range(200):
+                assert wire.wait_headers()[1][":status"] == "200"
+            failed = town.b.agent.metric("culvert_hbone_sessions_failed_total")
+            wire.connect(401, town.target)
+            wire.until_closed()
+            assert wire.go_aways == [frames.PROTOCOL_ERROR]
+        assert town.b.agent.metric("culvert_hbone_sessions_failed_total") == failed + 1
 
     def test_the_agents_drain_is_told_in_two_steps(self, town):
         with dial(town) as wire, concurrent.futures.ThreadPoolExecutor() as pool:
@@ -337,55 +432,72 @@ def connect_block(target: str) -> bytes:
     return literal(":method", b"CONNECT") + literal(":authority", target.encode())
 
 
-def rapid_reset(wire, target):
-    block = connect_block(target)
-    for number in range(0, 20_000, 100):
-        wire.raw(b"".join(frames.pack(frames.HEADERS, frames.END_HEADERS, 1 + 2 * n, block) + frames.pack(frames.RST_STREAM, 0, 1 + 2 * n, b"\0\0\0\x08")
-                          for n in range(number, number + 100)))
-
-
-def continuation_flood(wire, _target):
-    wire.frame(frames.HEADERS, 0, 1, literal(":method", b"CONNECT"))
-    for _ in range(200):
-        wire.raw(frames.pack(frames.CONTINUATION, 0, 1, literal("a", b"b")) * 1000)
-
-
-def empty_continuation_flood(wire, _target):
-    wire.frame(frames.HEADERS, 0, 1)
-    for _ in range(200):
-        wire.raw(frames.pack(frames.CONTINUATION, 0, 1) * 1000)
-
-
-def header_flood(wire, target):
-    """A megabyte of fields in one block, and again."""
-    for number in range(20):
-        wire.frame(frames.HEADERS, 0, 1 + 2 * number, connect_block(target))
-        wire.raw(frames.pack(frames.CONTINUATION, 0, 1 + 2 * number, literal("x-one", b"v" * 126) * 100) * 80)
-        wire.frame(frames.CONTINUATION, frames.END_HEADERS, 1 + 2 * number)
-
-
-def compressed_bomb(wire, target):
-    """4 KiB in the table, named twelve thousand times by one byte each: 48 MiB of fields out of 16 KiB. Two hundred times."""
-    stored = b"\x40\x01x\x7f\xb1\x1e" + b"b" * 4016
-    for number in range(200):
-        wire.frame(frames.HEADERS, frames.END_HEADERS, 1 + 2 * number, connect_block(target) + stored + b"\xbe" * 12_000)
-
-
-def many(frame: bytes, *, thousands: int = 500, opens: bool = False):
-    """A flood of one frame; `opens`: on stream 1, which is open."""
+# Floods: stream 1 is open, and theirs are others.
+def numbered(frame, count: int):
+    """A flood of `frame(stream)`, of a new stream each time."""
     def flood(wire, target):
-        assert not opens or wire.open(1, target) == 200
+        for first in range(3, 3 + 2 * count, 200):
+            wire.raw(b"".join(frame(stream, target) for stream in range(first, first + 200, 2)))
+    return flood
+
+
+def many(frame: bytes, *, thousands: int = 500, first: bytes = b""):
+    """A flood of one frame."""
+    def flood(wire, _target):
+        wire.raw(first)
         for _ in range(thousands):
             wire.raw(frame * 1000)
     return flood
 
 
-FLOODS = {flood.__name__.replace("_", " "): flood for flood in (rapid_reset, continuation_flood, empty_continuation_flood, header_flood, compressed_bomb)} | {
-    "empty data flood": many(frames.pack(frames.DATA, 0, 1), opens=True),
+def header_flood(wire, target):
+    """A megabyte of fields in one block, and again."""
+    for stream in range(3, 43, 2):
+        wire.frame(frames.HEADERS, 0, stream, connect_block(target))
+        wire.raw(frames.pack(frames.CONTINUATION, 0, stream, literal("x-one", b"v" * 126) * 100) * 80)
+        wire.frame(frames.CONTINUATION, frames.END_HEADERS, stream)
+
+
+def requests_that_are_none(wire, _target):
+    """GET and nothing else; never more at once than the agent allows."""
+    for first in range(3, 40_003, 300):
+        wire.raw(b"".join(frames.pack(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, b"\x82") for stream in range(first, first + 300, 2)))
+        for _ in range(150):
+            wire.wait(frames.HEADERS)
+
+
+def tiny_windows(wire, target):
+    """A hundred streams whose echo waits, and gets a byte of window each time that it has used up the last one."""
+    wire.settings({frames.INITIAL_WINDOW_SIZE: 0})
+    streams = range(3, 203, 2)
+    for stream in streams:
+        wire.connect(stream, target)
+        wire.data(stream, b"x" * 100)
+    for _ in range(90):
+        wire.raw(b"".join(frames.pack(frames.WINDOW_UPDATE, 0, stream, b"\0\0\0\1") for stream in streams))
+        for _ in streams:
+            wire.wait(frames.DATA)
+
+
+CALMED = {
+    "rapid reset": numbered(lambda stream, target: frames.pack(frames.HEADERS, frames.END_HEADERS, stream, connect_block(target)) +
+                            frames.pack(frames.RST_STREAM, 0, stream, b"\0\0\0\x08"), 20_000),
+    "requests that are none": requests_that_are_none,
+    "resets of streams that are gone": many(frames.pack(frames.RST_STREAM, 0, 1, b"\0\0\0\x08")),
+    "continuation flood": many(frames.pack(frames.CONTINUATION, 0, 3, literal("a", b"b")), first=frames.pack(frames.HEADERS, 0, 3, b"\x82")),
+    "empty continuation flood": many(frames.pack(frames.CONTINUATION, 0, 3), first=frames.pack(frames.HEADERS, 0, 3)),
+    "header flood": header_flood,
+    "compressed bomb": numbered(lambda stream, target: frames.pack(frames.HEADERS, frames.END_HEADERS, stream, frames.bomb(connect_block(target))),
+                                200),
+    "empty data flood": many(frames.pack(frames.DATA, 0, 1)),
+    "padding flood": many(frames.pack(frames.DATA, frames.PADDED, 1, b"\xffx" + bytes(255)), thousands=50),
     "settings flood": many(frames.pack(frames.SETTINGS, 0, 0, b"\x00\x04\x00\x00\xff\xff"), thousands=200),
+    "many settings in a frame": many(frames.pack(frames.SETTINGS, 0, 0, b"\x00\x04\x00\x00\xff\xff" * 33), thousands=1),
     "ping flood": many(frames.pack(frames.PING, 0, 0, b"12345678"), thousands=200),
-    "window update flood": many(frames.pack(frames.WINDOW_UPDATE, 0, 1, b"\0\0\0\1"), opens=True),
+    "window update flood": many(frames.pack(frames.WINDOW_UPDATE, 0, 1, b"\0\0\0\1")),
+    "tiny windows": tiny_windows,
     "priority flood": many(frames.pack(frames.PRIORITY, 0, 1, b"\0\0\0\0\1")),
+    "goaway flood": many(frames.pack(frames.GOAWAY, 0, 0, bytes(8))),
     "unknown frame flood": many(frames.pack(0xEE, 0, 0)),
 }
 
@@ -441,28 +553,21 @@ class TestHostilePeers:
                     pass
             application.close()
 
-    @pytest.mark.parametrize("name", FLOODS)
-    def test_a_flood_ends_its_connection_and_nobody_else_notices(self, town, name):
-        cpu = town.b.agent.cpu_seconds()
+    @pytest.mark.parametrize("name", CALMED)
+    def test_a_flood_ends_its_connection_with_enhance_your_calm_and_nobody_else_notices(self, town, name):
+        """The agent's socket is full of flood when it closes, so TCP resets: what it said before is still there to be read."""
+        cpu, ended = town.b.agent.cpu_seconds(), town.b.agent.metric("culvert_hbone_sessions_abused_total")
         with nobody_else_notices(town) as check, dial(town) as wire:
+            assert wire.open(1, town.target) == 200
+            wire.answers = False
             began = time.monotonic()
-            ended = False
-            try:
-                FLOODS[name](wire, town.target)
-            except OSError:
-                ended = True
+            with contextlib.suppress(OSError):
+                CALMED[name](wire, town.target)
             check()
-            if not ended:
-                try:
-                    wire.answers = False
-                    wire.frame(frames.PING, 0, 0, b"the-last")
-                    while not ((frame := wire.next(scaled(10))).kind == frames.PING and frame.payload == b"the-last"):
-                        if frame.kind == frames.GOAWAY:
-                            assert frame.code in (P, E, C, S), frame
-                except OSError:
-                    ended = True
-            assert ended, f"{name} was borne"
+            wire.until_closed()
+            assert wire.go_aways == [E]
             assert time.monotonic() - began < scaled(30)
+        assert town.b.agent.metric("culvert_hbone_sessions_abused_total") == ended + 1
         assert town.b.agent.cpu_seconds() - cpu < scaled(10)
 
     def test_ten_thousand_streams_opened_and_reset_over_many_connections_leave_memory_flat(self, town):
@@ -477,10 +582,20 @@ class TestHostilePeers:
                         done += 1
                 check()
 
-    def test_silence_after_the_handshake_costs_a_descriptor_and_no_more(self, town):
-        """200 connections without a preface."""
-        with nobody_else_notices(town) as check, contextlib.ExitStack() as stack:
-            for _ in range(200):
-                stack.enter_context(dial(town, greets=False))
+    def test_two_hundred_that_fall_silent_after_the_handshake_are_closed_in_time_and_leave_nothing(self, hasty):
+        """Without a byte, with half a preface, and with all of it and no SETTINGS. They keep their ends open."""
+        agent = hasty.b.agent
+        with nobody_else_notices(hasty) as check, contextlib.ExitStack() as stack:
+            before = agent.metric("culvert_tunnels_open")
+            silent = []
+            for number in range(200):
+                silent.append(wire := stack.enter_context(dial(hasty, greets=False)))
+                wire.answers = False
+                wire.raw(frames.PREFACE[:(0, 10, len(frames.PREFACE))[number % 3]])
+            last = time.monotonic()
+            assert agent.metric("culvert_tls_handshakes_server_total") >= 200
             check()
-            assert town.b.agent.metric("culvert_tls_handshakes_server_total") >= 200
+            wait_for(lambda: agent.metric("culvert_tunnels_open") <= before, "the silent ones to be closed")
+            assert time.monotonic() - last < scaled(8)
+            for wire in silent:
+                assert frames.PING in {frame.kind for frame in wire.until_closed(1)}

@@ -156,22 +156,67 @@ class TestNames:
             wait_for(lambda: programs.curl(client, f"http://{VIP}/", check=False).returncode != 0, "the name to be gone")
 
 
+NAME = "web.shop.svc.cluster.local:80"
+
+
 class TestOtherNetwork:
-    def test_a_service_of_another_network_is_reached_inside_a_tunnel_to_its_gateway(self, world):
-        """Envoy is the gateway: it sees CONNECT for the service's name and, inside, TLS that is not for it."""
+    """Envoy is the gateway: it sees CONNECT for the service's name and, inside, TLS that is not for it."""
+
+    @pytest.fixture(params=["v4", "v6"])
+    def networks(self, world, request):
+        """client on a; on b the service's one, another workload, and the gateway: its addresses, and the service's, are of the family. `lead(pod)`
+        starts the gateway with the way to this pod."""
         world.declare("client", "a", namespace="shop")
-        world.declare("one", "b", namespace="shop", peer_authentication="STRICT")
+        for name in ("one", "other"):
+            world.declare(name, "b", namespace="shop", peer_authentication="STRICT")
         world.declare("gateway", "b", namespace="istio-gateways")
-        world.split_into_networks(VIP, target_port=8080)
+        world.vip = VIP if request.param == "v4" else VIP6
+        world.split_into_networks(world.vip, target_port=8080, family=request.param)
         world.start_agents()
-        client, one = world.add("client"), world.add("one")
-        programs.nginx(one, {"index.html": b"far"}, 8080)
+        world.add("client")
+        for name in ("one", "other"):
+            programs.nginx(world.add(name), {"index.html": name.encode()}, 8080)
         place = world.add("gateway", chain="plain")
-        authority = "web.shop.svc.cluster.local:80"
-        envoy.start(place, "gateway", *envoy.gateway(Authority.of(world).credentials(place.identity), {authority: one.v4}))
-        capture = world.capture()
+        credentials = Authority.of(world).credentials(place.identity)
+        world.lead = lambda pod: envoy.start(place, "gateway", *envoy.gateway(credentials, {NAME: getattr(pod, request.param)}))
+        return world
+
+    def test_a_service_of_another_network_is_reached_inside_a_tunnel_to_its_gateway(self, networks):
+        client = networks.pods["client"]
+        networks.lead(networks.pods["one"])
+        capture = networks.capture()
         for _ in range(3):
-            assert programs.curl(client, f"http://{VIP}/").stdout == "far"
+            assert programs.curl(client, f"http://{host(networks.vip)}/").stdout == "one"
         capture.stop().assert_only_tunnels()
-        line = next(line for line in world.b.agent.access_log() if 'direction="inbound"' in line)
-        assert client.identity in line and authority in line
+        line = next(line for line in networks.b.agent.access_log() if 'direction="inbound"' in line)
+        assert client.identity in line and NAME in line
+
+    def test_a_gateway_that_leads_to_another_identity_is_a_reset_and_that_one_hears_nothing(self, networks):
+        networks.lead(networks.pods["other"])
+        assert networks.pods["other"].identity in refused(networks)
+        assert not networks.b.agent.access_log()
+
+    def test_a_gateway_that_is_down_is_a_reset_until_it_is_back(self, networks):
+        gateway = networks.lead(networks.pods["one"])
+        assert programs.curl(networks.pods["client"], f"http://{host(networks.vip)}/").stdout == "one"
+        gateway.kill()
+        wait_for(lambda: 15008 not in networks.pods["gateway"].netns.listeners(), "the gateway to be gone")
+        capture = networks.capture()
+        refused(networks)
+        one = networks.pods["one"]
+        assert not [segment for segment in capture.stop().segments() if segment.destination in (one.v4, one.v6)], "a way round the gateway"
+        networks.lead(one)
+        assert programs.curl(networks.pods["client"], f"http://{host(networks.vip)}/").stdout == "one"
+
+
+def host(address: str) -> str:
+    """As URLs have it."""
+    return f"[{address}]" if ":" in address else address
+
+
+def refused(world) -> str:
+    """A connection to the service must end by a reset without a byte; the line about it, not about the outer tunnel, which has port 0."""
+    before = len(world.a.agent.access_log())
+    with pytest.raises(ConnectionResetError), contextlib.closing(connect(world.pods["client"], world.vip, 80)) as connection:
+        assert connection.recv(1), "a clean end for a connection that never was"
+    return wait_for(lambda: [line for line in world.a.agent.access_log()[before:] if ":0 src." not in line], "the line")[0]

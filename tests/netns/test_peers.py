@@ -12,8 +12,8 @@ import pytest
 from culvert_harness import Authority, envoy, frames, h2peer, programs, scaled, tls13, wait_for
 
 LOCAL = 9000
-# What the kernel's TLS sees of `frames.Wire.odd_data`; with Culvert at the other end also in the guests.
-RECORDS = [pytest.param(how, marks=pytest.mark.core) for how in ("key updates", "tiny records", "padded records")]
+# What the kernel's TLS sees of `frames.Wire.odd_data`; with Culvert at the other end also in the guests, by either engine.
+RECORDS = [pytest.param(how, marks=(pytest.mark.core, pytest.mark.engines)) for how in ("key updates", "tiny records", "padded records")]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 import contextlib
 import http.client
 import json
+import os
 import pathlib
 import re
 import signal
@@ -16,6 +17,8 @@ if typing.TYPE_CHECKING:
     from .world import Node
 
 METRICS_PORT, READINESS_PORT, LOCAL_PORT = 15020, 15021, 15000
+# "kernel" or "user": the record engine of every agent whose test does not choose one. Otherwise `auto` does.
+RECORDS = os.environ.get("CULVERT_TEST_RECORDS", "")
 
 
 def merge(base: dict, over: dict) -> dict:
@@ -60,6 +63,8 @@ class Agent:
                 "identity": {"embedded": {"directory": str(world.directory / "ca")}},
                 "log": {"level": "debug"}, "tunnel": world.tunnel,
                 "mesh": world.mesh_config()}
+        if RECORDS:
+            base["records"] = {"tx": RECORDS, "rx": RECORDS}
         if run.SLOW:  # a handshake waits behind the load of an emulated machine for longer than a real one's limits allow
             base["tunnel"] = merge({"connect_timeout": "90s", "handshake": {"timeout": "90s"}}, world.tunnel)
         return merge(merge(base, world.extra_config), self.extra_config)
@@ -102,6 +107,15 @@ class Agent:
     def wait_ready(self, timeout: float = 20.0) -> None:
         assert self.daemon is not None
         self.daemon.wait_ready(self.is_ready, f"culvertd of {self.node.name}", timeout)
+        if RECORDS:
+            self.assert_engines()
+
+    def assert_engines(self) -> None:
+        """What CULVERT_TEST_RECORDS says is in force, and not what an agent would fall back to."""
+        wanted = self.config()["records"]
+        for engines in self.ctl("status")["engines"]:
+            for way in ("tx", "rx"):
+                assert wanted[way] != RECORDS or engines[way].startswith(RECORDS), f"{RECORDS} was asked for: {engines}"
 
     def stop(self, timeout: float = 40.0) -> int:
         """SIGTERM: drains, then ends. The exit status."""
@@ -207,6 +221,15 @@ class Agent:
     def cpu_seconds(self) -> float:
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / 100.0
+
+    def worker_cpu_seconds(self) -> list[float]:
+        """Of each worker's thread."""
+        seconds = {}
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            name, fields = (task / "stat").read_text().split("(", 1)[1].rsplit(")", 1)
+            if name.startswith("culvert-w"):
+                seconds[name] = sum(map(int, fields.split()[11:13])) / 100.0
+        return [seconds[name] for name in sorted(seconds)]
 
     def is_reachable(self, port: int) -> bool:
         try:

@@ -56,6 +56,11 @@ def pack(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
+def bomb(start: bytes) -> bytes:
+    """A header block: 4 KiB in the table, named twelve thousand times by one byte each. 48 MiB of fields out of 16 KiB."""
+    return start + b"\x40\x01x\x7f\xb1\x1e" + b"b" * 4016 + b"\xbe" * 12_000
+
+
 class Closed(ConnectionError):
     """The other side has ended the connection."""
 
@@ -67,6 +72,7 @@ class Wire:
         self.answers = True
         self.rest = b""
         self.peer_settings: dict[int, int] = {}
+        self.go_aways: list[int] = []  # codes
 
     @classmethod
     def dial(cls, pod, host: str, context: tls13.Context, *, port: int = 15008, settings: dict[int, int] | None = None,
@@ -172,13 +178,15 @@ class Wire:
         self.rest = self.rest[9 + length:]
         if kind == SETTINGS and not flags & ACK:
             self.peer_settings |= frame.settings
+        if kind == GOAWAY:
+            self.go_aways.append(frame.code)
         if self.answers and kind in (SETTINGS, PING) and not flags & ACK:
             with contextlib.suppress(OSError):  # who has gone away may still have said things that are to be read
                 self.frame(kind, ACK, 0, frame.payload if kind == PING else b"")
         return frame
 
     def wait(self, kind: int, stream: int | None = None, timeout: float | None = None) -> Frame:
-        """The next frame of this kind; what comes before it is dropped. A RST_STREAM or GOAWAY in its place fails."""
+        """The next frame of this kind; what comes before it is dropped. A RST_STREAM of the stream in its place fails."""
         while True:
             frame = self.next(timeout)
             if frame.kind == kind and stream in (None, frame.stream) and not (kind in (SETTINGS, PING) and frame.flags & ACK):

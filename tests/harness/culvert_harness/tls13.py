@@ -44,7 +44,8 @@ def _load() -> ctypes.CDLL:
             ("SSL_new", _P, _P), ("SSL_free", None, _P), ("SSL_set_fd", _I, _P, _I), ("SSL_set_accept_state", None, _P),
             ("SSL_set_connect_state", None, _P), ("SSL_do_handshake", _I, _P), ("SSL_read", _I, _P, _P, _I), ("SSL_write", _I, _P, _S, _I),
             ("SSL_get_error", _I, _P, _I), ("SSL_shutdown", _I, _P), ("SSL_key_update", _I, _P, _I), ("SSL_pending", _I, _P),
-            ("SSL_get0_alpn_selected", None, _P, ctypes.POINTER(_P), ctypes.POINTER(ctypes.c_uint)), ("SSL_get_version", _S, _P)):
+            ("SSL_get0_alpn_selected", None, _P, ctypes.POINTER(_P), ctypes.POINTER(ctypes.c_uint)), ("SSL_get_version", _S, _P),
+            ("SSL_get1_peer_certificate", _P, _P)):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
@@ -99,6 +100,7 @@ class Connection:
     def __init__(self, context: Context, sock: socket.socket, *, is_server: bool, timeout: float = 10.0):
         self.context, self.sock, self.timeout = context, sock, run.scaled(timeout)
         self._library, self._lock = context.library, threading.Lock()
+        self._waiting, self._no_one_waits = 0, threading.Condition(self._lock)
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -125,6 +127,7 @@ class Connection:
                 result = call(self._ssl)
                 error = 0 if result > 0 else self._library.SSL_get_error(self._ssl, result)
                 number, reasons = ctypes.get_errno(), _reasons() if error not in (0, _WANT_READ, _WANT_WRITE, _ZERO_RETURN) else ""
+                self._waiting += error in (_WANT_READ, _WANT_WRITE)
             if error == 0:
                 return result
             if error == _ZERO_RETURN:
@@ -133,14 +136,16 @@ class Connection:
                 raise OSError(number, os.strerror(number))  # the fitting subclass: ConnectionResetError and so on
             if error not in (_WANT_READ, _WANT_WRITE):
                 raise TlsError(reasons or "the connection ended without close_notify")
-            self._wait(select.POLLIN if error == _WANT_READ else select.POLLOUT, deadline)
+            try:
+                self._wait(select.POLLIN if error == _WANT_READ else select.POLLOUT, deadline)
+            finally:
+                with self._lock:
+                    self._waiting -= 1
+                    self._no_one_waits.notify_all()
 
     def _wait(self, event: int, deadline: float) -> None:
         poller = select.poll()
-        try:
-            poller.register(self.sock.fileno(), event)
-        except ValueError:
-            raise TlsError("closed here") from None
+        poller.register(self.sock.fileno(), event)
         left = deadline - time.monotonic()
         if left <= 0 or not poller.poll(left * 1000):
             raise TimeoutError("the peer is silent" if event == select.POLLIN else "the peer takes nothing")
@@ -173,6 +178,20 @@ class Connection:
             self._library.SSL_get0_alpn_selected(self._ssl, ctypes.byref(name), ctypes.byref(length))
         return ctypes.string_at(name, length.value).decode() if length.value else ""
 
+    @property
+    def peer_serial(self) -> str:
+        """Of the other side's certificate, in decimal, as `culvertctl certificates` has it."""
+        with self._lock:
+            certificate = self._library.SSL_get1_peer_certificate(self._ssl)
+        number = _crypto.ASN1_INTEGER_to_BN(_crypto.X509_get0_serialNumber(certificate), None)
+        text = _crypto.BN_bn2dec(number)
+        try:
+            return ctypes.string_at(text).decode()
+        finally:
+            _crypto.CRYPTO_free(text, None, 0)
+            _crypto.BN_free(number)
+            _crypto.X509_free(certificate)
+
     # The end.
     def close(self, *, politely: bool = True) -> None:
         """close_notify and FIN, or only FIN."""
@@ -183,9 +202,7 @@ class Connection:
                 self._library.SSL_shutdown(self._ssl)
             self._library.SSL_free(self._ssl)
             self._ssl = None
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
-        self.sock.close()
+        self._close(socket.SHUT_RDWR)
 
     def kill(self) -> None:
         """RST, as when the process dies with data unread."""
@@ -195,12 +212,23 @@ class Connection:
             if self._ssl is not None:
                 self._library.SSL_free(self._ssl)
                 self._ssl = None
+        self._close(socket.SHUT_RD)
+
+    def _close(self, how: int) -> None:
+        """Once the other threads have left poll(), which holds the socket, and would go on with the next one that has its number."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(how)
+        with self._lock:
+            self._no_one_waits.wait_for(lambda: not self._waiting, 5)
         self.sock.close()
 
 
 _crypto = ctypes.CDLL("libcrypto.so.3")
 _crypto.ERR_get_error.restype = ctypes.c_ulong
 _crypto.ERR_error_string_n.argtypes = [ctypes.c_ulong, _S, ctypes.c_size_t]
+for _name, _result, *_arguments in (("X509_get0_serialNumber", _P, _P), ("ASN1_INTEGER_to_BN", _P, _P, _P), ("BN_bn2dec", _P, _P), ("BN_free", None, _P),
+                                    ("X509_free", None, _P), ("CRYPTO_free", None, _P, _S, _I)):
+    getattr(_crypto, _name).restype, getattr(_crypto, _name).argtypes = _result, _arguments
 
 
 def _clear() -> None:

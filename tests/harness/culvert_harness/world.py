@@ -224,16 +224,17 @@ class World:
         for name in nodes:
             self.add(name)
 
-    def split_into_networks(self, vip: str, *, target_port: int) -> None:
+    def split_into_networks(self, vip: str, *, target_port: int, family: str = "v4") -> None:
         """`client` lives in the network west, what else is declared in east; for the client, the service web of the workload shop/one, VIP:80, is
-        behind east's gateway, the workload `gateway`. Before the agents start."""
-        config, gateway, one = self.mesh_config, self.workloads["gateway"], self.workloads["one"]
+        behind east's gateway, the workload `gateway`, by its address of `family`. Before the agents start."""
+        config, one = self.mesh_config, self.workloads["one"]
+        gateway = getattr(self.workloads["gateway"], family)
         for node, network in (("a", "west"), ("b", "east")):
             seen = config()
             for workload in seen["workloads"]:
                 workload["network"] = "west" if workload["name"] == "client" else "east"
                 if workload["name"] == "one" and network == "west":
-                    workload["network_gateway"] = f"east/{gateway.v4}:15008"
+                    workload["network_gateway"] = f"east/{f'[{gateway}]' if family == 'v6' else gateway}:15008"
             seen["services"] = [{"name": "web", "namespace": "shop", "addresses": [vip], "ports": [{"port": 80, "target_port": target_port}],
                                  "endpoints": [{"workload": "shop/one"}], "subject_alt_names": [one.identity]}]
             self.nodes[node].agent.extra_config = {"network": network, "mesh": seen}
