@@ -55,6 +55,9 @@ void visit_hbone(FieldVisitor& v, HboneConfig& hbone) {
            duration_value(hbone.ping_timeout_ms, kSecond, kHour));
   v.scalar({"early_data", kRestart, "Send the application's first bytes with CONNECT, before the peer's answer."},
            boolean_value(hbone.early_data));
+  v.scalar({"response_baggage", kRestart,
+            "Whether our answers say which workload is reached, and metrics take from a peer's CONNECT which one it is."},
+           boolean_value(hbone.response_baggage));
 }
 
 const Words<UnknownPolicies> kUnknownWords = {

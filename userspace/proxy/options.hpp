@@ -49,6 +49,7 @@ struct Options {
   std::uint32_t direct_per_peer_max = 16;
   std::uint32_t hbone_connections_per_peer = 4;  // a busy peer is given up to so many before one is filled up
   bool hbone_early_data = true;                  // the first bytes leave with CONNECT, before its answer
+  bool hbone_response_baggage = true;            // what a 200 says of the destination and, in metrics, a CONNECT of its source
   tls::EnginePlan engines;
   tls::SpliceChoice splice = tls::SpliceChoice::Auto;
   std::uint64_t connect_timeout_ms = 10'000;
