@@ -82,7 +82,7 @@ def main() -> int:
     for case in failing:
         print(f"FAILED {case.suite}: {case.name}: {gist(case.detail)}")
     if in_ci and forbidden_skips:
-        print(f"CI: {forbidden_skips} skipped tests of check, unit, bpf, netns or vm count as a failure of this run")
+        print(f"CI: {forbidden_skips} skipped tests of check, unit, bpf, demo, netns or vm count as a failure of this run")
     status = 1 if failing or (in_ci and forbidden_skips) or not cases else 0
     print(f"{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped", flush=True)
     return status

@@ -11,6 +11,8 @@ from . import jobs, results
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD_LIMIT_S = 3600
+# Beside the bpf suite's, which the vm suite runs.
+RELEASE_PROGRAMS = ("culvertd", "culvertctl", "culvert-cni", "flowtool", "tls_kernel_test")
 # One compiler cache serves every clone and build directory of this machine.
 CCACHE = {"CCACHE_BASEDIR": str(ROOT), "CCACHE_NOHASHDIR": "1"}
 
@@ -38,12 +40,20 @@ def build(preset: str, say) -> pathlib.Path:
             last_tenth = tenth
             say(f"build {preset}: {step[1]} of {step[2]}")
 
-    command = ["ninja", "-C", str(where), "-k", "20", "-j", str(os.cpu_count() or 1)]
-    if preset == "fuzz":  # the fuzzers and what they link; the rest is built by the other presets
-        command += sorted(source.stem for source in (ROOT / "tests" / "fuzz").glob("*_fuzz.cpp"))
+    command = ["ninja", "-C", str(where), "-k", "20", "-j", str(os.cpu_count() or 1), *targets(preset, where)]
     if jobs.run(command, log, BUILD_LIMIT_S, env={"NINJA_STATUS": "[%f/%t] ", **CCACHE}, on_line=progress) != 0:
         raise BuildError(f"building {preset} failed\n{compiler_errors(log)}")
     return where
+
+
+def targets(preset: str, where: pathlib.Path) -> list[str]:
+    """What the suites run of this preset; empty: all. The unit tests, most of a build, are run from dev alone."""
+    if preset == "fuzz":
+        return sorted(source.stem for source in (ROOT / "tests" / "fuzz").glob("*_fuzz.cpp"))
+    if preset == "release":
+        listing = subprocess.run(["ninja", "-C", str(where), "-t", "targets", "all"], capture_output=True, text=True, check=True).stdout
+        return [*RELEASE_PROGRAMS, *sorted(set(re.findall(r"^(bpf_\w+): phony", listing, re.MULTILINE)))]
+    return []
 
 
 def skeletons(preset: str) -> pathlib.Path:

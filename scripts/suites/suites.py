@@ -11,7 +11,7 @@ import pathlib
 import shutil
 from collections.abc import Callable
 
-from . import build, jobs, results, vm
+from . import build, demo, jobs, results, vm
 
 ROOT = build.ROOT
 REPORTS = ROOT / "build" / "test-results"
@@ -99,6 +99,11 @@ def netns(options: Options) -> list[results.Case]:
     return pytest_suite("netns", options, privileged=True, width=NETNS_WIDTH, limit_s=2400)
 
 
+def demo_suite(options: Options) -> list[results.Case]:
+    build.build("release", options.say)
+    return demo.run(as_root, REPORTS, options.say)
+
+
 def vm_suite(options: Options) -> list[results.Case]:
     where = build.build("release", options.say)
     return vm.run(list(options.kernels), [name for names in vm.BOOTS for name in names], where, min(2, options.width))
@@ -172,6 +177,7 @@ SUITES = (
     Suite("check", check, "format, include arrows, headers alone, SPDX lines, shell scripts"),
     Suite("unit", unit, "codecs, state machines, policy, decisions of the BPF programs compiled here; ASan and UBSan"),
     Suite("bpf", bpf, "the BPF programs load, verify, attach and decide on this kernel (root)"),
+    Suite("demo", demo_suite, "scripts/demo in each of its forms shows what it claims, in its time, and leaves nothing behind (root)"),
     Suite("netns", netns, "two nodes of network namespaces, real CNI calls, real agents; faults (root)"),
     Suite("vm", vm_suite, "the same under Debian's kernels 6.1, 6.12 and 7, and kernel TLS (root, QEMU)"),
     Suite("istiod", istiod, "agents under an unchanged istiod, kube-apiserver and etcd (root, Go for the first time)", must_run=False),

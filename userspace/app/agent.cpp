@@ -28,6 +28,15 @@ Result<UniqueFd> lock_run_dir(const std::string& run_dir) {
   if (::mkdir(run_dir.c_str(), 0755) != 0 && errno != EEXIST) {
     return fail_errno(errno, "cannot make the run directory {} (run_dir in the configuration)", run_dir);
   }
+  // Whoever may write there may put sockets in the place of ours.
+  struct stat about {};
+  if (::lstat(run_dir.c_str(), &about) != 0) return fail_errno(errno, "cannot look at the run directory {}", run_dir);
+  if (!S_ISDIR(about.st_mode) || about.st_uid != ::geteuid() || (about.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return fail(ErrorCode::PermissionDenied,
+                "the run directory {} must be a directory of uid {} into which nobody else writes; it has uid {} and mode "
+                "{:o}: remove it, or set run_dir to another",
+                run_dir, ::geteuid(), about.st_uid, about.st_mode & 07777U);
+  }
   const std::string path = run_dir + "/lock";
   UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock) return fail_errno(errno, "cannot open {}", path);
@@ -288,6 +297,7 @@ proxy::Options Agent::proxy_options() {
   options.hbone.ping_timeout_ms = hbone.ping_timeout_ms;
   options.hbone_connections_per_peer = hbone.connections_per_peer;
   options.hbone_early_data = hbone.early_data;
+  options.hbone_response_baggage = hbone.response_baggage;
   static_assert(static_cast<int>(control::UnknownPolicies::Deny) == static_cast<int>(proxy::UnknownPolicies::Deny));
   static_assert(static_cast<int>(control::UnknownPolicies::Allow) == static_cast<int>(proxy::UnknownPolicies::Allow));
   options.policy_unknown = static_cast<proxy::UnknownPolicies>(config_.policy.unknown);

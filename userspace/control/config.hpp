@@ -68,6 +68,7 @@ struct HboneConfig {
   std::uint64_t ping_interval_ms = 10'000;
   std::uint64_t ping_timeout_ms = 20'000;
   bool early_data = true;  // the application's first bytes go with CONNECT, before the answer
+  bool response_baggage = true;
   bool operator==(const HboneConfig&) const = default;
 };
 

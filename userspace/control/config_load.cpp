@@ -7,6 +7,7 @@
 #include "control/cpu_allotment.hpp"
 #include "control/environment.hpp"
 #include "control/text_file.hpp"
+#include "control/writable_dirs.hpp"
 
 namespace culvert::control {
 
@@ -54,6 +55,7 @@ Result<Config> fill_from_machine(Config config) {
   CV_TRY(apply_environment(
       config, environment, [](const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }, mesh));
   CV_TRY(read_local_mesh(config, environment));
+  place_directories(config, is_on_read_only_file_system);
   if (config.node_name.empty()) {
     char name[256] = {};
     if (::gethostname(name, sizeof(name) - 1) != 0 || name[0] == '\0') {

@@ -150,6 +150,7 @@ void read_data_plane(Reader& reader, const ProxyConfig& proxy, Config& config) {
   reader.number("HTTP2_CONNECTION_WINDOW_SIZE", hbone.connection_window, 65'535, std::uint64_t{1} << 30U);
   reader.number("HTTP2_FRAME_SIZE", hbone.frame_size, 16'384, std::uint64_t{8} << 20U);
   reader.number("POOL_MAX_STREAMS_PER_CONNECTION", hbone.streams_per_connection, 1, 65'535);
+  if (const auto value = reader.boolean("ENABLE_RESPONSE_BAGGAGE"); value) hbone.response_baggage = *value;
   reader.duration("POOL_UNUSED_RELEASE_TIMEOUT", config.tunnel.pool.idle_timeout_ms);
   if (std::uint64_t seconds = 0; reader.find("CONNECTION_TERMINATION_DEADLINE") != nullptr) {
     reader.duration("CONNECTION_TERMINATION_DEADLINE", config.drain.timeout_ms);
@@ -224,6 +225,10 @@ Result<void> apply_environment(Config& config, const Environment& environment,
   for (const auto& [name, value] : proxy.metadata) merged.try_emplace("ISTIO_META_" + name, value);
   Reader reader(merged);
   read_control_plane(reader, changed.control_plane, exists);
+  if (const std::string* policy = reader.find("COMPLIANCE_POLICY"); policy != nullptr && *policy == "pqc") {
+    reader.wrong("COMPLIANCE_POLICY", *policy,
+                 "OpenSSL 3.0, which Culvert is built with, has no post-quantum key exchange; take the variable away");
+  }
   read_data_plane(reader, proxy, changed);
   read_tracing(reader, changed.tracing);
   if (!reader.error().empty()) return fail(ErrorCode::InvalidArgument, "{}", reader.error());

@@ -15,8 +15,11 @@ inline constexpr int kExitFailed = 1;  // refused, failed, or something required
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitUnreachable = 3;  // no agent answers
 
+// Where the agent listens by default: in a container with a read-only root below /tmp, if root's own agent does.
+[[nodiscard]] std::string default_socket();
+
 struct CommonOptions {
-  std::string socket_path = "/run/culvert/admin.sock";
+  std::string socket_path = default_socket();
   bool as_json = false;
   Terminal terminal;
 };

@@ -29,6 +29,7 @@ struct Limits {
       100;                                  // client: until the peer's SETTINGS arrived, and the upper bound afterwards
   std::uint64_t ping_interval_ms = 10'000;  // of silence
   std::uint64_t ping_timeout_ms = 20'000;   // silence after our PING
+  std::uint64_t ping_suspect_ms = 2'000;    // likewise, after which no further stream is begun
 };
 
 // Why a stream is gone.
@@ -143,6 +144,8 @@ class Session {
   // Nothing can happen on it any more: going away, the last GOAWAY has been taken, and no stream is live. Close the connection.
   [[nodiscard]] bool is_done() const noexcept;
 
+  // A PING has not been answered for a while: what is under way may yet be, but whoever has a choice goes another way.
+  [[nodiscard]] bool is_suspect(std::uint64_t now_ms) const noexcept;
   // Keepalive: PING after silence (data counts as life). When to call `tick` next; 0: never.
   [[nodiscard]] std::uint64_t next_tick_ms() const noexcept;
   // False: the peer has been silent for too long; close the connection.

@@ -20,6 +20,8 @@ std::string_view pod_baggage(WorkerState& state, std::uint32_t pod_slot) {
   baggage.revision = "latest";
   if (workload != nullptr) {
     baggage.cluster = workload->cluster();
+    baggage.workload_type = state::to_string(workload->type());
+    baggage.workload_name = workload->workload_name();
     baggage.service = workload->canonical_name();
     baggage.revision = workload->canonical_revision();
     baggage.region = workload->region();

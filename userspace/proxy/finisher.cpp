@@ -40,12 +40,20 @@ std::string_view state_name(const Flow& flow) noexcept {
 }
 
 // Why this way, and why this kind of tunnel.
-std::string why_of(const Flow& flow, const Options& options) {
+std::string_view text_of(TunnelChoice choice) noexcept {
+  switch (choice) {
+    case TunnelChoice::BothOffer: return "; culvert/1: both agents offer it";
+    case TunnelChoice::OnlyOffer: return "; h2: nothing else is offered";
+    case TunnelChoice::OnlyTaken: return "; h2: the peer takes nothing else";
+    case TunnelChoice::Shared: return "; h2: so many connections to one peer share tunnels";
+    case TunnelChoice::GatewayOnly: return "; h2: a gateway is asked for a name";
+  }
+  return {};
+}
+
+std::string why_of(const Flow& flow) {
   std::string why(flow.why);
-  if (flow.role != FlowRole::Outbound || !flow.used_tunnel) return why;
-  why += flow.is_hbone
-             ? options.alpn.size() == 1 ? "; h2: nothing else is offered" : "; h2: the peer takes nothing else"
-             : "; culvert/1: both agents offer it";
+  if (flow.role == FlowRole::Outbound && flow.used_tunnel) why += text_of(flow.tunnel_choice);
   return why;
 }
 
@@ -100,7 +108,7 @@ telemetry::ConnectionLog Finisher::describe(Flow& flow) {
   row.transport = !flow.goes_through_tunnel() ? telemetry::Transport::Plaintext
                   : flow.is_hbone             ? telemetry::Transport::Hbone
                                               : telemetry::Transport::Direct;
-  row.why = why_of(flow, state_.options);
+  row.why = why_of(flow);
   row.state = state_name(flow);
   row.start_us = flow.start_us;
   row.duration_ms = state_.now_ms - flow.start_ms;

@@ -82,6 +82,15 @@ struct FlowDetails {
   telemetry::TraceContext trace;           // of a connection that gets a span
 };
 
+// Why a flow's tunnel speaks what it does.
+enum class TunnelChoice : std::uint8_t {
+  BothOffer,    // culvert/1, which is preferred
+  OnlyOffer,    // h2: this agent offers nothing else
+  OnlyTaken,    // h2: the peer takes nothing else
+  Shared,       // h2, though both offer culvert/1: more flows than direct tunnels are kept for share
+  GatewayOnly,  // h2: the gateway of another network is asked for a name
+};
+
 struct Flow {
   Side client;
   Side upstream;
@@ -119,6 +128,7 @@ struct Flow {
   bool is_retried = false;       // moved once from a tunnel that had gone away
   bool is_deferred = false;      // already on the worker's list of flows to go on with
   bool is_hbone = false;         // its tunnel speaks HTTP/2
+  TunnelChoice tunnel_choice = TunnelChoice::BothOffer;
   bool is_held = false;      // its application waits for the answer to its SYN: there is no client socket (HeldSyns)
   bool is_prompt = false;    // InboundTunnel: its client waits for ACCEPT and sends nothing before
   bool is_answered = false;  // OPEN or CONNECT has been answered with ACCEPT or 200

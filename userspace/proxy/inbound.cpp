@@ -151,7 +151,8 @@ bool Inbound::on_connect(Flow& flow, Tunnel& tunnel, const hbone::ConnectRequest
                                                     peer == nullptr ? std::string{} : peer->to_string());
   }
   if (waits_for_source(flow, request)) return true;
-  label_inbound(state_, flow, *pod, request.baggage, request.forwarded);
+  label_inbound(state_, flow, *pod, state_.options.hbone_response_baggage ? request.baggage : std::string_view{},
+                request.forwarded);
   return true;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The client's half of Streams: which tunnel a flow takes, its CONNECT and the answer to it, and trying again what nobody looked at.
+#include <algorithm>
 #include <utility>
 
 #include "proxy/baggage.hpp"
@@ -30,11 +31,26 @@ CloseReason reason_of(std::uint16_t status) noexcept {
 
 }  // namespace
 
+bool Streams::is_suspect(const Tunnel& tunnel) const noexcept {
+  return tunnel.hbone->session->is_suspect(state_.now_ms);
+}
+
+bool Streams::takes_streams(const Tunnel& tunnel) const noexcept {
+  return tunnel.may_send() && tunnel.hbone->session->can_connect() && !is_suspect(tunnel);
+}
+
+bool Streams::has_sound(std::uint32_t pool_key) const {
+  return std::ranges::any_of(state_.pool.shared(pool_key), [this](SlabHandle handle) {
+    const Tunnel* tunnel = state_.tunnels.find(handle);
+    return tunnel != nullptr && !is_suspect(*tunnel);
+  });
+}
+
 Tunnel* Streams::pick(std::uint32_t pool_key) {
   Tunnel* best = nullptr;
   for (const SlabHandle handle : state_.pool.shared(pool_key)) {
     Tunnel* tunnel = state_.tunnels.find(handle);
-    if (tunnel == nullptr || !tunnel->may_send() || !tunnel->hbone->session->can_connect()) continue;
+    if (tunnel == nullptr || !takes_streams(*tunnel)) continue;
     // A key that cannot be replaced is not begun upon again once half of its records are used.
     if (!tunnel->socket.can_rekey() && tunnel->socket.tx_records() >= tls::TunnelSocket::kRecordsRekey) continue;
     if (best == nullptr || tunnel->hbone->flows.size() < best->hbone->flows.size()) best = tunnel;
@@ -72,7 +88,7 @@ void Streams::serve_waiting(Tunnel& tunnel) {
   const SlabHandle handle = tunnel.self;
   state_.pool.hold(key);
   std::size_t share = state_.pool.share_of_waiting(key);
-  for (Tunnel* live = &tunnel; live != nullptr && share > 0 && live->may_send() && live->hbone->session->can_connect();
+  for (Tunnel* live = &tunnel; live != nullptr && share > 0 && takes_streams(*live);
        live = state_.tunnels.find(handle), --share) {
     const std::optional<SlabHandle> waiting = state_.pool.dequeue(key);
     if (!waiting) break;

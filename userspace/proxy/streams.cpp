@@ -97,8 +97,7 @@ void Streams::reset(Flow& flow, Tunnel& tunnel, std::uint32_t code) {
 
 // Client: flows wait for a stream like those of this tunnel, and it takes further ones.
 bool Streams::may_serve(const Tunnel& tunnel) const noexcept {
-  return tunnel.is_client && !tunnel.is_going_away && tunnel.may_send() && state_.pool.waiting(tunnel.pool_key) > 0 &&
-         tunnel.hbone->session->can_connect();
+  return tunnel.is_client && !tunnel.is_going_away && state_.pool.waiting(tunnel.pool_key) > 0 && takes_streams(tunnel);
 }
 
 // A stream less: one that waits may have its place, and an idle tunnel has a limit again.

@@ -25,6 +25,8 @@ class Streams final : private hbone::Events {
   [[nodiscard]] bool open(Tunnel& tunnel);
   // Client: a tunnel that takes the flow now, or null. Prefers the one with the fewest streams.
   [[nodiscard]] Tunnel* pick(std::uint32_t pool_key);
+  // Client: there is a tunnel of this key whose peer answers; where `pick` has none, such a one is full and will have room.
+  [[nodiscard]] bool has_sound(std::uint32_t pool_key) const;
   // Client: CONNECT for the flow. False: no room on this tunnel. The flow runs, and may be gone, afterwards.
   [[nodiscard]] bool start(Tunnel& tunnel, Flow& flow);
   // Client: flows that wait for a tunnel like this one get their streams at the end of the turn.
@@ -77,6 +79,8 @@ class Streams final : private hbone::Events {
   void mark_dirty(Tunnel& tunnel);
   void block(Flow& flow, Tunnel& tunnel);
   void run_blocked(SlabHandle tunnel);
+  [[nodiscard]] bool is_suspect(const Tunnel& tunnel) const noexcept;
+  [[nodiscard]] bool takes_streams(const Tunnel& tunnel) const noexcept;
   [[nodiscard]] bool may_serve(const Tunnel& tunnel) const noexcept;
   void became_free(Tunnel& tunnel);
   void serve_waiting(Tunnel& tunnel);

@@ -189,7 +189,7 @@ void Tunnels::not_made(Tunnel& tunnel, CloseReason reason, std::string_view deta
   } else if (Tunnel* shared = state_.streams->pick(key)) {
     state_.pool.stop_making(key);
     state_.streams->serve(*shared);
-  } else if (!state_.pool.shared(key).empty()) {
+  } else if (state_.streams->has_sound(key)) {
     state_.pool.stop_making(key);  // they are full: a stream that ends makes room
   } else {
     fail_waiting(key, reason, text);

@@ -102,6 +102,12 @@ void Tunnels::receive_ended(Tunnel& tunnel, const tls::IoResult& result) {
   } else if (result.status == tls::IoStatus::Eof) {
     detail = "close_notify in the middle of a connection";
   }
+  // A peer that drains closes right behind its END: nothing is missing, the flow has only to finish.
+  if (Flow* flow = state_.flows.find(tunnel.flow); flow != nullptr && flow->is_end_sent && flow->is_end_received) {
+    flow->tunnel = {};
+    tunnel.flow = {};
+    state_.defer(*flow);
+  }
   fail_flow(tunnel, reason, detail);
   close(tunnel, result.status == tls::IoStatus::Eof);
 }
@@ -174,7 +180,7 @@ void Tunnels::close(Tunnel& tunnel, bool is_orderly) {
     if (tunnel.state == TunnelState::Ready && tunnel.hbone == nullptr) state_.pool.direct_live(tunnel.pool_key, -1);
     state_.pool.drop(tunnel.pool_key);
   } else if (tunnel.state == TunnelState::Handshaking) {
-    --state_.server_handshakes;
+    state_.handshake_places.give_back(tunnel.remote.address);
   }
   if (tunnel.state == TunnelState::Ready) {
     state_.counters.tunnels_open.subtract();

@@ -11,9 +11,8 @@ namespace culvert::proxy {
 
 void Tunnels::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
   const auto credentials = state_.credentials_of(pod);
-  if (credentials == nullptr || state_.is_draining ||
-      state_.server_handshakes >= state_.options.server_handshakes_max ||
-      !limiter_.admit(remote.address, state_.now_ms)) {
+  if (credentials == nullptr || state_.is_draining || !limiter_.admit(remote.address, state_.now_ms) ||
+      !state_.handshake_places.take(remote.address, state_.options.server_handshakes_max)) {
     state_.counters.handshakes_refused.add();
     set_reset_on_close(fd.get(), true);
     return;
@@ -29,6 +28,7 @@ void Tunnels::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
   auto handshake = tls::HandshakeSocket::server(std::move(fd), options);
   if (!handshake) {
     state_.counters.handshakes_failed.add();
+    state_.handshake_places.give_back(remote.address);
     state_.log.warn("cannot start a handshake for {}: {}", pod.setup.id, handshake.error().message());
     return;
   }
@@ -39,7 +39,6 @@ void Tunnels::accept(WorkerPod& pod, UniqueFd fd, const Endpoint& remote) {
   tunnel.remote = remote;
   tunnel.handshake = std::move(*handshake);
   tunnel.state = TunnelState::Handshaking;
-  ++state_.server_handshakes;
   if (!state_.watch(raw_fd, TokenKind::Tunnel, handle)) {
     close(tunnel, false);
     return;
@@ -78,7 +77,7 @@ void Tunnels::handshake_done(Tunnel& tunnel) {
     return handshake_failed(tunnel, telemetry::CloseReason::HandshakeFailed,
                             std::string(tunnel.handshake.failure_detail()));
   }
-  if (!tunnel.is_client) --state_.server_handshakes;
+  if (!tunnel.is_client) state_.handshake_places.give_back(tunnel.remote.address);
   tunnel.socket = std::move(*socket);
   tunnel.handshake = tls::HandshakeSocket();
   tunnel.state = TunnelState::Ready;

@@ -102,10 +102,22 @@ Flow* WorkerState::new_flow(FlowRole role, std::uint32_t pod_slot) {
   return &flow;
 }
 
+namespace {
+
+TunnelChoice choice_of(const WorkerState& state, const Tunnel& tunnel) noexcept {
+  if (tunnel.hbone == nullptr) return TunnelChoice::BothOffer;
+  if (state.options.alpn.size() == 1) return TunnelChoice::OnlyOffer;
+  if (state.pool.key(tunnel.pool_key).is_by_name) return TunnelChoice::GatewayOnly;
+  return tunnel.is_overflow ? TunnelChoice::Shared : TunnelChoice::OnlyTaken;
+}
+
+}  // namespace
+
 void WorkerState::note_tunnel(Flow& flow, const Tunnel& tunnel) noexcept {
   flow.tunnel = tunnel.self;
   flow.used_tunnel = true;
   flow.is_hbone = tunnel.hbone != nullptr;
+  if (tunnel.is_client) flow.tunnel_choice = choice_of(*this, tunnel);
   flow.peer_identity = tunnel.peer_identity;
   flow.cipher = static_cast<std::uint8_t>(tunnel.socket.cipher());
   flow.tx_engine = static_cast<std::uint8_t>(tunnel.socket.tx_engine());

@@ -18,6 +18,7 @@
 #include "datapath/datapath.hpp"
 #include "proxy/accepted_table.hpp"
 #include "proxy/flow.hpp"
+#include "proxy/handshake_places.hpp"
 #include "proxy/identity_table.hpp"
 #include "proxy/options.hpp"
 #include "proxy/pod_table.hpp"
@@ -81,7 +82,7 @@ struct WorkerState {
   std::uint64_t now_ms;
   std::uint64_t next_flow_id = 1;
   std::uint32_t worker_index = 0;
-  std::uint32_t server_handshakes = 0;  // under way
+  HandshakePlaces handshake_places;  // of servers
   bool is_draining = false;
   std::mt19937_64 randomness{std::random_device{}()};
 

@@ -52,7 +52,8 @@ bpf: {pin_dir: /sys/fs/bpf/n1, cgroup: /sys/fs/cgroup/unified, mark: 0x77, route
 tunnel:
   offer: [hbone]
   hbone: {stream_window: 1MiB, connection_window: 2MiB, frame_size: 16KiB, streams_per_connection: 50,
-          concurrent_streams: 60, connections_per_peer: 2, ping_interval: 1s, ping_timeout: 3s, early_data: false}
+          concurrent_streams: 60, connections_per_peer: 2, ping_interval: 1s, ping_timeout: 3s, early_data: false,
+          response_baggage: false}
   pool: {idle_timeout: 5m, max_idle_per_peer: 0}
   handshake: {timeout: 1500ms, concurrency_per_worker: 7, per_peer_rate: 0}
   connect_timeout: 3s
@@ -82,7 +83,8 @@ capture: {exclude_ports: {inbound: [1], outbound: [2, 3]}, exclude_cidrs: {inbou
                           .connections_per_peer = 2,
                           .ping_interval_ms = 1'000,
                           .ping_timeout_ms = 3'000,
-                          .early_data = false};
+                          .early_data = false,
+                          .response_baggage = false};
   CHECK(config.tunnel.hbone == hbone);
   CHECK(config.tunnel.pool.idle_timeout_ms == 300'000);
   CHECK(config.tunnel.pool.max_idle_per_peer == 0);

@@ -27,6 +27,17 @@ TEST_CASE("ten seconds of silence are asked about, and twenty more end the conne
   CHECK(session.next_tick_ms() == 0);
 }
 
+TEST_CASE("a peer that lets a PING wait is suspect until a byte comes") {
+  Scripted one(false);
+  CHECK_FALSE(one.session->is_suspect(kStartMs + 60'000));  // nothing was asked
+  CHECK(one.session->tick(kStartMs + 10'000));
+  CHECK_FALSE(one.session->is_suspect(kStartMs + 11'999));
+  CHECK(one.session->is_suspect(kStartMs + 12'000));
+  one.now_ms = kStartMs + 12'500;
+  REQUIRE(one.feed(std::string_view("\0", 1)));
+  CHECK_FALSE(one.session->is_suspect(kStartMs + 60'000));
+}
+
 TEST_CASE("an answer to PING, and any other byte, starts the ten seconds again") {
   Scripted one(true);
   CHECK(one.session->tick(kStartMs + 10'000));

@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 
 #include "parts.hpp"
+#include "proxy/baggage.hpp"
 #include "state/snapshot_builder.hpp"
 #include "telemetry/traffic_rows.hpp"
 
@@ -19,6 +20,7 @@ state::Workload workload(std::string_view name, std::string_view address, std::s
   state::Workload made;
   made.uid = fmt::format("shop/{}", name);
   made.name = name;
+  made.type = state::WorkloadType::Deployment;
   made.workload_name = fmt::format("{}-deployment", name);
   made.namespace_name = "shop";
   made.canonical_name = fmt::format("{}-canonical", name);
@@ -81,6 +83,20 @@ struct Fixture {
 bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
+
+TEST_CASE("in baggage a pod is what the mesh says that it is, and itself where it says nothing") {
+  Fixture fixture;
+  fixture.pod.setup.addresses = {IpAddress::parse("10.1.0.5").value()};
+  CHECK(pod_baggage(fixture.parts.state, test::kSlot) ==
+        "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.deployment.name=cart-deployment,service.name=cart-canonical,"
+        "service.version=v2,cloud.region=eu");
+  fixture.pod.setup.addresses = {IpAddress::parse("10.1.0.99").value()};
+  fixture.pod.setup.namespace_name = "shop";
+  fixture.pod.setup.name = "cart-7f8c";
+  fixture.pod.baggage.clear();
+  CHECK(pod_baggage(fixture.parts.state, test::kSlot) ==
+        "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.pod.name=cart-7f8c,service.name=cart-7f8c,service.version=latest");
+}
 
 TEST_CASE("an outbound flow through a tunnel tells of both ends, the service and who the client is") {
   Fixture fixture;

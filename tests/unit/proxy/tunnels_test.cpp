@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "parts.hpp"
@@ -81,6 +82,30 @@ TEST_CASE("a peer that takes OPEN and says nothing is given up") {
   }
   parts.pass(2 * parts.state.options.connect_timeout_ms + TimerWheel::kTickMs);
   CHECK(parts.is_live(handle) == is_accepted);
+}
+
+TEST_CASE("a peer that closes right behind its END has ended the flow in order") {
+  Parts parts;
+  tls::test::Tunnels link;
+  UniqueFd application;
+  Flow& flow = parts.new_flow(application);
+  const SlabHandle handle = flow.self;
+  parts.add_idle(std::move(link.client), parts.key());
+  REQUIRE(::shutdown(application.get(), SHUT_WR) == 0);
+  parts.tunnels.want(flow, parts.key());
+  REQUIRE(parts.turn_until([] {}, [&] { return parts.state.flows.find(handle)->is_end_sent; }));
+  const auto say = [&](const auto& message) {
+    std::array<std::uint8_t, direct::kMessageBytesMax> buffer;
+    static_cast<void>(tls::test::send_control(link.server_end, link.server, as_text(direct::encode(message, buffer))));
+  };
+  say(direct::Accept{});
+  static_cast<void>(tls::test::send_data(link.server_end, link.server, "farewell"));
+  say(direct::End{});
+  link.server.send_close_notify(link.server_end.context);
+  CHECK(parts.turn_until([] {}, [&] { return !parts.is_live(handle); }));
+  std::array<char, 16> heard{};
+  CHECK(::read(application.get(), heard.data(), heard.size()) == 8);
+  CHECK(::read(application.get(), heard.data(), heard.size()) == 0);
 }
 
 TEST_CASE("a tunnel that has more to receive is on the list of those once") {
