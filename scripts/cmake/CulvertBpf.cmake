@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# culvert_bpf_object(NAME SOURCES a.bpf.c ...): compiles each hook, links them into one CO-RE object and makes a
-# skeleton header NAME.skel.h; link with culvert::skel::NAME to include it. Nothing depends on the build host's kernel.
+# culvert_bpf_object(NAME SOURCES a.bpf.c ...): compiles each hook, links them into one object and makes a
+# skeleton header NAME.skel.h; link with culvert::skel::NAME to include it. Nothing depends on the build host's kernel, and
+# nothing is relocated to the running one's: docs/decisions/025-no-vmlinux-header.md.
 include_guard()
 find_program(CULVERT_BPF_CLANG NAMES clang-19 clang REQUIRED)
 find_program(CULVERT_BPFTOOL NAMES bpftool PATHS /usr/sbin /sbin REQUIRED)

@@ -18,7 +18,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--fail-fast", action="store_true", help="stop after the first suite with a failure")
     parser.add_argument("--fuzz-seconds", type=int, default=None, help="for each fuzz target (default 5, in CI 60)")
     parser.add_argument("--kernel", action="append", choices=vm.KERNELS, help="only this kernel in the vm suite")
-    parser.add_argument("-k", dest="filter", default="", help="only tests of check and netns that match, as in pytest")
+    parser.add_argument("-k", dest="filter", default="", help="only tests of check, netns and istiod that match, as in pytest")
     return parser.parse_args()
 
 

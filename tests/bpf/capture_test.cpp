@@ -42,6 +42,23 @@ void check_captured(Bed& bed, const Target& target) {
   CHECK(wire.tcp_packets(80) == 0);
 }
 
+// The agent's connection in a client's name arrives at the application, and the answer stays on lo.
+void check_reaches_application(Bed& bed) {
+  for (const auto& [own, client] : {std::pair{kPodV4, "10.77.0.9"}, std::pair{kPodV6, "fd77::9"}}) {
+    INFO(own);
+    Sniffer wire(bed.node.get(), bed.home.get(), "n0");
+    auto app = bed.listener(bed.pod.get(), at(own, 8080));
+    auto upstream = bed.spoofed_socket(at(client, 0));
+    REQUIRE(bed.connect(upstream.get(), at(own, 8080)) == 0);
+    auto accepted = accept_within(app);
+    REQUIRE(accepted);
+    CHECK(peer_endpoint(accepted.get())->address == at(client, 0).address);
+    CHECK(carries(upstream, accepted, "request"));
+    CHECK(carries(accepted, upstream, "response"));
+    CHECK(wire.tcp_packets() == 0);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("a connect of a joined pod is steered to the agent") {
@@ -68,20 +85,20 @@ TEST_CASE("without the connect hook tc redirects every packet") {
   CHECK(bed.counter("egress_captured_redirected") > 3);
 }
 
+TEST_CASE("without a cgroup2 pods of both families are served, packet by packet") {
+  datapath::Datapath::Options options;
+  options.cgroup_dir = "/sys/fs/cgroup/culvert-not-there";
+  Bed bed("nocgroup", options);
+  CHECK_FALSE(bed.agent->capabilities().has_connect_hook);
+  CHECK_FALSE(bed.agent->capabilities().has_sockops);
+  bed.join();
+  for (const auto& target : kTargets) check_captured(bed, target);
+  CHECK(bed.counter("egress_syn_redirected") == 3);
+  check_reaches_application(bed);
+}
+
 TEST_CASE("the agent's connection in a client's name reaches the application, replies stay on lo") {
   Bed bed("spoof");
   bed.join();
-  for (const auto& [own, client] : {std::pair{kPodV4, "10.77.0.9"}, std::pair{kPodV6, "fd77::9"}}) {
-    INFO(own);
-    Sniffer wire(bed.node.get(), bed.home.get(), "n0");
-    auto app = bed.listener(bed.pod.get(), at(own, 8080));
-    auto upstream = bed.spoofed_socket(at(client, 0));
-    REQUIRE(bed.connect(upstream.get(), at(own, 8080)) == 0);
-    auto accepted = accept_within(app);
-    REQUIRE(accepted);
-    CHECK(peer_endpoint(accepted.get())->address == at(client, 0).address);
-    CHECK(carries(upstream, accepted, "request"));
-    CHECK(carries(accepted, upstream, "response"));
-    CHECK(wire.tcp_packets() == 0);
-  }
+  check_reaches_application(bed);
 }

@@ -10,13 +10,17 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include <linux/capability.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "bed.hpp"
 #include "core/netns.hpp"
+#include "datapath/capabilities.hpp"
 
 using namespace culvert;
 using namespace culvert::test;
@@ -144,7 +148,10 @@ TEST_CASE("detaching puts everything back") {
 
 TEST_CASE("a join attaches a filter, and settling makes links of it without losing a connection") {
   Bed bed("settle");
-  if (!bed.agent->capabilities().has_tcx) return;  // the filter is what stays
+  if (!bed.agent->capabilities().has_tcx) {
+    WARN("does not apply: without tcx the filter is what stays");
+    return;
+  }
   const auto before = state_of(bed);
   const auto filters = [&] { return output_of("tc -n " + bed.name + "-pod filter show dev eth0 egress"); };
   const auto has_link = [&] {
@@ -180,6 +187,60 @@ TEST_CASE("a join attaches a filter, and settling makes links of it without losi
   REQUIRE(bed.agent->attach_pod(bed.plan, bed.pod.get(), bed.home.get()));
   REQUIRE(bed.agent->detach_pod(bed.plan.slot, bed.pod.get(), bed.home.get()));
   CHECK(difference(before, state_of(bed)) == kNone);
+}
+
+TEST_CASE("without clsact a join makes its links at once") {
+  datapath::Datapath::Options options;
+  options.allow_clsact = false;
+  Bed bed("noclsact", options);
+  if (!bed.agent->capabilities().has_tcx) {
+    WARN("does not apply: without tcx there is clsact or nothing");
+    return;
+  }
+  const auto before = state_of(bed);
+  bed.join();
+  CHECK(output_of("tc -n " + bed.name + "-pod qdisc show dev eth0").find("clsact") == std::string::npos);
+  CHECK(bed.agent->verify_pod(bed.plan, bed.pod.get(), bed.home.get()));
+  auto captured = bed.socket(bed.pod.get(), AF_INET);
+  REQUIRE(bed.connect(captured.get(), at(kElsewhereV4, 80)) == 0);
+  CHECK(accept_within(bed.outbound_v4));
+  REQUIRE(bed.agent->settle_pod(bed.plan, bed.pod.get(), bed.home.get()));
+  REQUIRE(bed.agent->detach_pod(bed.plan.slot, bed.pod.get(), bed.home.get()));
+  CHECK(difference(before, state_of(bed)) == kNone);
+}
+
+TEST_CASE("what a pod's hooks take is tried where nobody else is") {
+  const auto home = [] { return output_of("tc qdisc show dev lo; tc filter show dev lo egress; ls /run/netns"); };
+  const auto before = home();
+  const auto trial = datapath::try_pod_hooks();
+  INFO((trial.clsact ? "" : trial.clsact.error().message())
+       << (trial.sk_lookup ? "" : trial.sk_lookup.error().message()));
+  CHECK(trial.clsact);
+  CHECK(trial.sk_lookup);
+  CHECK(difference(before, home()) == kNone);
+}
+
+TEST_CASE("hooks that cannot be attached are found out, and the notes say what to do") {
+  datapath::PodHookTrial trial;
+  // A thread without capabilities: what it makes has none either.
+  std::thread([&trial] {
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    const std::array<__user_cap_data_struct, 2> none{};
+    if (::syscall(SYS_capset, &header, none.data()) == 0) trial = datapath::try_pod_hooks();
+  }).join();
+  REQUIRE_FALSE(trial.clsact);
+  REQUIRE_FALSE(trial.sk_lookup);
+  for (const bool has_tcx : {false, true}) {
+    datapath::Capabilities capabilities;
+    capabilities.has_tcx = has_tcx;
+    datapath::read_pod_hooks(capabilities, trial);
+    CHECK_FALSE(capabilities.has_clsact);
+    CHECK_FALSE(capabilities.has_sk_lookup);
+    REQUIRE(capabilities.notes.size() == 2);
+    CHECK_THAT(capabilities.notes[0], Catch::StartsWith(has_tcx ? "Joins take" : "Pods cannot be captured") &&
+                                          Catch::Contains("sch_ingress") && Catch::Contains("CONFIG_NET_CLS_BPF"));
+    CHECK_THAT(capabilities.notes[1], Catch::Contains("sk_lookup") && Catch::Contains("CONFIG_INET"));
+  }
 }
 
 TEST_CASE("a clsact qdisc of somebody else, and their filter, stay") {

@@ -77,7 +77,7 @@ class Stream {
 TEST_CASE("settling a pod loses no packet") {
   Bed bed("loss-settle");
   if (!bed.agent->capabilities().has_tcx) {
-    WARN("no tcx in this kernel: nothing is settled");
+    WARN("does not apply: without tcx nothing is settled");
     return;
   }
   bed.open_listeners();
@@ -91,7 +91,7 @@ TEST_CASE("settling a pod loses no packet") {
 TEST_CASE("a running pod joins, is settled, joins again and leaves, and no packet is lost") {
   Bed bed("loss-join");
   if (!bed.agent->capabilities().has_tcx) {
-    WARN("no tcx in this kernel: making a clsact qdisc on a device in use loses some");
+    WARN("does not apply: without tcx, making a clsact qdisc on a device in use loses some");
     return;
   }
   bed.plan.is_running = true;

@@ -63,7 +63,7 @@ struct Status {
   std::uint64_t tunnels_open = 0;
   std::uint64_t tunnels_idle = 0;
   std::string steering;    // "connect-hook" or "tc-redirect"
-  std::string attachment;  // "tcx" or "clsact"
+  std::string attachment;  // "tcx", "clsact" or "none"
   std::uint32_t lo_segment_bytes_v4 = 0;
   std::uint32_t lo_segment_bytes_v6 = 0;
   std::vector<CipherEngines> engines;

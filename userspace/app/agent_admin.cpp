@@ -39,7 +39,7 @@ admin::Status Agent::status() const {
   const datapath::Capabilities& capture = datapath_->capabilities();
   status.steering = capture.has_connect_hook ? "connect-hook" : "tc-redirect";
   if (!datapath_->has_programs()) status.steering = "none";
-  status.attachment = capture.has_tcx ? "tcx" : "clsact";
+  status.attachment = capture.has_tcx ? "tcx" : capture.has_clsact ? "clsact" : "none";
   status.lo_segment_bytes_v4 = capture.lo_segment_bytes_v4;
   status.lo_segment_bytes_v6 = capture.lo_segment_bytes_v6;
   for (const tls::Cipher cipher : {tls::Cipher::Aes128Gcm, tls::Cipher::Aes256Gcm, tls::Cipher::ChaCha20Poly1305}) {

@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ctl/table.hpp"
+#include "datapath/datapath.hpp"
 
 namespace culvert::ctl {
 
@@ -26,8 +28,9 @@ struct Check {
 };
 using Checks = std::vector<Check>;
 
-void probe_kernel(Checks& checks);   // version, BTF, JIT, bpffs, cgroup2, IPv6
-void probe_capture(Checks& checks);  // loads the programs: tcx, connect hook, sockops, big segments on lo
+void probe_kernel(Checks& checks);  // version, BTF, JIT, bpffs, cgroup2, IPv6, modules
+void probe_capture(
+    Checks& checks);  // loads the programs: connect hook, sockops, tcx, clsact, sk_lookup, big segments on lo
 void probe_tls(Checks& checks);      // kernel TLS by cipher and direction, rekey, user-space engines
 void probe_process(Checks& checks);  // capabilities, limits, pipes, sysctls
 
@@ -42,6 +45,12 @@ struct KernelVersion {
   auto operator<=>(const KernelVersion&) const = default;
 };
 [[nodiscard]] KernelVersion parse_kernel_version(std::string_view release);
+// What a capture that could be opened says of its hooks.
+void add_hooks(Checks& checks, const datapath::Capabilities& found);
+// Whether a module is "loaded", "built in", "loadable" or "not there", by the text of /proc/modules, and of modules.builtin and
+// modules.dep of the kernel's directory.
+[[nodiscard]] std::string_view module_state(std::string_view name, std::string_view loaded, std::string_view built_in,
+                                            std::string_view loadable);
 // The first line of a small file, without its end; empty when it cannot be read.
 [[nodiscard]] std::string first_line(const std::string& path);
 

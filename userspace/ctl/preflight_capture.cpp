@@ -58,7 +58,30 @@ void add_holding(Checks& checks, const datapath::SynGate& gate) {
       held ? std::string() : "With capture.answer_syn: after_connect, too: " + held.error().message() + ".");
 }
 
+// Everything about clsact and tcx is one decision: a join attaches a clsact filter, a tcx link takes its place, either can stand alone.
+void add_egress(Checks& checks, const datapath::Capabilities& found) {
+  add(checks, "tcx", "attachment", found.has_tcx, "tcx", found.has_clsact ? "clsact" : "none",
+      "tcx (Linux 6.6 and newer) cannot be removed from within a pod, and shares a device with other programs without "
+      "ordering by hand; clsact captures as well.");
+  add(checks, "clsact", "clsact filter at a join", found.has_clsact, "can be attached", "cannot be attached",
+      note_on(found, "clsact"));
+  if (!found.has_clsact && !found.has_tcx) checks.back().verdict = Verdict::Missing;
+}
+
 }  // namespace
+
+void add_hooks(Checks& checks, const datapath::Capabilities& found) {
+  add(checks, "steering", "steering at connect", found.has_connect_hook, "cgroup/connect hook",
+      "packets are redirected at tc", note_on(found, "steered"));
+  add(checks, "sockops", "the node's own connections", found.has_sockops, "recognised by sockops",
+      "not told from foreign ones", note_on(found, "probes"));
+  add_egress(checks, found);
+  add(checks, "sk-lookup", "listeners by sk_lookup", found.has_sk_lookup, "can be attached", "cannot be attached",
+      note_on(found, "sk_lookup"));
+  if (!found.has_sk_lookup) checks.back().verdict = Verdict::Missing;
+  add_segments(checks, "lo-segments-v4", "big segments on lo, IPv4", found.lo_segment_bytes_v4, "Linux 6.3");
+  add_segments(checks, "lo-segments-v6", "big segments on lo, IPv6", found.lo_segment_bytes_v6, "Linux 5.19");
+}
 
 void probe_capture(Checks& checks) {
   const std::string pin_dir = fmt::format("/sys/fs/bpf/culvert-preflight-{}", ::getpid());
@@ -74,21 +97,13 @@ void probe_capture(Checks& checks) {
            .found = "cannot be loaded",
            .remedy = opened.error().message() + (::geteuid() == 0 ? "" : " (run culvertctl preflight as root)")});
     } else {
-      const datapath::Capabilities& found = (*opened)->capabilities();
       checks.push_back({.id = "bpf",
                         .title = "BPF programs of the capture",
                         .verdict = Verdict::Ok,
                         .found = "loaded and verified",
                         .remedy = {}});
-      add(checks, "steering", "steering at connect", found.has_connect_hook, "cgroup/connect hook",
-          "packets are redirected at tc", note_on(found, "steered"));
-      add(checks, "sockops", "the node's own connections", found.has_sockops, "recognised by sockops",
-          "not told from foreign ones", note_on(found, "probes"));
-      add(checks, "tcx", "attachment", found.has_tcx, "tcx", "clsact",
-          "Works as well; tcx (Linux 6.6 and newer) shares a device with other programs without ordering by hand.");
+      add_hooks(checks, (*opened)->capabilities());
       add_holding(checks, (*opened)->syn_gate());
-      add_segments(checks, "lo-segments-v4", "big segments on lo, IPv4", found.lo_segment_bytes_v4, "Linux 6.3");
-      add_segments(checks, "lo-segments-v6", "big segments on lo, IPv6", found.lo_segment_bytes_v6, "Linux 5.19");
     }
   }
   datapath::Datapath::remove_pins(pin_dir);

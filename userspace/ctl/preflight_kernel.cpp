@@ -2,6 +2,7 @@
 // Preflight of the kernel: its version, and what must be built in or mounted for BPF programs.
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -89,10 +90,10 @@ void probe_cgroup(Checks& checks) {
        .title = "cgroup2",
        .verdict = where.empty() ? Verdict::Degraded : Verdict::Ok,
        .found = where.empty() ? "not mounted" : where,
-       .remedy = where.empty() ? "Connections are redirected packet by packet, probes of the node are not told apart, "
-                                 "and IPv6 pods cannot "
-                                 "be served: mount -t cgroup2 cgroup2 /sys/fs/cgroup (or below it, on a hybrid host)."
-                               : ""});
+       .remedy = where.empty()
+                     ? "Connections are redirected packet by packet, and probes of the node are not told apart: "
+                       "mount -t cgroup2 cgroup2 /sys/fs/cgroup (or below it, on a hybrid host)."
+                     : ""});
 }
 
 void probe_ipv6(Checks& checks) {
@@ -110,7 +111,45 @@ void probe_ipv6(Checks& checks) {
   checks.push_back(std::move(check));
 }
 
+std::string whole_file(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// For information: what the modules are for has checks of its own, which try it.
+void probe_modules(Checks& checks) {
+  utsname name{};
+  ::uname(&name);
+  const std::string directory = std::string("/lib/modules/") + name.release;
+  const std::string loaded = whole_file("/proc/modules");
+  const std::string built_in = whole_file(directory + "/modules.builtin");
+  const std::string loadable = whole_file(directory + "/modules.dep");
+  std::string found;
+  for (const std::string_view module : {"tls", "sch_ingress", "cls_bpf"}) {
+    std::string_view state = module_state(module, loaded, built_in, loadable);
+    if (state == "not there" && built_in.empty() && loadable.empty()) state = "not loaded";
+    found += fmt::format("{}{} {}", found.empty() ? "" : ", ", module, state);
+  }
+  if (built_in.empty() && loadable.empty()) found += fmt::format("; perhaps built in: {} has no list", directory);
+  checks.push_back({.id = "modules", .title = "kernel modules", .verdict = Verdict::Ok, .found = found, .remedy = {}});
+}
+
 }  // namespace
+
+std::string_view module_state(std::string_view name, std::string_view loaded, std::string_view built_in,
+                              std::string_view loadable) {
+  // "tls 155648 8 - Live 0x0"; "kernel/net/tls/tls.ko"; "kernel/net/tls/tls.ko.xz: ..." (the file may be compressed).
+  if (("\n" + std::string(loaded)).find(fmt::format("\n{} ", name)) != std::string::npos) return "loaded";
+  const std::string file = fmt::format("/{}.ko", name);
+  if (built_in.find(file) != std::string_view::npos) return "built in";
+  for (std::size_t at = loadable.find(file); at != std::string_view::npos; at = loadable.find(file, at + 1)) {
+    // Only the name in front of the colon: behind it are the modules that a module needs.
+    const std::string_view line = loadable.substr(0, at);
+    const std::size_t start = line.rfind('\n') == std::string_view::npos ? 0 : line.rfind('\n') + 1;
+    if (line.find(':', start) == std::string_view::npos) return "loadable";
+  }
+  return "not there";
+}
 
 void probe_kernel(Checks& checks) {
   probe_version(checks);
@@ -119,6 +158,7 @@ void probe_kernel(Checks& checks) {
   probe_bpffs(checks);
   probe_cgroup(checks);
   probe_ipv6(checks);
+  probe_modules(checks);
 }
 
 }  // namespace culvert::ctl

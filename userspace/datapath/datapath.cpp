@@ -89,6 +89,8 @@ Result<std::unique_ptr<Datapath>> Datapath::open(const Options& options) {
   for (const auto& [slot, entries] : state->pods) state->used.set(slot);
   auto& capabilities = state->capabilities;
   capabilities.has_tcx = options.allow_tcx && try_tcx();
+  read_pod_hooks(capabilities, try_pod_hooks());
+  capabilities.has_clsact = capabilities.has_clsact && options.allow_clsact;
   read_segment_limits(capabilities);
   attach_node_hooks(state->object, pins, options, capabilities);
   return std::unique_ptr<Datapath>(new Datapath(std::move(state)));
@@ -162,6 +164,7 @@ Result<void> Datapath::attach(const PodPlan& plan, int netns_fd, int home_netns_
   const PodHooks hooks{.slot = plan.slot,
                        .netns_fd = netns_fd,
                        .has_tcx = state.capabilities.has_tcx,
+                       .has_clsact = state.capabilities.has_clsact,
                        .is_running = plan.is_running,
                        .devices = CV_TRY(find_devices(netlink, plan.devices))};
   const auto entries = entries_of(plan);

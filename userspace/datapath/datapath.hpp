@@ -22,6 +22,8 @@ namespace culvert::datapath {
 // What this kernel lets us do, found by trying, shown by `culvertctl preflight` and status.
 struct Capabilities {
   bool has_tcx = false;                   // else clsact
+  bool has_clsact = false;                // what a join attaches first; without it and tcx no pod can be captured
+  bool has_sk_lookup = false;             // without it none either
   bool has_connect_hook = false;          // steering at connect; else every flow is redirected at tc egress
   bool has_sockops = false;               // the node's own connections are recognised
   bool has_dns_hooks = false;             // questions to port 53 can be given to the agent; only tried when wanted
@@ -88,6 +90,7 @@ class Datapath {
     std::uint32_t rule_priority = 32764;
     std::uint64_t node_netns_cookie = 0;  // whose sockets are the node's own (probes)
     bool allow_tcx = true;
+    bool allow_clsact = true;  // false, with tcx: as in a kernel without clsact; for tests
     bool allow_connect_hook = true;
     bool allow_big_segments = true;
     bool captures_dns = false;  // some pod's plan may say so

@@ -70,7 +70,7 @@ Result<bool> attach_pod_hooks(const BpfObject& object, const PinPlan& pins, cons
     auto link = egress_spec(pins, hooks, device);
     link.program_fd = egress.get();
     if (hooks.has_tcx && update_link(link)) continue;
-    if (hooks.has_tcx && hooks.is_running) {
+    if (hooks.has_tcx && (hooks.is_running || !hooks.has_clsact)) {
       CV_TRY(with_context(ensure_link(link), "tcx egress of " + device.name));
       continue;
     }

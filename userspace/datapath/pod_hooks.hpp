@@ -20,6 +20,7 @@ struct PodHooks {
   std::uint32_t slot = 0;
   int netns_fd = -1;
   bool has_tcx = false;
+  bool has_clsact = true;          // false, with tcx: links at once
   bool is_running = false;         // packets may be on their way
   std::vector<NetDevice> devices;  // as found in the pod
 };

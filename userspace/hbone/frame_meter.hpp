@@ -48,8 +48,9 @@ class FrameMeter {
   TokenBucket pings_;
   TokenBucket ignored_;
   TokenBucket empty_data_;
-  std::uint64_t window_updates_owed_ = 0;  // earned by our own frames, so that no peer can make it grow faster than we send
-  TokenBucket window_updates_;             // those beyond
+  std::uint64_t window_updates_owed_ =
+      0;                        // earned by our own frames, so that no peer can make it grow faster than we send
+  TokenBucket window_updates_;  // those beyond
   TokenBucket padding_;
 };
 

@@ -293,7 +293,7 @@ TEST_CASE("a socket that another agent answers is left alone, an abandoned one i
 
 TEST_CASE("somebody else's process is refused at the admin socket") {
   if (::geteuid() != 0) {
-    WARN("needs root to become somebody else");
+    WARN("SKIP: needs root to become somebody else");
     return;
   }
   Fixture fixture;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The report of preflight, and the probes that need no privilege.
+#include <algorithm>
 #include <set>
 
 #include <catch2/catch.hpp>
@@ -63,6 +64,61 @@ TEST_CASE("kernel releases are read as numbers") {
   CHECK(KernelVersion{6, 2} < KernelVersion{6, 12});
 }
 
+TEST_CASE("a pod needs sk_lookup, and clsact or tcx") {
+  struct Case {
+    const char* what;
+    bool has_tcx, has_clsact, has_sk_lookup;
+    Verdict tcx, clsact, sk_lookup;
+    const char* attachment;
+  };
+  constexpr auto kOk = Verdict::Ok;
+  constexpr auto kDegraded = Verdict::Degraded;
+  constexpr auto kMissing = Verdict::Missing;
+  for (const Case& test : {Case{"everything", true, true, true, kOk, kOk, kOk, "tcx"},
+                           Case{"6.1", false, true, true, kDegraded, kOk, kOk, "clsact"},
+                           Case{"tcx alone", true, false, true, kOk, kDegraded, kOk, "tcx"},
+                           Case{"neither", false, false, true, kDegraded, kMissing, kOk, "none"},
+                           Case{"no sk_lookup", true, true, false, kOk, kOk, kMissing, "tcx"}}) {
+    INFO(test.what);
+    datapath::Capabilities found;
+    found.has_tcx = test.has_tcx;
+    found.has_clsact = test.has_clsact;
+    found.has_sk_lookup = test.has_sk_lookup;
+    found.notes = {
+        "Pods cannot be captured: no clsact filter can be attached (why); load the modules sch_ingress and cls_bpf",
+        "Pods cannot be captured: no program can be attached at sk_lookup (why)"};
+    Checks checks;
+    add_hooks(checks, found);
+    const auto of = [&checks](std::string_view id) {
+      const auto one = std::ranges::find(checks, id, &Check::id);
+      REQUIRE(one != checks.end());
+      return *one;
+    };
+    CHECK(of("tcx").verdict == test.tcx);
+    CHECK(of("tcx").found == test.attachment);
+    CHECK(of("clsact").verdict == test.clsact);
+    CHECK(of("sk-lookup").verdict == test.sk_lookup);
+    CHECK(is_usable(checks) == (test.clsact != kMissing && test.sk_lookup != kMissing));
+    if (!test.has_clsact) CHECK(of("clsact").remedy.find("cls_bpf") != std::string::npos);
+    if (!test.has_sk_lookup) CHECK(of("sk-lookup").remedy.find("sk_lookup") != std::string::npos);
+  }
+}
+
+TEST_CASE("a module is loaded, built in, loadable or not there") {
+  constexpr std::string_view kLoaded = "af_packet 65536 0 - Live 0x0\ntls 155648 8 - Live 0x0\n";
+  constexpr std::string_view kBuiltIn = "kernel/net/sched/sch_ingress.ko\nkernel/net/ipv6/ipv6.ko\n";
+  constexpr std::string_view kLoadable =
+      "kernel/drivers/net/mlx5.ko.xz: kernel/net/tls/other.ko.xz\nkernel/net/sched/cls_bpf.ko.xz:\n";
+  CHECK(module_state("tls", kLoaded, kBuiltIn, kLoadable) == "loaded");
+  CHECK(module_state("af_packet", kLoaded, kBuiltIn, kLoadable) == "loaded");
+  CHECK(module_state("sch_ingress", kLoaded, kBuiltIn, kLoadable) == "built in");
+  CHECK(module_state("cls_bpf", kLoaded, kBuiltIn, kLoadable) == "loadable");
+  CHECK(module_state("mlx5", kLoaded, kBuiltIn, kLoadable) == "loadable");
+  CHECK(module_state("other", kLoaded, kBuiltIn, kLoadable) == "not there");  // what another one needs
+  CHECK(module_state("packet", kLoaded, kBuiltIn, kLoadable) == "not there");
+  CHECK(module_state("tls", "", "", "") == "not there");
+}
+
 TEST_CASE(
     "the probes of kernel, TLS and process always come to a verdict with an id of its own and a remedy where one is "
     "needed") {
@@ -78,7 +134,7 @@ TEST_CASE(
     CHECK_FALSE(check.found.empty());
     CHECK(check.remedy.empty() == (check.verdict == Verdict::Ok));
   }
-  for (const char* id : {"kernel", "btf", "bpf-jit", "bpffs", "cgroup2", "ipv6", "tls-module", "ipsec-mb",
+  for (const char* id : {"kernel", "btf", "bpf-jit", "bpffs", "cgroup2", "ipv6", "modules", "tls-module", "ipsec-mb",
                          "capabilities", "pipe-size"}) {
     CHECK(ids.contains(id));
   }

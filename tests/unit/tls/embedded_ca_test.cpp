@@ -157,7 +157,7 @@ TEST_CASE("a damaged or exposed CA is refused with the remedy") {
 
 TEST_CASE("a full or read-only state directory is named, and nothing half-written stays") {
   if (::geteuid() != 0) {
-    WARN("skipped: needs root to mount");
+    WARN("SKIP: needs root to mount");
     return;
   }
   Directory directory;

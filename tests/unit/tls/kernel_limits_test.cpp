@@ -100,7 +100,7 @@ TEST_CASE("a socket on which the ULP cannot be attached goes on in user space", 
 
 TEST_CASE("a refused sending key closes the connection: no clear text, no second way", "[kernel]") {
   if (has_rekey()) {
-    WARN("skipped: this kernel takes a second key");
+    WARN("does not apply: this kernel takes a second key");
     return;
   }
   Authority authority;

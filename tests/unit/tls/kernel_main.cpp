@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel TLS tests run in guests that have it; elsewhere they are skipped aloud with status 77.
+// The kernel TLS tests run in guests that have it, where CULVERT_KERNEL_TLS=required makes its absence a failure; elsewhere they are
+// skipped aloud with status 77.
 #define CATCH_CONFIG_RUNNER
 #include <catch2/catch.hpp>
 
@@ -7,6 +8,7 @@
 
 #include <sys/utsname.h>
 
+#include "kernel_support.hpp"
 #include "tls/engine_plan.hpp"
 
 int main(int argc, char** argv) {
@@ -14,8 +16,10 @@ int main(int argc, char** argv) {
   utsname system{};
   ::uname(&system);
   if (!support.has_ulp) {
-    std::printf("skipped: kernel %s: %s\n", system.release, support.ulp_detail.c_str());
-    return 77;
+    const bool is_required = culvert::tls::test::is_kernel_tls_required();
+    std::printf("%s: kernel %s: %s\n", is_required ? "kernel TLS has to be there" : "skipped", system.release,
+                support.ulp_detail.c_str());
+    return is_required ? 1 : 77;
   }
   for (std::size_t i = 0; i < support.kernel.size(); ++i) {
     const auto& one = support.kernel[i];

@@ -12,8 +12,10 @@ namespace culvert::tls::test {
 inline constexpr Cipher kCiphers[] = {Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305};
 inline constexpr auto kNever = [](const Got&) { return false; };
 
+// CULVERT_KERNEL_TLS=required: this kernel is known to have every cipher in both directions, so one that is missing is a failure.
+bool is_kernel_tls_required();
 const EngineSupport& machine();
-// Says aloud what is skipped.
+// Says aloud what is skipped, and fails where it is required.
 bool has(Cipher cipher);
 bool has_rekey();
 EnginePlan kernel_plan(EngineChoice tx = EngineChoice::Kernel, EngineChoice rx = EngineChoice::Kernel);
