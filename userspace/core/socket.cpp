@@ -155,6 +155,13 @@ std::optional<Endpoint> original_destination(int fd) noexcept {
 }
 std::optional<Endpoint> peer_endpoint(int fd) noexcept { return name_of(fd, ::getpeername); }
 
+bool is_unacknowledged(int fd, std::uint32_t ms) noexcept {
+  tcp_info info{};
+  socklen_t size = sizeof(info);
+  if (::getsockopt(fd, SOL_TCP, TCP_INFO, &info, &size) != 0) return false;
+  return info.tcpi_unacked > 0 && info.tcpi_last_ack_recv >= ms;
+}
+
 void set_keepalive(int fd) noexcept {
   (void)set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   (void)set_option(fd, SOL_TCP, TCP_KEEPIDLE, kKeepaliveIdleS);

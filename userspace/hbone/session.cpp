@@ -205,6 +205,10 @@ std::uint64_t Session::next_tick_ms() const noexcept {
   return std::min(alive, state.drain_due_ms == 0 ? std::max<std::uint64_t>(state.now_ms, 1) : state.drain_due_ms);
 }
 
+std::uint64_t Session::silent_ms(std::uint64_t now_ms) const noexcept {
+  return now_ms - std::min(now_ms, state_->heard_ms);
+}
+
 bool Session::is_suspect(std::uint64_t now_ms) const noexcept {
   return state_->is_ping_out && now_ms >= state_->ping_ms + state_->limits.ping_suspect_ms;
 }

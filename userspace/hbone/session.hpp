@@ -144,6 +144,8 @@ class Session {
   // Nothing can happen on it any more: going away, the last GOAWAY has been taken, and no stream is live. Close the connection.
   [[nodiscard]] bool is_done() const noexcept;
 
+  // How long nothing has come.
+  [[nodiscard]] std::uint64_t silent_ms(std::uint64_t now_ms) const noexcept;
   // A PING has not been answered for a while: what is under way may yet be, but whoever has a choice goes another way.
   [[nodiscard]] bool is_suspect(std::uint64_t now_ms) const noexcept;
   // Keepalive: PING after silence (data counts as life). When to call `tick` next; 0: never.

@@ -50,6 +50,10 @@ struct Options {
   std::uint32_t hbone_connections_per_peer = 4;  // a busy peer is given up to so many before one is filled up
   bool hbone_early_data = true;                  // the first bytes leave with CONNECT, before its answer
   bool hbone_response_baggage = true;            // what a 200 says of the destination and, in metrics, a CONNECT of its source
+  // Reused tunnels. One from which nothing came for so long may be dead without anybody having been told. What is opened on it then sends OPEN or CONNECT alone,
+  // and moves to a new tunnel when TCP has no acknowledgement of that after so long.
+  std::uint64_t doubtful_after_ms = 2'000;
+  std::uint64_t doubtful_answer_ms = 2'000;
   tls::EnginePlan engines;
   tls::SpliceChoice splice = tls::SpliceChoice::Auto;
   std::uint64_t connect_timeout_ms = 10'000;

@@ -37,6 +37,7 @@ class Outbound : private state::RouteRandom {
   void on_timer(Flow& flow);
 
  private:
+  void look_at_path(Flow& flow);
   [[nodiscard]] std::uint32_t below(std::uint32_t bound) override;
   [[nodiscard]] bool attach_client(Flow& flow, UniqueFd fd);
   void follow(Flow& flow, const WorkerPod& pod, const state::Route& route);

@@ -120,6 +120,7 @@ ByteView Relay::read_first(Flow& flow) {
 }
 
 void Relay::plain_to_tunnel(Flow& flow, Tunnel& tunnel) {
+  if (flow.waits_for_answer()) return;
   Side& side = flow.plain();
   if (!flow.spill.empty() && !tunnel.socket.wants_write()) {
     const std::size_t sent = state_.tunnel_engine->send_data(tunnel, flow.spill.filled());

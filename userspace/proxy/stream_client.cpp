@@ -76,8 +76,9 @@ bool Streams::start(Tunnel& tunnel, Flow& flow) {
   attach(flow, tunnel, stream);
   flow.state = FlowState::Open;
   flow.is_answered = false;
-  // The far side may take its whole time to connect to the application.
-  state_.set_deadline(flow, 2 * state_.options.connect_timeout_ms);
+  flow.is_path_known = false;
+  flow.is_cautious = tunnel.hbone->session->silent_ms(state_.now_ms) >= state_.options.doubtful_after_ms;
+  state_.set_deadline(flow, state_.answer_limit_ms(flow));
   mark_dirty(tunnel);
   state_.relay->run(flow.self);
   return true;
@@ -135,6 +136,17 @@ bool Streams::retry(Flow& flow, Tunnel& tunnel, bool counts) {
   flow.state = FlowState::AwaitRetry;
   retries_.push_back({flow.self, key});
   state_.counters.streams_retried.add();
+  return true;
+}
+
+// Others that are on it may yet get on: it is not ended, only left.
+bool Streams::leave_silent(Flow& flow, Tunnel& tunnel) {
+  tunnel.is_going_away = true;
+  state_.pool.forget_shared(tunnel.pool_key, tunnel.self);
+  const hbone::StreamId stream = flow.stream;
+  if (!retry(flow, tunnel)) return false;
+  tunnel.hbone->session->reset(stream, hbone::kCancel);
+  mark_dirty(tunnel);
   return true;
 }
 

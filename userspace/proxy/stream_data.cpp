@@ -104,6 +104,7 @@ bool Streams::is_socket_full(const Tunnel& tunnel) const noexcept {
 
 bool Streams::may_send(const Flow& flow) const noexcept {
   if (!is_unanswered(flow)) return true;
+  if (flow.is_cautious) return false;
   return state_.options.hbone_early_data && flow.early.size() < kEarlyBytesMax;
 }
 

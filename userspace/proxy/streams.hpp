@@ -53,6 +53,8 @@ class Streams final : private hbone::Events {
 
   // The tunnel ends: every flow on it does, or moves on where nobody has looked at it.
   void fail_flows(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail, bool may_retry);
+  // Client: a flow of which only CONNECT was sent moves to another tunnel, because this one's peer acknowledges nothing. False: it was tried too often.
+  [[nodiscard]] bool leave_silent(Flow& flow, Tunnel& tunnel);
   // No new streams from now on; the peer is told.
   void go_away(Tunnel& tunnel);
   // At the end of a turn: what sessions have queued is sent; tunnels that broke are closed.

@@ -229,6 +229,7 @@ void Tunnels::become_idle(Tunnel& tunnel) {
     return;
   }
   tunnel.is_pooled = true;
+  tunnel.idle_since_ms = state_.now_ms;
   // The last flight of the handshake may wait for company that does not come.
   if (tunnel.socket.wants_write()) static_cast<void>(tunnel.socket.flush(state_.io));
   state_.counters.tunnels_idle.set(state_.pool.idle_total());
@@ -259,8 +260,10 @@ void Tunnels::keep_ticket(Tunnel& tunnel, const direct::Ticket& ticket) {
 
 void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   state_.set_deadline(tunnel, 0);
-  // The far side may take its whole time to connect to the application.
-  state_.set_deadline(flow, 2 * state_.options.connect_timeout_ms);
+  const std::uint64_t idle_since_ms = std::exchange(tunnel.idle_since_ms, 0);
+  flow.is_path_known = false;
+  flow.is_cautious = idle_since_ms != 0 && state_.now_ms >= idle_since_ms + state_.options.doubtful_after_ms;
+  state_.set_deadline(flow, state_.answer_limit_ms(flow));
   tunnel.flow = flow.self;
   flow.state = FlowState::Open;
   state_.note_tunnel(flow, tunnel);
@@ -270,13 +273,14 @@ void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   direct::Open open;
   open.source = flow.source;
   open.destination = flow.target;
-  if (flow.is_held) open.flags = direct::kOpenPrompt;
+  if (flow.is_held || flow.is_cautious) open.flags = direct::kOpenPrompt;
   // So that its agent does not decide anew.
   std::string traceparent;
   if (state_.options.tracing.queue != nullptr) open.traceparent = traceparent = traceparent_of(state_, flow);
   const ByteView message = direct::encode(open, buffer);
   // What the application has written already leaves with OPEN, in one segment; behind what was read for an earlier tunnel.
-  const ByteView first = flow.spill.empty() ? state_.relay->read_first(flow) : ByteView{};
+  const ByteView first =
+      flow.spill.empty() && !flow.is_cautious ? state_.relay->read_first(flow) : ByteView{};
   const tls::IoResult result =
       first.empty() ? tunnel.socket.send(state_.io, {{tls::RecordType::Control, message}})
                     : tunnel.socket.send(

@@ -60,6 +60,8 @@ class Tunnels {
   void cut(SlabHandle handle, telemetry::CloseReason reason, bool is_orderly);
 
   void set_handshake_rate(std::uint32_t per_second) noexcept { limiter_.set_rate(per_second); }
+  // Client, direct: a flow of which only OPEN was sent moves to a new tunnel, because this one's peer acknowledges nothing. False: it cannot.
+  [[nodiscard]] bool leave_silent(Tunnel& tunnel) { return retry_elsewhere(tunnel); }
 
  private:
   [[nodiscard]] static telemetry::CloseReason reason_for(tls::IoFailure failure) noexcept;

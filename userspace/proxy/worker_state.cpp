@@ -72,6 +72,10 @@ void WorkerState::set_deadline(Flow& flow, std::uint64_t after_ms) {
   flow.deadline.move(wheel, make_token(TokenKind::FlowTimer, flow.self), after_ms == 0 ? 0 : now_ms + after_ms);
 }
 
+std::uint64_t WorkerState::answer_limit_ms(const Flow& flow) const noexcept {
+  return flow.is_cautious && !flow.is_path_known ? options.doubtful_answer_ms : 2 * options.connect_timeout_ms;
+}
+
 void WorkerState::set_deadline(Tunnel& tunnel, std::uint64_t after_ms) {
   tunnel.deadline.move(wheel, make_token(TokenKind::TunnelTimer, tunnel.self), after_ms == 0 ? 0 : now_ms + after_ms);
 }
