@@ -189,10 +189,10 @@ def test_a_session_of_a_revoked_peer_is_not_resumed(world, volume, who):
     judge = shop.b.agent if who == "client" else shop.a.agent
     for _ in range(3):
         assert not fails(client, server)
-    resumed = judge.metric("culvert_tls_handshakes_resumed_total")
-    assert resumed > 0
     revoke(shop, volume, shop.pods[who])
     wait_for(lambda: entries(judge) == 1, "the list to be in force")
+    resumed = judge.metric("culvert_tls_handshakes_resumed_total")  # one more may have been made for nobody, with the ticket of the last
+    assert resumed > 0
     assert fails(client, server)
     assert judge.metric("culvert_tls_handshakes_resumed_total") == resumed
 
