@@ -114,6 +114,12 @@ def test_a_type_that_nobody_here_knows_is_acknowledged(town):
     nonce = town.send(town.resource(other, "outbound|80", b"\x0a\x01x"))
     answer = wait_for(lambda: town.of(nonce), "the answer")
     assert answer.error == "" and answer.type_url == other.type_url
+    for _ in range(5):
+        other.nonce = ""
+        nonce = town.send(other)
+        wait_for(lambda: town.of(nonce), "the answer")
+    said = 'the control plane sent what nothing here can use: a response of type "type.googleapis.com/envoy.config.cluster.v3.Cluster"'
+    assert town.world.a.agent.log().count(said) == 1, "an error, and not one for each"
     mixed = proto.messages().DeltaDiscoveryResponse(type_url=proto.ADDRESS)
     nonce = town.send(town.resource(mixed, "stray", b"", url=proto.AUTHORIZATION))
     answer = wait_for(lambda: town.of(nonce), "the answer")

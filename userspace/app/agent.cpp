@@ -174,6 +174,9 @@ void Agent::open_control_plane() {
   callbacks.refused = [this](const std::string& why) {
     log_->error("refused of what the control plane sent: {}", why);
   };
+  callbacks.surprised = [this](const std::string& why) {
+    log_->error("the control plane sent what nothing here can use: {}", why);
+  };
   callbacks.after = [this](std::uint64_t delay_ms, std::function<void()> task) {
     reactor_->after_ms(delay_ms, std::move(task));
   };
