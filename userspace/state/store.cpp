@@ -192,7 +192,8 @@ void Store::remove_hostname(const WorkloadEntry& entry) {
 }
 
 void Store::count_identity(const WorkloadEntry& entry, int by) {
-  if (node_.empty() || entry.node() != node_ || !(entry.traits().has_tunnel || entry.is_tunnel_native())) return;
+  // A provisional one's pod asks for its certificate itself, once it is known who it is.
+  if (!is_own(entry) || !(entry.traits().has_tunnel || entry.is_tunnel_native())) return;
   std::uint32_t& count = identities_[entry.identity()];
   count += static_cast<std::uint32_t>(by);
   const bool is_edge = by > 0 ? count == 1 : count == 0;

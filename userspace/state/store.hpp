@@ -132,7 +132,7 @@ class Store {
   std::map<AddressKey, std::vector<std::uint32_t>>
       shared_addresses_;  // of two workloads or more, in the order of arrival
   std::map<ServiceName, std::vector<std::uint32_t>> shared_hostnames_;  // likewise
-  std::map<ServiceName, std::vector<std::uint32_t>> members_;  // workloads, of services that are known or not
+  std::map<ServiceName, std::vector<std::uint32_t>> members_;           // workloads, of services that are known or not
   std::map<std::string, std::vector<std::uint32_t>, std::less<>>
       named_;                                     // by uid: services with the workload in Service::endpoints
   std::set<std::uint32_t> changed_services_;      // whose endpoints are to be made anew

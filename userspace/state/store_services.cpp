@@ -66,7 +66,8 @@ void Store::list_vip(const ServiceEntry& entry, const NetworkAddress& vip, bool 
   const std::uint32_t network = now_.network_number(vip.network);
   if (vip.prefix_bits != NetworkAddress::kWhole) {
     const Cidr range{vip.address, vip.prefix_bits};
-    return is_added ? now_.ranges_.add(network, range, entry.number) : now_.ranges_.remove(network, range, entry.number);
+    return is_added ? now_.ranges_.add(network, range, entry.number)
+                    : now_.ranges_.remove(network, range, entry.number);
   }
   std::uint32_t at = now_.find_sharers(network, vip.address);
   if (at == SharedIndex::kNone) {

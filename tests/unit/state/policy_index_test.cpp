@@ -5,8 +5,8 @@
 #include <map>
 #include <random>
 
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <catch2/catch.hpp>
 
 using culvert::state::Authorization;
 using culvert::state::PolicyIndex;
@@ -78,8 +78,8 @@ TEST_CASE("after any order of changes an index answers as a plain list does, and
   std::map<std::string, Authorization> plain;
   std::vector<std::pair<PolicyIndex, std::map<std::string, Authorization>>> kept;
   for (int step = 0; step < 3000; ++step) {
-    const Authorization one = policy(fmt::format("p{}", below(40)), static_cast<PolicyScope>(below(3)),
-                                     fmt::format("n{}", below(4)));
+    const Authorization one =
+        policy(fmt::format("p{}", below(40)), static_cast<PolicyScope>(below(3)), fmt::format("n{}", below(4)));
     if (below(3) == 0) {
       CHECK(index.remove(one.namespace_name, one.name) == (plain.erase(one.key()) == 1));
     } else {

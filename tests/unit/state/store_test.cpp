@@ -179,6 +179,11 @@ TEST_CASE("identities of this node's workloads are told as they come and go") {
   store.upsert(one);
   store.upsert(two);
   store.upsert(workload("elsewhere"));
+  Workload local = one;
+  local.uid = "culvert-local/shop/three";
+  local.identity = identity("y");
+  local.is_provisional = true;
+  store.upsert(local);
   CHECK(store.take_identity_changes().added == std::vector{identity("x")});
   CHECK(store.remove_workload("shop/one"));
   CHECK(store.take_identity_changes().removed.empty());
@@ -188,7 +193,8 @@ TEST_CASE("identities of this node's workloads are told as they come and go") {
   CHECK(gone.removed == std::vector{identity("x")});
 }
 
-TEST_CASE("of several workloads with one hostname one is found for as long as it is there, and another when it has gone") {
+TEST_CASE(
+    "of several workloads with one hostname one is found for as long as it is there, and another when it has gone") {
   Store store;
   const auto on_host = [](std::string_view name) {
     Workload made = workload(name);
