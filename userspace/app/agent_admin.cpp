@@ -210,7 +210,10 @@ void Agent::set_log_level(telemetry::Level level) {
 }
 
 telemetry::LogFilter Agent::default_log_filter() const {
-  return {.level = config_.log.level, .messages = config_.log.message_level, .access = config_.log.access_level};
+  return {.level = config_.log.level,
+          .messages = config_.log.message_level,
+          .access = config_.log.access_level,
+          .dns = config_.log.dns_level};
 }
 
 void Agent::set_log_filter(const telemetry::LogFilter& filter) {
