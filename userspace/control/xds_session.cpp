@@ -129,9 +129,7 @@ void XdsSession::answered(const std::string& name, bool is_name, std::uint64_t n
   demands_.set_absent(name, now_ms);
 }
 
-bool XdsSession::knows_type(std::string_view url) noexcept {
-  return url == kAddressType || url == kAuthorizationType;
-}
+bool XdsSession::knows_type(std::string_view url) noexcept { return url == kAddressType || url == kAuthorizationType; }
 
 std::optional<XdsRequest> XdsSession::take(const XdsUpdate& update, std::uint64_t now_ms) {
   XdsRequest answer;
