@@ -180,6 +180,15 @@ def test_an_update_of_fifty_mebibytes_is_taken_and_its_memory_given_back(town):
     traffic.assert_undisturbed()
 
 
+def test_the_dump_says_which_build_this_is_and_for_which_istio(plane):
+    agent = plane.world.a.agent
+    agent.environment["ISTIO_META_ISTIO_VERSION"] = "1.31.0-test"
+    agent.start()
+    version = agent.dump()["version"]
+    assert version["istioVersion"] == "1.31.0-test"
+    assert version["gitRevision"] == "unknown" or len(version["gitRevision"]) == 40, version
+
+
 # Where nobody answers.
 def test_a_control_plane_that_died_under_load_is_found_again_with_what_changed(town):
     """Fault: kill -9, changes while it is away, back after seconds. Nothing flaps, and what was removed meanwhile is removed."""

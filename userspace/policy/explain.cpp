@@ -168,7 +168,8 @@ class Explainer {
       if (const Service* service = snapshot_.find_hostname(name, source_.namespace_name)) {
         const state::NetworkAddress* vip = vip_for_source(*service);
         if (vip == nullptr) {
-          return fail(ErrorCode::NotFound, "service {} has no address in the source's network{}: ask for one of its workloads",
+          return fail(ErrorCode::NotFound,
+                      "service {} has no address in the source's network{}: ask for one of its workloads",
                       service->hostname, source_.network.empty() ? "" : fmt::format(" {}", source_.network));
         }
         dialled_.address = vip->address;
@@ -303,8 +304,8 @@ class Explainer {
 
   Explanation judge(const WorkloadEntry& destination, const Endpoint& from, std::uint16_t port, const SpiffeId* peer) {
     const IpAddress address = destination.addresses().empty() ? dialled_.address : destination.addresses().front();
-    const InboundRequest request{from, {address, port}, peer, options_.trust_domains,
-                                 destination.identity().trust_domain};
+    const InboundRequest request{
+        from, {address, port}, peer, options_.trust_domains, destination.identity().trust_domain};
     return finish(explain_policies(snapshot_, destination, request, options_.unknown, made_.steps));
   }
 

@@ -68,11 +68,12 @@ std::string_view explain_policies(const state::Snapshot& snapshot, const state::
   std::string by = verdict.policy == nullptr ? std::string() : "policy " + verdict.policy->key_text;
   std::string_view words = to_string(verdict.decision);
   if (is_open) {
-    words = unknown == UnknownAnswer::Deny ? "denied: something that may deny is not known, and policy.unknown is deny"
-                                           : "undecided: it waits until what may deny is known (policy.unknown is hold)";
+    words = unknown == UnknownAnswer::Deny
+                ? "denied: something that may deny is not known, and policy.unknown is deny"
+                : "undecided: it waits until what may deny is known (policy.unknown is hold)";
   }
-  steps.push_back({"verdict", verdict.is_allowed() ? "ok" : "no",
-                   fmt::format("{} ({})", words, reason(rules, verdict)), std::move(by)});
+  steps.push_back({"verdict", verdict.is_allowed() ? "ok" : "no", fmt::format("{} ({})", words, reason(rules, verdict)),
+                   std::move(by)});
   if (verdict.is_allowed()) return "allowed";
   return is_open && unknown == UnknownAnswer::Hold ? "undecided" : "denied";
 }

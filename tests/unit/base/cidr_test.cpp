@@ -51,9 +51,11 @@ TEST_CASE("a masked address has the bits of the prefix and no others") {
     const char* expected;
   };
   const Case cases[] = {
-      {"10.255.255.255", 0, "0.0.0.0"},         {"10.255.255.255", 11, "10.224.0.0"}, {"10.255.255.255", 16, "10.255.0.0"},
-      {"10.255.255.255", 31, "10.255.255.254"}, {"10.1.2.3", 32, "10.1.2.3"},         {"fdff:ffff::1", 0, "::"},
-      {"fdff:ffff::1", 20, "fdff:f000::"},      {"fdff::ffff", 128, "fdff::ffff"},    {"fdff::ffff", 127, "fdff::fffe"},
+      {"10.255.255.255", 0, "0.0.0.0"},     {"10.255.255.255", 11, "10.224.0.0"},
+      {"10.255.255.255", 16, "10.255.0.0"}, {"10.255.255.255", 31, "10.255.255.254"},
+      {"10.1.2.3", 32, "10.1.2.3"},         {"fdff:ffff::1", 0, "::"},
+      {"fdff:ffff::1", 20, "fdff:f000::"},  {"fdff::ffff", 128, "fdff::ffff"},
+      {"fdff::ffff", 127, "fdff::fffe"},
   };
   for (const Case& each : cases) {
     CAPTURE(each.address, each.bits);
