@@ -21,13 +21,14 @@ namespace {
     [](const volatile void* /*memory*/) {});
 }  // namespace
 #else
-void* operator new(std::size_t bytes) {
+// Not inlined: the compiler would see free() of what `new` gave, and say so.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
   allocated += bytes;
   if (void* made = std::malloc(bytes == 0 ? 1 : bytes)) return made;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t /*bytes*/) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t /*bytes*/) noexcept { std::free(memory); }
 #endif
 
 namespace culvert::state {
