@@ -114,6 +114,12 @@ def test_a_type_that_nobody_here_knows_is_acknowledged(town):
     nonce = town.send(town.resource(other, "outbound|80", b"\x0a\x01x"))
     answer = wait_for(lambda: town.of(nonce), "the answer")
     assert answer.error == "" and answer.type_url == other.type_url
+    for _ in range(5):
+        other.nonce = ""
+        nonce = town.send(other)
+        wait_for(lambda: town.of(nonce), "the answer")
+    said = 'the control plane sent what nothing here can use: a response of type "type.googleapis.com/envoy.config.cluster.v3.Cluster"'
+    assert town.world.a.agent.log().count(said) == 1, "an error, and not one for each"
     mixed = proto.messages().DeltaDiscoveryResponse(type_url=proto.ADDRESS)
     nonce = town.send(town.resource(mixed, "stray", b"", url=proto.AUTHORIZATION))
     answer = wait_for(lambda: town.of(nonce), "the answer")
@@ -172,6 +178,15 @@ def test_an_update_of_fifty_mebibytes_is_taken_and_its_memory_given_back(town):
         assert not is_listed(agent, names[-1])
         wait_for(lambda: agent.rss_kib() < before + (24 << 10), f"its memory back, from {before} KiB; now {agent.rss_kib()}", 15, interval=0.2)
     traffic.assert_undisturbed()
+
+
+def test_the_dump_says_which_build_this_is_and_for_which_istio(plane):
+    agent = plane.world.a.agent
+    agent.environment["ISTIO_META_ISTIO_VERSION"] = "1.31.0-test"
+    agent.start()
+    version = agent.dump()["version"]
+    assert version["istioVersion"] == "1.31.0-test"
+    assert version["gitRevision"] == "unknown" or len(version["gitRevision"]) == 40, version
 
 
 # Where nobody answers.

@@ -3,43 +3,13 @@
 
 import contextlib
 import ipaddress
-import threading
 import time
 
-from culvert_harness import Authority, h2peer, proto, tls13, wait_for
+from culvert_harness import Authority, h2peer, proto, scaled, tls13, wait_for
 from culvert_harness.traffic import Traffic, connect, echoes, talks
 
-FLIPS_PER_S = 20  # a thousand a minute is 16.7
+FLIPS, FLIPS_WITHIN_S = 250, 15.0  # as fast as 1,000 in a minute
 CLOSED_WITHIN_S = 1.0
-
-
-class Flipping:
-    """While the block runs: a policy about accounts that nobody here has comes, changes and goes, so that all live connections are judged again."""
-
-    def __init__(self, plane):
-        self.plane, self.flips = plane, 0
-        self._stop = threading.Event()
-
-    def __enter__(self) -> "Flipping":
-        self._began = time.monotonic()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exc) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def rate(self) -> float:
-        return self.flips / (time.monotonic() - self._began)
-
-    def _run(self) -> None:
-        while not self._stop.wait(max(0.0, self._began + self.flips / FLIPS_PER_S - time.monotonic())):
-            if self.flips % 3 == 2:
-                self.plane.set(removed=["shop/flicker"])
-            else:
-                self.plane.set(proto.deny("flicker", "shop", "nobody", f"somebody-{self.flips}"))
-            self.flips += 1
 
 
 def ended_within(connections, seconds: float) -> float:
@@ -52,9 +22,19 @@ def ended_within(connections, seconds: float) -> float:
     return time.monotonic() - began
 
 
+def live_connection(pod, host: str):
+    """One that has carried a byte, or None."""
+    connection = connect(pod, host)
+    with contextlib.suppress(OSError):
+        if echoes(connection):
+            return connection
+    connection.close()
+    return None
+
+
 def test_policies_that_flip_a_thousand_times_a_minute(town):
-    """Fault: 20 changes a second for 15 s. Whom a policy denies is closed within one second, each time, and gets 401 for a CONNECT; whom it
-    allows is never touched; memory stays."""
+    """Fault: a policy about live connections comes and goes 250 times in 15 s, and each time counts before the next: whom it denies is closed within
+    one second, and served again when it has gone. Whom it allows is never touched; memory stays."""
     world = town.world
     agent, server = world.b.agent, world.pods["server"]
     for name in ("other", "peer"):
@@ -62,44 +42,48 @@ def test_policies_that_flip_a_thousand_times_a_minute(town):
     other, peer = world.add("other"), world.add("peer", chain="plain")  # `peer` is played here, with a certificate of its own
     context = tls13.Context(Authority.of(world).credentials(peer.identity))
     target = f"{server.v4}:7002"
-    wait_for(lambda: talks(other, server.v4), "the first connection")
-    before, rounds, took = 0, 0, []
-    with Traffic(world.pods["client"], server.v4) as traffic, Flipping(town) as flipping, h2peer.Link.dial(peer, server.v4, context) as link:
-        while flipping.flips < 15 * FLIPS_PER_S:
-            with contextlib.ExitStack() as stack:
-                wait_for(lambda: talks(other, server.v4), "the policy to be gone")
-                denied = [stack.enter_context(contextlib.closing(connect(other, server.v4))) for _ in range(5)]
-                assert all(echoes(connection) for connection in denied)
-                stream = wait_for(lambda: (s := link.open(target)).status == 200 and s, "CONNECT to be answered with 200 again")
-                town.set(proto.deny("no-other", "shop", "other", "peer"))
-                took.append(ended_within(denied, CLOSED_WITHIN_S))
-                link.until(lambda s=stream: s.code is not None or s.is_ended, max(0.001, CLOSED_WITHIN_S - took[-1]))
+    denied = wait_for(lambda: live_connection(other, server.v4), "the first connection")
+    with Traffic(world.pods["client"], server.v4) as traffic, h2peer.Link.dial(peer, server.v4, context) as link:
+        stream = link.open(target)
+        assert stream.status == 200
+        began, flips, slowest, before = time.monotonic(), 0, 0.0, 0
+        while flips < FLIPS:
+            town.set(proto.deny("no-other", "shop", "other", "peer"))
+            with contextlib.closing(denied):
+                slowest = max(slowest, ended_within([denied], CLOSED_WITHIN_S))
+            if flips % 50 == 0:  # the same for a stream of a peer's, and for what it asks for then
+                link.until(lambda s=stream: s.code is not None or s.is_ended, CLOSED_WITHIN_S)
                 assert link.open(target).status == 401
-                assert not talks(other, server.v4)
-                town.set(removed=["shop/no-other"])
-                rounds += 1
-            if before == 0 and flipping.flips >= 5 * FLIPS_PER_S:
+            town.set(removed=["shop/no-other"])
+            denied = wait_for(lambda: live_connection(other, server.v4), "the policy to be gone", CLOSED_WITHIN_S, interval=0.005)
+            flips += 2
+            if flips % 50 == 0:
+                stream = wait_for(lambda: (s := link.open(target)).status == 200 and s, "CONNECT to be answered with 200 again", CLOSED_WITHIN_S)
+            if flips == FLIPS // 5 * 2:
                 before = agent.rss_kib()  # by now every page and table that this takes has been touched
-        assert flipping.rate() > 1000 / 60
-        # The policy itself, as fast: what counts in the end is the last word.
-        for flip in range(2 * FLIPS_PER_S + 1):
+        took = time.monotonic() - began
+        denied.close()
+        print(f"{flips} flips in {took:.1f} s; the slowest end took {slowest * 1000:.0f} ms")
+        assert took < scaled(FLIPS_WITHIN_S), f"{flips} flips took {took:.1f} s"
+        # Faster than anybody looks: what counts in the end is the last word.
+        for flip in range(101):
             if flip % 2 == 1:
                 town.set(removed=["shop/no-other"])
             else:
                 town.set(proto.deny("no-other", "shop", "other", "peer"))
-            time.sleep(1 / FLIPS_PER_S)
         wait_for(lambda: not talks(other, server.v4), "the last word to be in force", CLOSED_WITHIN_S)
         assert link.open(target).status == 401
     traffic.assert_undisturbed(rounds=100)
-    assert rounds >= 5, rounds
-    assert not [request.error for request in town.requests if request.error]
-    assert any("connection closed due to policy change: explicitly denied by: shop/no-other" in line for line in agent.access_log())
+    assert flips >= FLIPS and not [request.error for request in town.requests if request.error]
+    closed = [line for line in agent.access_log() if "connection closed due to policy change: explicitly denied by: shop/no-other" in line]
+    assert len(closed) >= FLIPS // 2, "each time that the policy came it closed a live connection"
     wait_for(lambda: agent.rss_kib() < before + (4 << 10), f"memory to be near {before} KiB; now {agent.rss_kib()}", 10, interval=0.2)
 
 
 # A large mesh.
 SERVICES, ENDPOINTS_EACH = 20_000, 5
 CHANGES_PER_S, BATCH, CHURN_S = 500, 50, 20
+CHANGED_SERVICES, MOVED = 5, 45  # of a batch
 PUSH = 20_000  # resources a response
 
 
@@ -114,8 +98,9 @@ def endpoint(i: int, generation: int):
 
 
 def test_a_large_mesh_in_churn(town):
-    """Fault: 20,000 services with 100,000 endpoints, 500 changes a second for 20 s: endpoints go and come back elsewhere, services change their
-    ports. Traffic notices nothing, every change is taken, and the agent is no larger than before: 10 % and 8 MiB at most."""
+    """Fault: 20,000 services with 100,000 endpoints, of which 500 different ones change each second, for 20 s: endpoints go and come back elsewhere,
+    services change their ports. Traffic notices nothing, every change is taken, and memory stays: its peak in the last five seconds is that of
+    five seconds after the first ones, but for 4 MiB."""
     world = town.world
     agent, m = world.a.agent, proto.messages()
     versions = iter(range(1, 1 << 30))
@@ -137,22 +122,26 @@ def test_a_large_mesh_in_churn(town):
         nonce = push([endpoint(i, 0) for i in range(begin, begin + PUSH)])
     taken(nonce, 60)
     with Traffic(world.pods["client"], world.pods["server"].v4, pause_s=0.01) as traffic:
-        # Two seconds of churn first: what the first changes make room for belongs to the size before.
-        began, batches, before = time.monotonic(), 0, 0
-        while batches * BATCH < CHANGES_PER_S * (CHURN_S + 2):
-            if batches * BATCH == CHANGES_PER_S * 2:
-                before = agent.rss_kib()
-            first = batches * BATCH * 7 % (count - BATCH)
-            moved = [endpoint(i, 1 + batches) for i in range(first, first + BATCH // 2 - 5)]
+        began, batches, sizes, changes = time.monotonic(), 0, [], 0
+        while batches * BATCH < CHANGES_PER_S * CHURN_S:
+            if batches * BATCH % CHANGES_PER_S == 0:
+                sizes.append(agent.rss_kib())  # one a second
+            # Other objects than those of the batches before: steps of a number that shares no divisor with theirs.
+            services = [(batches * CHANGED_SERVICES + i) * 7 % SERVICES for i in range(CHANGED_SERVICES)]
+            moved = [endpoint((batches * MOVED + i) * 7 % count, 1 + batches) for i in range(MOVED)]
             changed = [proto.service(f"svc-{i}", "big", f"10.{128 + i // 65536}.{i // 256 % 256}.{i % 256}", {80: 8080 + batches % 2, 443: 8443})
-                       for i in range(first // ENDPOINTS_EACH, first // ENDPOINTS_EACH + 5)]
+                       for i in services]
+            changes += len({proto.name_of(one)[1] for one in moved + changed})
+            # Gone and back in one response, at another address: one change of the object.
             nonce = push(moved + changed, removed=[one.workload.uid for one in moved])
             batches += 1
             time.sleep(max(0.0, began + batches * BATCH / CHANGES_PER_S - time.monotonic()))
-        took = time.monotonic() - began
         taken(nonce, 10)
+        took = time.monotonic() - began
+        sizes.append(agent.rss_kib())
     traffic.assert_undisturbed(rounds=100)
-    assert batches * BATCH / took > CHANGES_PER_S * 0.8, "the changes did not come as fast as was said"
-    limit = before * 1.1 + (8 << 10)
-    wait_for(lambda: agent.rss_kib() < limit, f"memory to be near {before} KiB; now {agent.rss_kib()}", 10, interval=0.2)
+    print(f"{changes} objects changed in {took:.1f} s; KiB by the second: {sizes}")
+    assert changes == batches * BATCH == CHANGES_PER_S * CHURN_S
+    assert changes / took > CHANGES_PER_S * 0.9, "the changes did not come, and were not taken, as fast as was said"
+    assert max(sizes[-5:]) < max(sizes[2:7]) + (4 << 10), sizes
     assert agent.ctl("status")["workloads"] >= count

@@ -265,6 +265,26 @@ def test_many_at_once_are_all_answered_and_counted(town):
     assert town.a.agent.metric("istio_dns_upstream_request_duration_seconds_count", **labels) == 200
 
 
+def test_each_question_is_told_of_at_level_debug(town):
+    client = town.pods["client"]
+    name = "four.shop.svc.cluster.local"
+    assert ask(client, name).values(A) == ["10.96.0.4"]
+    assert ask(client, name, AAAA).records == []
+    assert len(ask(client, "many.example.org", tcp=True).records) == 79
+    who = f'question answered\tsrc.workload="client" src.namespace="{client.workload.namespace}"'
+
+    def lines():
+        return [line for line in town.a.agent.log().splitlines() if "\tdns\t" in line]
+
+    for rest in (f'query="A" domain="{name}" result="success" endpoints=1', f'query="AAAA" domain="{name}" result="no records" endpoints=0',
+                 'query="A" domain="many.example.org" result="forwarded" endpoints=79'):
+        wait_for(lambda r=rest: any(line.endswith(f"debug\tdns\t{who} {r}") for line in lines()), f"the line {rest}")
+    town.a.agent.ctl("log", "info")
+    before = len(lines())
+    assert ask(client, name).values(A) == ["10.96.0.4"]
+    assert len(lines()) == before
+
+
 def test_a_pod_that_leaves_takes_its_sockets_along(town):
     client = town.pods["client"]
     assert 15053 in client.netns.listeners()

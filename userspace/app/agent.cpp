@@ -183,6 +183,9 @@ void Agent::open_control_plane() {
   callbacks.refused = [this](const std::string& why) {
     log_->error("refused of what the control plane sent: {}", why);
   };
+  callbacks.surprised = [this](const std::string& why) {
+    log_->error("the control plane sent what nothing here can use: {}", why);
+  };
   callbacks.after = [this](std::uint64_t delay_ms, std::function<void()> task) {
     reactor_->after_ms(delay_ms, std::move(task));
   };
@@ -191,6 +194,7 @@ void Agent::open_control_plane() {
 
 void Agent::snapshot_changed(std::shared_ptr<const state::Snapshot> snapshot) {
   snapshot_ = std::move(snapshot);
+  pods_->set_snapshot(snapshot_);
   static_cast<void>(
       workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetSnapshot{snapshot_}; }));
   warm_certificates();
@@ -227,7 +231,7 @@ void Agent::publish_local_workloads() {
         xds_ != nullptr && spec != nullptr && spec->capture == enroll::Capture::Rules) {
       continue;
     }
-    auto identity = SpiffeId::make(config_.trust_domain, pod.namespace_name, pod.service_account);
+    auto identity = SpiffeId::parse(pod.identity);
     if (!identity) continue;
     state::Workload workload;
     workload.uid = pod.namespace_name + "/" + pod.name;

@@ -12,6 +12,16 @@
 #include "state/superseded.hpp"
 
 namespace culvert::app {
+namespace {
+
+// Who may not wait at all is refused.
+policy::UnknownAnswer unknown_answer(const control::PolicyHandlingConfig& config) {
+  if (config.unknown == control::UnknownPolicies::Allow) return policy::UnknownAnswer::Allow;
+  const bool may_wait = config.unknown == control::UnknownPolicies::Hold && config.hold_timeout_ms > 0;
+  return may_wait ? policy::UnknownAnswer::Hold : policy::UnknownAnswer::Deny;
+}
+
+}  // namespace
 
 admin::Status Agent::status() const {
   admin::Status status;
@@ -147,7 +157,11 @@ Result<admin::Explanation> Agent::explain(const std::string& source, const std::
   for (const admin::Pod& pod : pods_->list()) {
     if (pod.id == source && !pod.addresses.empty()) from = pod.addresses.front().to_string();
   }
-  policy::Explanation told = CV_TRY(policy::explain(*snapshot_, from, destination, &trust_domains_));
+  policy::ExplainOptions options;
+  options.trust_domains = &trust_domains_;
+  options.cluster_domain = config_.control_plane.cluster_domain;
+  options.unknown = unknown_answer(config_.policy);
+  policy::Explanation told = CV_TRY(policy::explain(*snapshot_, from, destination, options));
   admin::Explanation answer{std::move(told.outcome), {}};
   for (policy::ExplainStep& step : told.steps) {
     answer.steps.push_back(
@@ -196,7 +210,10 @@ void Agent::set_log_level(telemetry::Level level) {
 }
 
 telemetry::LogFilter Agent::default_log_filter() const {
-  return {.level = config_.log.level, .messages = config_.log.message_level, .access = config_.log.access_level};
+  return {.level = config_.log.level,
+          .messages = config_.log.message_level,
+          .access = config_.log.access_level,
+          .dns = config_.log.dns_level};
 }
 
 void Agent::set_log_filter(const telemetry::LogFilter& filter) {

@@ -41,17 +41,18 @@ Result<std::unique_ptr<dns::Proxy>> Agent::open_dns(const enroll::PodSpec& pod, 
   // With our own programs the mark is what leads a packet to the agent.
   options.mark = pod.capture == enroll::Capture::Rules ? config_.bpf.mark : 0;
   options.claim = [marker = datapath_->socket_marker()](int fd) { return marker.mark_agent(fd); };
-  options.look = [this, is_in_cluster,
+  options.look = [this, is_in_cluster, namespace_name = pod.namespace_name, name = pod.name,
+                  account = pod.service_account,
                   uid = fmt::format("{}{}/{}", is_in_cluster ? config_.cluster + "//Pod/" : std::string(),
                                     pod.namespace_name, pod.name)] {
     dns::Proxy::View view;
     view.snapshot = snapshot_;
-    if (snapshot_ != nullptr) view.workload = snapshot_->find_uid(uid);
+    if (snapshot_ != nullptr) view.workload = snapshot_->find_pod(uid, namespace_name, name, account);
     view.is_known = !is_in_cluster || view.workload != nullptr;
     return view;
   };
-  options.log = [this, who = fmt::format("{}/{}", pod.namespace_name, pod.name)](const std::string& line) {
-    log_->debug("{} src={}", line, who);
+  options.log = [this, name = pod.name, namespace_name = pod.namespace_name](const dns::Proxy::Told& told) {
+    log_->dns({name, namespace_name, told.query, told.domain, told.result, told.endpoints});
   };
   return dns::Proxy::open(*reactor_, dns_counters_, std::move(options));
 }

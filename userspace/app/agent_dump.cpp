@@ -2,6 +2,8 @@
 // AgentDump; see agent_dump.hpp.
 #include "app/agent_dump.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "tls/certificate_list.hpp"
@@ -84,8 +86,13 @@ void AgentDump::write_version(admin::JsonWriter& json) const {
 #else
   const std::string_view profile = "debug";
 #endif
+  const auto istio =
+      std::ranges::find(config_.control_plane.metadata, "ISTIO_VERSION", [](const auto& one) { return one.first; });
   json.field("version", CULVERT_VERSION)
+      .field("gitRevision", CULVERT_GIT_REVISION)
       .field("buildProfile", profile)
+      .field("istioVersion",
+             istio == config_.control_plane.metadata.end() ? std::string_view("unknown") : istio->second)
       .field("compiler", __VERSION__)
       .field("cryptoProvider", "openssl");
 }

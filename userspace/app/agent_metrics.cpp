@@ -4,6 +4,7 @@
 #include <array>
 
 #include "app/agent.hpp"
+#include "base/clock.hpp"
 #include "control/xds_decode.hpp"
 #include "telemetry/metrics.hpp"
 
@@ -72,6 +73,7 @@ void Agent::sweep_traffic() {
   constexpr std::uint64_t kIntervalMsMin = 500;
   constexpr std::uint64_t kIntervalMsMax = 60'000;
   workers_->sweep_traffic(config_.metrics.label_expiry_ms);
+  dns_counters_.sweep(config_.metrics.label_expiry_ms, monotonic_ms());
   const std::uint64_t interval = std::clamp(config_.metrics.label_expiry_ms / 4, kIntervalMsMin, kIntervalMsMax);
   reactor_->after_ms(interval, [this] { sweep_traffic(); });
 }

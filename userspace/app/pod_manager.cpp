@@ -15,10 +15,12 @@ Result<enroll::JoinAnswer> PodManager::join(enroll::PodSpec spec, UniqueFd netns
   const std::string id = spec.id;
   add_exclusions(spec, parts_.config->capture.exclude);
   if (const auto place = joined_.find(id); place != joined_.end()) {
-    const SpiffeId identity =
-        CV_TRY(SpiffeId::make(parts_.config->trust_domain, spec.namespace_name, spec.service_account));
-    // Listeners and tunnels are an identity's: with another one the pod joins anew.
-    if (place->second.identity != identity) static_cast<void>(leave(id));
+    const SpiffeId identity = CV_TRY(identity_of(spec));
+    // Listeners and tunnels are an account's: with another one the pod joins anew.
+    const SpiffeId& known = place->second.identity;
+    if (known.namespace_name != identity.namespace_name || known.service_account != identity.service_account) {
+      static_cast<void>(leave(id));
+    }
     // The old sandbox's connections are cut: its name is wanted again.
     if (place->second.is_leaving) finish_leave(id, place->second.slot);
   }
@@ -42,8 +44,7 @@ Result<enroll::JoinAnswer> PodManager::join(enroll::PodSpec spec, UniqueFd netns
 }
 
 Result<void> PodManager::serve(enroll::Pod pod) {
-  const SpiffeId identity =
-      CV_TRY(SpiffeId::make(parts_.config->trust_domain, pod.spec.namespace_name, pod.spec.service_account));
+  const SpiffeId identity = CV_TRY(identity_of(pod.spec));
   if (const auto before = joined_.find(pod.spec.id); before != joined_.end()) {
     // The id was taken over from a sandbox that is gone: the workers let go of that one's slot, listeners and tunnels.
     const std::uint32_t stale = before->second.slot;
@@ -51,11 +52,12 @@ Result<void> PodManager::serve(enroll::Pod pod) {
       static_cast<void>(parts_.workers->post_each(
           [stale](std::size_t) -> proxy::ToWorker { return proxy::RemovePod{stale, 0, nullptr}; }));
     }
-    parts_.certificates->release(before->second.identity);
+    if (before->second.holds_certificate) parts_.certificates->release(before->second.identity);
     joined_.erase(before);
   }
   auto dns = CV_TRY(open_dns(pod));
-  parts_.certificates->hold(identity);
+  const bool holds_certificate = may_guess(pod.spec) || workload_of(pod.spec) != nullptr;
+  if (holds_certificate) parts_.certificates->hold(identity);
   const auto credentials = parts_.certificates->current(identity);
   bool is_posted = true;
   std::vector<proxy::PodSetup> setups(parts_.workers->size());
@@ -69,7 +71,7 @@ Result<void> PodManager::serve(enroll::Pod pod) {
     setup.addresses = pod.spec.addresses;
     setup.capture = pod.spec.capture;
     setup.answer_syn = pod.spec.answer_syn;
-    setup.uid = control_plane_uid(pod.spec);
+    if (waits_for_name(pod.spec)) setup.uid = control_plane_uid(pod.spec);
     setup.netns = UniqueFd(::fcntl(pod.netns.get(), F_DUPFD_CLOEXEC, 0));
     setup.credentials = credentials;
     if (i < pod.listeners.size()) setup.listeners = std::move(pod.listeners[i]);
@@ -78,11 +80,11 @@ Result<void> PodManager::serve(enroll::Pod pod) {
   is_posted = is_posted && parts_.workers->post_each(
                                [&](std::size_t i) -> proxy::ToWorker { return proxy::AddPod{std::move(setups[i])}; });
   if (!is_posted) {
-    parts_.certificates->release(identity);
+    if (holds_certificate) parts_.certificates->release(identity);
     return fail(ErrorCode::ResourceExhausted, "the workers cannot take pod {}: out of descriptors or stuck",
                 pod.spec.id);
   }
-  joined_[pod.spec.id] = Joined{identity, pod.slot, false, std::move(dns)};
+  joined_[pod.spec.id] = Joined{identity, pod.slot, holds_certificate, false, std::move(dns)};
   ++started_;
   changed();
   return {};
@@ -97,12 +99,6 @@ Result<std::unique_ptr<dns::Proxy>> PodManager::open_dns(const enroll::Pod& pod)
   if (opened || pod.spec.capture == enroll::Capture::Rules) return opened;
   parts_.log->warn("DNS of pod {} is not captured: {}", pod.spec.id, opened.error().message());
   return nullptr;
-}
-
-// istiod's name for a pod that istio-cni has brought; empty where there is none to wait for.
-std::string PodManager::control_plane_uid(const enroll::PodSpec& spec) const {
-  if (spec.capture != enroll::Capture::Rules || parts_.config->control_plane.xds_address.empty()) return {};
-  return fmt::format("{}//Pod/{}/{}", parts_.config->cluster, spec.namespace_name, spec.name);
 }
 
 void PodManager::add_exclusions(enroll::PodSpec& spec, const control::Exclusions& exclusions) const {
@@ -148,7 +144,7 @@ void PodManager::finish_leave(const std::string& id, std::uint32_t slot) {
   } else {
     parts_.log->info("pod {} has left the mesh", id);
   }
-  parts_.certificates->release(place->second.identity);
+  if (place->second.holds_certificate) parts_.certificates->release(place->second.identity);
   joined_.erase(place);
   changed();
 }

@@ -12,6 +12,7 @@
 
 #include "admin/provider.hpp"
 #include "app/worker_set.hpp"
+#include "base/clock.hpp"
 #include "control/certificate_manager.hpp"
 #include "control/config.hpp"
 #include "core/reactor.hpp"
@@ -54,6 +55,8 @@ class PodManager final : public enroll::PodService {
   void follow_configuration();
   // Pods whose namespace has gone leave; what failed to join or to be adopted is tried again.
   void tend();
+  // What the mesh says of the pods may have changed. Before the workers hear of the snapshot, so that they know each pod's identity in time.
+  void set_snapshot(std::shared_ptr<const state::Snapshot> snapshot);
   // A certificate of `identity` is there or was renewed.
   void credentials_changed(const SpiffeId& identity, std::shared_ptr<const tls::Credentials> credentials);
   // Called whenever the set of joined pods has changed.
@@ -70,9 +73,12 @@ class PodManager final : public enroll::PodService {
   [[nodiscard]] std::uint64_t stopped() const noexcept { return started_ - joined_.size(); }
 
  private:
+  // As long as an agent that starts waits for the control plane's first word on the pods that it has taken over.
+  static constexpr std::uint64_t kFirstWordMs = 5'000;
   struct Joined {
     SpiffeId identity;
     std::uint32_t slot = 0;
+    bool holds_certificate = false;  // of `identity`; false: the control plane has not named it yet
     bool is_leaving = false;
     std::unique_ptr<dns::Proxy> dns;  // may be null
   };
@@ -88,7 +94,19 @@ class PodManager final : public enroll::PodService {
   [[nodiscard]] Result<void> leave(const std::string& id, std::uint64_t drain_ms);
   [[nodiscard]] Result<void> serve(enroll::Pod pod);
   [[nodiscard]] Result<std::unique_ptr<dns::Proxy>> open_dns(const enroll::Pod& pod) const;
+  // pod_identity.cpp
+  [[nodiscard]] bool is_in_cluster() const noexcept;
   [[nodiscard]] std::string control_plane_uid(const enroll::PodSpec& spec) const;
+  // Nothing is done for it, and no certificate asked for, before the control plane has named it.
+  [[nodiscard]] bool waits_for_name(const enroll::PodSpec& spec) const noexcept;
+  // It may be taken for one of the configured trust domain while the control plane does not name it.
+  [[nodiscard]] bool may_guess(const enroll::PodSpec& spec) const;
+  // As the control plane has it; null: no control plane, or it has not named it.
+  [[nodiscard]] const state::WorkloadEntry* workload_of(const enroll::PodSpec& spec) const;
+  [[nodiscard]] Result<SpiffeId> identity_of(const enroll::PodSpec& spec) const;
+  void follow_control_plane();
+  // False: nothing has changed.
+  bool take_trust_domain(Joined& joined, const std::string& trust_domain);
   void add_exclusions(enroll::PodSpec& spec, const control::Exclusions& exclusions) const;
   void finish_leave(const std::string& id, std::uint32_t slot);
   // Joining leaves the hooks in a form that is quick to make; once no pod has joined for a moment they get the one that they
@@ -100,6 +118,8 @@ class PodManager final : public enroll::PodService {
   }
 
   Parts parts_;
+  std::shared_ptr<const state::Snapshot> snapshot_;  // under a control plane
+  std::uint64_t guess_after_ms_ = monotonic_ms() + kFirstWordMs;
   std::unordered_map<std::string, Joined> joined_;
   std::uint64_t started_ = 0;
   std::unordered_map<std::string, Failure> failed_;               // by id

@@ -99,6 +99,7 @@ void PodManager::tend() {
     parts_.log->info("the namespace of pod {} is gone", id);
     static_cast<void>(leave(id));
   }
+  follow_control_plane();
   if (adopt_again_ms_ != 0 && monotonic_ms() >= adopt_again_ms_) adopt();
   follow_configuration();
 }

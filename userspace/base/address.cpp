@@ -95,6 +95,16 @@ bool IpAddress::in_prefix(const IpAddress& network, unsigned bits) const noexcep
   return (mine[whole] & mask) == (theirs[whole] & mask);
 }
 
+IpAddress IpAddress::masked(unsigned bits) const noexcept {
+  IpAddress made = *this;
+  const std::size_t begin = is_v4() ? kV4MappedPrefix.size() : 0;
+  for (std::size_t i = begin + bits / 8U; i < made.bytes_.size(); ++i) {
+    const unsigned kept = i == begin + bits / 8U ? bits % 8U : 0;
+    made.bytes_[i] &= static_cast<std::uint8_t>(0xff00U >> kept);
+  }
+  return made;
+}
+
 Result<Cidr> Cidr::parse(std::string_view text) {
   const std::size_t slash = text.rfind('/');
   Cidr cidr;

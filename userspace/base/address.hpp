@@ -39,6 +39,8 @@ class IpAddress {
   [[nodiscard]] std::string to_string() const;
   // True when the first `bits` bits agree; `bits` counts in the address's own family (0..32 or 0..128).
   [[nodiscard]] bool in_prefix(const IpAddress& network, unsigned bits) const noexcept;
+  // With nothing but its first `bits` bits, counted likewise.
+  [[nodiscard]] IpAddress masked(unsigned bits) const noexcept;
 
   auto operator<=>(const IpAddress&) const noexcept = default;
 

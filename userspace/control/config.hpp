@@ -121,6 +121,7 @@ struct LogConfig {
   telemetry::Level level = telemetry::Level::Info;  // from the environment also off
   std::optional<telemetry::Level> access_level;   // from the environment only: of access lines, in the place of `level`
   std::optional<telemetry::Level> message_level;  // likewise of messages
+  std::optional<telemetry::Level> dns_level;      // and of questions to DNS
   telemetry::Format format = telemetry::Format::Plain;
   bool access = true;
   bool operator==(const LogConfig&) const = default;

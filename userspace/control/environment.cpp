@@ -78,6 +78,7 @@ void read_log_filter(const Reader& reader, LogConfig& log) {
   log.level = filter.level;
   log.message_level = filter.messages;
   log.access_level = filter.access;
+  log.dns_level = filter.dns;
 }
 
 void read_control_plane(Reader& reader, ControlPlaneConfig& to, const std::function<bool(const std::string&)>& exists) {

@@ -95,7 +95,7 @@ class XdsClient::Impl : public std::enable_shared_from_this<XdsClient::Impl> {
 
  private:
   void run() {
-    std::uint64_t pause_ms = kBackoffMsMin;
+    XdsBackoff backoff;
     while (!is_stopped()) {
       std::string why;
       const XdsEnd end = run_stream(why);
@@ -109,12 +109,7 @@ class XdsClient::Impl : public std::enable_shared_from_this<XdsClient::Impl> {
         callbacks_.ended(end, why);
         return true;
       }));
-      // After a stream that has lived an orderly end is followed at once, a restart of the other side almost. What fails again, or ends
-      // before it has lived, is tried ever less often.
-      if (has_lived) pause_ms = kBackoffMsMin;
-      const bool is_quick = has_lived && (end == XdsEnd::Complete || end == XdsEnd::Reconnect);
-      if (!is_quick) pause_ms = std::min(pause_ms * 2, kBackoffMsMax);
-      pause(is_quick && end == XdsEnd::Complete ? 1 : pause_ms);
+      pause(backoff.next_ms(end, has_lived));
     }
   }
 

@@ -15,14 +15,10 @@
 
 #include "control/control_plane_config.hpp"
 #include "control/grpc_channel.hpp"
+#include "control/xds_backoff.hpp"
 #include "control/xds_session.hpp"
 
 namespace culvert::control {
-
-// Why a stream ended.
-enum class XdsEnd : std::uint8_t { ConnectionError, Error, Reconnect, Complete };
-inline constexpr std::size_t kXdsEnds = 4;
-[[nodiscard]] std::string_view to_string(XdsEnd end) noexcept;  // as Istio's metric label
 
 struct XdsCounters {
   std::array<std::atomic<std::uint64_t>, kXdsEnds> ended{};
@@ -55,8 +51,6 @@ class XdsClient {
   [[nodiscard]] std::size_t backlog() const;
   [[nodiscard]] const XdsCounters& counters() const noexcept;
 
-  static constexpr std::uint64_t kBackoffMsMin = 10;
-  static constexpr std::uint64_t kBackoffMsMax = 15'000;
   static constexpr std::uint64_t kSettledMs = 2'000;  // a stream that ended sooner counts as a failure
   // Refusals (NACKs) in a row that are sent as they come; further ones at this distance.
   static constexpr std::uint32_t kRefusalsAtOnce = 10;

@@ -129,12 +129,14 @@ void XdsSession::answered(const std::string& name, bool is_name, std::uint64_t n
   demands_.set_absent(name, now_ms);
 }
 
+bool XdsSession::knows_type(std::string_view url) noexcept { return url == kAddressType || url == kAuthorizationType; }
+
 std::optional<XdsRequest> XdsSession::take(const XdsUpdate& update, std::uint64_t now_ms) {
   XdsRequest answer;
   answer.type_url = update.type_url;
   answer.nonce = update.nonce;
   const bool is_address = update.type_url == kAddressType;
-  if (!is_address && update.type_url != kAuthorizationType) {
+  if (!knows_type(update.type_url)) {
     return update.is_last ? std::optional(std::move(answer)) : std::nullopt;
   }
   Type& type = is_address ? addresses_ : authorizations_;

@@ -87,6 +87,8 @@ class XdsSession {
   // The control plane's object of that name is in force, an address resource's or a policy's.
   [[nodiscard]] bool has_address(const std::string& name) const;
   [[nodiscard]] bool has_policy(const std::string& name) const { return authorizations_.versions.contains(name); }
+  // Of others a response is acknowledged, and nothing done with it.
+  [[nodiscard]] static bool knows_type(std::string_view url) noexcept;
   // Every type that is not on demand was taken over whole at least once.
   [[nodiscard]] bool is_warm() const noexcept {
     return authorizations_.is_warm && (is_on_demand_ || addresses_.is_warm);

@@ -35,6 +35,7 @@ std::optional<XdsRequest> XdsSource::received(const XdsUpdate& update) {
     callbacks_.connected();
   }
   const bool is_last = update.is_last;
+  if (is_last && !XdsSession::knows_type(update.type_url)) note_unknown(update.type_url);
   changes_ += update.removed.size() + update.resources.size();
   std::optional<XdsRequest> answer = session_.take(update, monotonic_ms());
   if (!update.removed.empty()) restore_local_mesh(store_, session_, *local_mesh_, update.removed);
@@ -45,6 +46,19 @@ std::optional<XdsRequest> XdsSource::received(const XdsUpdate& update) {
     callbacks_.refused(answer->error);
   }
   return answer;
+}
+
+// Each may be of another type: the number of lines has a bound, whatever they say.
+void XdsSource::note_unknown(const std::string& type_url) {
+  constexpr std::size_t kTypeBytesMax = 200;
+  ++surprises_;
+  const std::uint64_t now_ms = monotonic_ms();
+  if (surprised_ms_ && now_ms - *surprised_ms_ < kSurpriseIntervalMs) return;
+  surprised_ms_ = now_ms;
+  const std::size_t others = std::exchange(surprises_, 0) - 1;
+  callbacks_.surprised(fmt::format("a response of type \"{}\", which was never asked for{}",
+                                   type_url.substr(0, kTypeBytesMax),
+                                   others == 0 ? "" : fmt::format(" ({} more since the last such line)", others)));
 }
 
 void XdsSource::want(const std::string& name) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -30,6 +31,8 @@ class XdsSource {
     std::function<void()> connected;
     // Some resources of a response were refused.
     std::function<void(const std::string& why)> refused;
+    // It sends what nothing here can use, in spite of which it is answered; once a minute at most.
+    std::function<void(const std::string& why)> surprised;
     // Runs a task on this thread, later. On demand only.
     std::function<void(std::uint64_t delay_ms, std::function<void()>)> after;
   };
@@ -61,11 +64,13 @@ class XdsSource {
   static constexpr std::uint64_t kAskIntervalMs = 10;
   static constexpr std::size_t kBacklogMax = 4;            // requests that wait to be written
   static constexpr std::uint64_t kTendIntervalMs = 1'000;  // of names whose time is over
+  static constexpr std::uint64_t kSurpriseIntervalMs = 60'000;
 
  private:
   void publish();
   std::optional<XdsRequest> received(const XdsUpdate& update);
   void ended(XdsEnd end, const std::string& why);
+  void note_unknown(const std::string& type_url);
   void ask_soon();
   void ask();
   void tend_soon();
@@ -77,6 +82,8 @@ class XdsSource {
   std::unordered_map<std::string, state::Workload> local_;  // by uid
   std::string last_error_;
   std::string last_refusal_;
+  std::optional<std::uint64_t> surprised_ms_;  // when that was last told
+  std::size_t surprises_ = 0;                  // since then
   std::size_t changes_ = 0;
   bool is_connected_ = false;
   bool is_ask_due_ = false;

@@ -2,8 +2,12 @@
 #include "dns/message.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
 
 #include "base/text.hpp"
 
@@ -105,6 +109,29 @@ std::vector<std::uint8_t> start_reply(ByteView packet, Rcode code) {
 }
 
 }  // namespace
+
+std::string type_text(std::uint16_t type) {
+  constexpr std::array<std::pair<std::uint16_t, std::string_view>, 13> kNames = {{{kTypeA, "A"},
+                                                                                  {2, "NS"},
+                                                                                  {kTypeCname, "CNAME"},
+                                                                                  {6, "SOA"},
+                                                                                  {12, "PTR"},
+                                                                                  {15, "MX"},
+                                                                                  {16, "TXT"},
+                                                                                  {kTypeAaaa, "AAAA"},
+                                                                                  {33, "SRV"},
+                                                                                  {35, "NAPTR"},
+                                                                                  {64, "SVCB"},
+                                                                                  {65, "HTTPS"},
+                                                                                  {255, "ANY"}}};
+  const auto* const found = std::ranges::find(kNames, type, &std::pair<std::uint16_t, std::string_view>::first);
+  return found == kNames.end() ? fmt::format("TYPE{}", type) : std::string(found->second);
+}
+
+std::size_t answer_count(ByteView message) noexcept {
+  constexpr std::size_t kAnswerCount = 6;  // of the header
+  return message.size() < kHeaderBytes ? 0 : read_u16(message, kAnswerCount);
+}
 
 ParsedQuery parse_query(ByteView packet) {
   ParsedQuery parsed;

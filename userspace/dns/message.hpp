@@ -31,6 +31,11 @@ struct Query {
 };
 inline constexpr std::size_t kHeaderBytes = 12;
 
+// "A", "AAAA", "MX", ...; "TYPE65280" for those that are not common.
+[[nodiscard]] std::string type_text(std::uint16_t type);
+// How many records a message says that its answer has.
+[[nodiscard]] std::size_t answer_count(ByteView message) noexcept;
+
 enum class QueryState : std::uint8_t { Good, Drop, FormErr, NotImp };  // Drop: too short to be answered
 struct ParsedQuery {
   QueryState state = QueryState::Drop;

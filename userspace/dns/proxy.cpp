@@ -31,8 +31,8 @@ Proxy::State::State(Reactor& loop, Counters& counting, Options chosen, UniqueFd 
   forwarder = std::make_unique<Forwarder>(reactor, [this](int family, int type) { return pod_socket(family, type); });
 }
 
-void Proxy::State::tell(const Query& query, std::string_view result) const {
-  if (options.log) options.log(fmt::format("dns query={} type={} result=\"{}\"", query.name, query.type, result));
+void Proxy::State::tell(const Query& query, std::string_view result, std::size_t endpoints) const {
+  if (options.log) options.log({type_text(query.type), query.name, result, endpoints});
 }
 
 void Proxy::State::take(ByteView packet, bool is_tcp, Reply reply) {
@@ -51,7 +51,7 @@ void Proxy::State::take(ByteView packet, bool is_tcp, Reply reply) {
     key.source_service = view.workload->canonical_name();
     key.source_revision = view.workload->canonical_revision();
   }
-  ++counters.at(key).requests;
+  ++counters.at(key, monotonic_ms()).requests;
   if (view.snapshot == nullptr || !view.is_known) {
     Answer unknown;
     unknown.code = Rcode::ServFail;
@@ -60,23 +60,23 @@ void Proxy::State::take(ByteView packet, bool is_tcp, Reply reply) {
   }
   Decision decision = decide(*view.snapshot, {options.namespace_name, options.network, options.domain}, query);
   if (decision.is_forwarded) return forward(packet, query, is_tcp, std::move(key), std::move(reply));
-  tell(query, decision.result);
+  tell(query, decision.result, decision.answer.addresses.size());
   std::ranges::shuffle(decision.answer.addresses, random);
   reply(make_answer(packet, query, decision.answer, bytes_max));
 }
 
 void Proxy::State::forward(ByteView packet, const Query& query, bool is_tcp, CounterKey key, Reply reply) {
-  ++counters.at(key).upstream_requests;
+  ++counters.at(key, monotonic_ms()).upstream_requests;
   forwarder->ask(packet,
                  [this, query, is_tcp, key = std::move(key), reply = std::move(reply), started_ns = monotonic_ns(),
                   question = std::vector<std::uint8_t>(packet.begin(), packet.end())](ByteView answer, Rcode code,
                                                                                       const char* why) {
-                   CounterRow& row = counters.at(key);
+                   CounterRow& row = counters.at(key, monotonic_ms());
                    note_duration(row, started_ns);
                    const std::size_t bytes_max = is_tcp ? kAnswerBytesMax : query.udp_bytes_max;
                    std::vector<std::uint8_t> passed = pass_on(answer, query.id, bytes_max);
                    if (!passed.empty()) {
-                     tell(query, "forwarded");
+                     tell(query, "forwarded", answer_count(answer));
                      return reply(std::move(passed));
                    }
                    ++row.upstream_failures;

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
@@ -33,6 +34,12 @@ class Proxy {
     bool is_known = false;
     const state::WorkloadEntry* workload = nullptr;  // of the snapshot; may be null
   };
+  struct Told {
+    std::string_view query;   // the type, as text
+    std::string_view domain;  // the name
+    std::string_view result;
+    std::size_t endpoints = 0;  // records of the answer
+  };
   struct Options {
     UniqueFd netns;
     std::string namespace_name;
@@ -42,8 +49,8 @@ class Proxy {
     // Makes a socket known as the agent's own, where programs do: 0 or an errno. May be empty.
     std::function<int(int fd)> claim;
     std::function<View()> look;
-    // A line for each question, at level debug; may be empty.
-    std::function<void(const std::string& line)> log;
+    // Hears of each question and what became of it; may be empty.
+    std::function<void(const Told&)> log;
   };
 
   // Opens the sockets. `reactor` and `counters` outlive the proxy.

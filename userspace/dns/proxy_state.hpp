@@ -47,7 +47,7 @@ struct Proxy::State {
   // proxy.cpp. An empty reply: none is sent.
   void take(ByteView packet, bool is_tcp, Reply reply);
   void forward(ByteView packet, const Query& query, bool is_tcp, CounterKey key, Reply reply);
-  void tell(const Query& query, std::string_view result) const;
+  void tell(const Query& query, std::string_view result, std::size_t endpoints = 0) const;
 
   Reactor& reactor;
   Counters& counters;

@@ -68,8 +68,7 @@ const WorkloadEntry* find_by_name(const Snapshot& snapshot, std::string_view tex
 
 class Explainer {
  public:
-  Explainer(const Snapshot& snapshot, const TrustDomains* trust_domains)
-      : snapshot_(snapshot), trust_domains_(trust_domains) {}
+  Explainer(const Snapshot& snapshot, const ExplainOptions& options) : snapshot_(snapshot), options_(options) {}
 
   Result<Explanation> make(std::string_view source, std::string_view destination) {
     const Dialled dialled = CV_TRY(parse_destination(destination));
@@ -163,15 +162,17 @@ class Explainer {
       tell_destination(service, workload);
       return {};
     }
-    const std::string in_namespace = std::string(source_.namespace_name);
-    for (const std::string& name : {host, host + "." + in_namespace + ".svc.cluster.local", host + ".svc.cluster.local",
-                                    host + ".cluster.local"}) {
+    const std::string_view domain = options_.cluster_domain;
+    for (const std::string& name : {host, fmt::format("{}.{}.svc.{}", host, source_.namespace_name, domain),
+                                    fmt::format("{}.svc.{}", host, domain), fmt::format("{}.{}", host, domain)}) {
       if (const Service* service = snapshot_.find_hostname(name, source_.namespace_name)) {
-        if (service->vips.empty()) {
-          return fail(ErrorCode::NotFound, "service {} has no address: ask for one of its workloads",
-                      service->hostname);
+        const state::NetworkAddress* vip = vip_for_source(*service);
+        if (vip == nullptr) {
+          return fail(ErrorCode::NotFound,
+                      "service {} has no address in the source's network{}: ask for one of its workloads",
+                      service->hostname, source_.network.empty() ? "" : fmt::format(" {}", source_.network));
         }
-        dialled_.address = service->vips.front().address;
+        dialled_.address = vip->address;
         tell_destination(service, nullptr);
         return {};
       }
@@ -185,6 +186,14 @@ class Explainer {
     return fail(ErrorCode::NotFound,
                 "no service that the source sees has the hostname \"{}\" (see culvertctl services){}", host,
                 snapshot_.is_on_demand() ? "; services come here when connections need them: ask for an address" : "");
+  }
+
+  // As DNS would answer the source; null: with nothing.
+  [[nodiscard]] const state::NetworkAddress* vip_for_source(const Service& service) const {
+    const auto found = std::ranges::find_if(service.vips, [this](const state::NetworkAddress& one) {
+      return one.network == source_.network && one.prefix_bits == state::NetworkAddress::kWhole;
+    });
+    return found == service.vips.end() ? nullptr : &*found;
   }
 
   void tell_destination(const Service* service, const WorkloadEntry* workload) {
@@ -295,12 +304,13 @@ class Explainer {
 
   Explanation judge(const WorkloadEntry& destination, const Endpoint& from, std::uint16_t port, const SpiffeId* peer) {
     const IpAddress address = destination.addresses().empty() ? dialled_.address : destination.addresses().front();
-    const InboundRequest request{from, {address, port}, peer, trust_domains_, destination.identity().trust_domain};
-    return finish(explain_policies(snapshot_, destination, request, made_.steps));
+    const InboundRequest request{
+        from, {address, port}, peer, options_.trust_domains, destination.identity().trust_domain};
+    return finish(explain_policies(snapshot_, destination, request, options_.unknown, made_.steps));
   }
 
   const Snapshot& snapshot_;
-  const TrustDomains* trust_domains_;
+  ExplainOptions options_;
   state::RouteSource source_;
   Endpoint dialled_;
   Explanation made_;
@@ -309,8 +319,8 @@ class Explainer {
 }  // namespace
 
 Result<Explanation> explain(const Snapshot& snapshot, std::string_view source, std::string_view destination,
-                            const TrustDomains* trust_domains) {
-  return Explainer(snapshot, trust_domains).make(source, destination);
+                            const ExplainOptions& options) {
+  return Explainer(snapshot, options).make(source, destination);
 }
 
 }  // namespace culvert::policy

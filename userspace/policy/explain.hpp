@@ -3,6 +3,7 @@
 // get (state::route, policy::evaluate); this only tells them. Pure; for people, so it allocates as it likes.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,10 +27,19 @@ struct Explanation {
   std::vector<ExplainStep> steps;
 };
 
+// What a connection gets while something that may deny it is not known (`policy.unknown`).
+enum class UnknownAnswer : std::uint8_t { Hold, Deny, Allow };
+
+// What decides beside the mesh: how its agents are set up.
+struct ExplainOptions {
+  const TrustDomains* trust_domains = nullptr;  // aliases of the local one; null: none
+  std::string_view cluster_domain = "cluster.local";
+  UnknownAnswer unknown = UnknownAnswer::Hold;
+};
+
 // `source`: an address, a uid, NAMESPACE/NAME, or the name of one workload. `destination`: ADDRESS:PORT, [ADDRESS]:PORT or HOSTNAME:PORT, where the hostname may
 // be short as a Kubernetes client in the source's namespace writes it. NotFound: the source or the hostname is nobody's; InvalidArgument: not such a text.
-// `trust_domains`: aliases of the local one; null: none.
 [[nodiscard]] Result<Explanation> explain(const state::Snapshot& snapshot, std::string_view source,
-                                          std::string_view destination, const TrustDomains* trust_domains = nullptr);
+                                          std::string_view destination, const ExplainOptions& options = {});
 
 }  // namespace culvert::policy

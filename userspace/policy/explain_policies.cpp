@@ -37,7 +37,8 @@ std::string name_of(const state::Service& service) {
 }
 
 std::string_view explain_policies(const state::Snapshot& snapshot, const state::WorkloadEntry& destination,
-                                  const InboundRequest& request, std::vector<ExplainStep>& steps) {
+                                  const InboundRequest& request, UnknownAnswer unknown,
+                                  std::vector<ExplainStep>& steps) {
   const RuleSet rules = RuleSet::find(snapshot, &destination, destination.namespace_name(), destination.name());
   steps.push_back({"policies", "note",
                    fmt::format("{} for {} at port {}, asked by {} from {}",
@@ -55,14 +56,26 @@ std::string_view explain_policies(const state::Snapshot& snapshot, const state::
     for (const auto& policy : *policies) steps.push_back(step_of(*policy, subject));
   }
   if (!rules.missing().empty()) {
-    steps.push_back({"policy", "no", "the workload names it, and nobody knows it (yet)", "policy " + rules.missing()});
+    steps.push_back({"policy", unknown == UnknownAnswer::Allow ? "note" : "no",
+                     "the workload names it, and nobody knows it (yet)", "policy " + rules.missing()});
   }
-  const Verdict verdict = evaluate(rules, request);
+  const bool is_skipped = unknown == UnknownAnswer::Allow;
+  if (is_skipped && !rules.is_complete()) {
+    steps.push_back({"policy", "note", "what is not known does not count: policy.unknown is allow", {}});
+  }
+  const Verdict verdict = evaluate(rules, request, is_skipped ? UnknownPolicy::IsSkipped : UnknownPolicy::Counts);
+  const bool is_open = verdict.decision == Decision::Undecided;
   std::string by = verdict.policy == nullptr ? std::string() : "policy " + verdict.policy->key_text;
-  steps.push_back({"verdict", verdict.is_allowed() ? "ok" : "no",
-                   fmt::format("{} ({})", to_string(verdict.decision), reason(rules, verdict)), std::move(by)});
+  std::string_view words = to_string(verdict.decision);
+  if (is_open) {
+    words = unknown == UnknownAnswer::Deny
+                ? "denied: something that may deny is not known, and policy.unknown is deny"
+                : "undecided: it waits until what may deny is known (policy.unknown is hold)";
+  }
+  steps.push_back({"verdict", verdict.is_allowed() ? "ok" : "no", fmt::format("{} ({})", words, reason(rules, verdict)),
+                   std::move(by)});
   if (verdict.is_allowed()) return "allowed";
-  return verdict.decision == Decision::Undecided ? "undecided" : "denied";
+  return is_open && unknown == UnknownAnswer::Hold ? "undecided" : "denied";
 }
 
 }  // namespace culvert::policy

@@ -18,6 +18,6 @@ namespace culvert::policy {
 // Adds a step for each policy and the verdict; gives the outcome.
 [[nodiscard]] std::string_view explain_policies(const state::Snapshot& snapshot,
                                                 const state::WorkloadEntry& destination, const InboundRequest& request,
-                                                std::vector<ExplainStep>& steps);
+                                                UnknownAnswer unknown, std::vector<ExplainStep>& steps);
 
 }  // namespace culvert::policy

@@ -9,8 +9,9 @@ RuleSet RuleSet::find(const state::Snapshot& snapshot, const state::WorkloadEntr
   const state::PolicyIndex& policies = snapshot.policies();
   const std::string_view of_namespace =
       destination == nullptr ? namespace_name : std::string_view(destination->namespace_name());
-  for (const auto& policy : policies.of_namespace(of_namespace)) made.add(policy);
-  for (const auto& policy : policies.global()) made.add(policy);
+  const auto add = [&made](const state::PolicyIndex::Policy& policy) { made.add(policy); };
+  policies.for_each_in(of_namespace, add);
+  policies.for_each_global(add);
   made.is_strict_ = snapshot.peer_auth(namespace_name, workload_name) == state::PeerAuthMode::Strict;
   made.is_workload_known_ = destination != nullptr && !destination->is_provisional() && snapshot.are_policies_known();
   if (destination == nullptr) return made;

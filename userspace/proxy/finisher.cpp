@@ -137,7 +137,14 @@ telemetry::ConnectionLog Finisher::describe(Flow& flow) {
   };
   telemetry::Party& local = flow.is_inbound() ? row.destination : row.source;
   telemetry::Party& remote = flow.is_inbound() ? row.source : row.destination;
-  fill_from_mesh(remote);
+  if (flow.details != nullptr && flow.details->told != nullptr) {
+    const ToldParty& told = *flow.details->told;
+    remote.workload = told.workload;
+    remote.namespace_name = told.namespace_name;
+    remote.cluster = told.cluster;
+  } else {
+    fill_from_mesh(remote);
+  }
   if (pod != nullptr) {
     row.pod = pod->setup.id;
     local.workload = pod->setup.name;

@@ -68,6 +68,13 @@ struct HeldRequest {
   bool is_for_source = false;  // only its client is not known: at the deadline it goes on without
 };
 
+// What a peer whom the mesh does not know says of its workload, for the log.
+struct ToldParty {
+  std::string workload;
+  std::string namespace_name;
+  std::string cluster;
+};
+
 // What few flows need.
 struct FlowDetails {
   std::string service;            // hostname of the service that was dialled
@@ -79,6 +86,7 @@ struct FlowDetails {
   std::vector<std::uint8_t> proxy_header;  // InboundTunnel: what the application is sent first
   Endpoint application;                    // and where it listens then: on loopback
   bool is_far_end_told = false;            // Outbound: the answer of another network says who it is
+  std::unique_ptr<ToldParty> told;         // who it has said it is; Inbound: likewise of the client
   telemetry::TraceContext trace;           // of a connection that gets a span
 };
 

@@ -28,6 +28,12 @@ struct UpdatePod {
   std::vector<IpAddress> addresses;
   std::optional<AnswerSyn> answer_syn;
 };
+// The control plane has said who the pod is: new connections have this identity, live ones keep theirs.
+struct SetPodIdentity {
+  std::uint32_t slot = 0;
+  SpiffeId identity;
+  std::shared_ptr<const tls::Credentials> credentials;  // may be null: none yet
+};
 // The pod takes no new connections. Live ones go on until `deadline_ms` from now; 0 ends them at once. `done` is called on the
 // worker's thread when none is left.
 struct RemovePod {
@@ -71,7 +77,7 @@ struct NameResolved {
 };
 struct Stop {};
 
-using ToWorker = std::variant<AddPod, UpdatePod, RemovePod, SetOptions, SetSnapshot, SetCredentials, CheckRevocation,
-                              ListConnections, SweepTraffic, Drain, NameResolved, Stop>;
+using ToWorker = std::variant<AddPod, UpdatePod, SetPodIdentity, RemovePod, SetOptions, SetSnapshot, SetCredentials,
+                              CheckRevocation, ListConnections, SweepTraffic, Drain, NameResolved, Stop>;
 
 }  // namespace culvert::proxy

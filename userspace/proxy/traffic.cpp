@@ -100,6 +100,13 @@ void put_under(WorkerState& state, Flow& flow, const TrafficKey& key, Make&& mak
   put_under(state, flow, slot != nullptr ? *slot : state.traffic.intern(key, make()));
 }
 
+void note_told(Flow& flow, const hbone::Baggage& baggage) {
+  const std::string_view name = baggage.workload_name.empty() ? baggage.service : baggage.workload_name;
+  if (name.empty() && baggage.namespace_name.empty() && baggage.cluster.empty()) return;
+  flow.need_details().told = std::make_unique<ToldParty>(
+      ToldParty{std::string(name), std::string(baggage.namespace_name), std::string(baggage.cluster)});
+}
+
 telemetry::Direction direction_of(const Flow& flow) noexcept {
   return flow.is_inbound() ? telemetry::Direction::Inbound : telemetry::Direction::Outbound;
 }
@@ -127,6 +134,7 @@ void label_outbound(WorkerState& state, Flow& flow, const WorkerPod& pod, const 
 }
 
 void label_far_end(WorkerState& state, Flow& flow, const hbone::Baggage& baggage) {
+  note_told(flow, baggage);
   if (flow.traffic == nullptr) return;
   const telemetry::LabelSet& labels = flow.traffic->labels;
   const TrafficParty party = party_of(baggage);
@@ -153,6 +161,8 @@ void label_inbound(WorkerState& state, Flow& flow, const WorkerPod& pod, std::st
   const bool is_mutual = flow.role == FlowRole::InboundTunnel;
   const state::WorkloadEntry* source =
       snapshot == nullptr || flow.is_other_network ? nullptr : snapshot->find(flow.source.address);
+  if (source != nullptr && flow.details != nullptr) flow.details->told.reset();
+  if (source == nullptr && is_mutual && !baggage.empty()) note_told(flow, hbone::parse_baggage(baggage));
   const state::Service* service =
       snapshot == nullptr || pod.workload == nullptr
           ? nullptr

@@ -247,6 +247,18 @@ class Worker::Loop {
     held_syns_.follow(*pod);
     admission_.pod_changed(*pod);
   }
+  void on(SetPodIdentity&& message) {
+    WorkerPod* pod = state_.pods.find(message.slot);
+    if (pod == nullptr) return;
+    const SpiffeId before = std::exchange(pod->setup.identity, std::move(message.identity));
+    state_.credentials[pod->setup.identity] = std::move(message.credentials);
+    if (before != pod->setup.identity) {
+      if (!state_.pods.has_identity(before)) state_.credentials.erase(before);
+      // Those that are there have the old identity: none is used for another connection.
+      state_.tunnel_engine->drop_pod(message.slot, false);
+    }
+    open_held();
+  }
   void on(RemovePod&& message) { leave_.begin(std::move(message)); }
   void on(SetOptions&& message) {
     state_.options = std::move(message.options);

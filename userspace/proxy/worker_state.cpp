@@ -36,10 +36,7 @@ std::optional<Endpoint> destination_of(const WorkerPod& pod, int fd) noexcept {
 }
 
 const state::WorkloadEntry* named_workload(const state::Snapshot& snapshot, const WorkerPod& pod) noexcept {
-  const state::WorkloadEntry* workload = snapshot.find_uid(pod.setup.uid);
-  // Another account than the one that we hold certificates for: the pod was made anew, and the news is on its way.
-  const bool is_it = workload != nullptr && workload->identity().service_account == pod.setup.identity.service_account;
-  return is_it ? workload : nullptr;
+  return snapshot.find_pod(pod.setup.uid, pod.setup.namespace_name, pod.setup.name, pod.setup.identity.service_account);
 }
 
 int WorkerState::pod_socket(const WorkerPod& pod, int family) noexcept {

@@ -6,41 +6,81 @@
 namespace culvert::state {
 
 void PolicyIndex::insert(Policy policy) {
-  Policy& place = by_key_[policy->key()];
-  if (place != nullptr) unlist(place);
-  place = policy;
-  if (policy->scope == PolicyScope::Global) {
-    global_.push_back(std::move(policy));
-  } else if (policy->scope == PolicyScope::Namespace) {
-    by_namespace_[policy->namespace_name].push_back(std::move(policy));
+  std::uint32_t number = find_number(policy->key_text);
+  if (number == SharedIndex::kNone) {
+    number = policies_.put(std::move(policy));
+    by_key_.insert(hash_of(policies_[number]->key_text), number);
+  } else {
+    unlist(number);
+    policies_.edit(number) = std::move(policy);
   }
+  list(number);
 }
 
 bool PolicyIndex::remove(std::string_view namespace_name, std::string_view name) {
-  const auto found = by_key_.find(std::string(namespace_name) + "/" + std::string(name));
-  if (found == by_key_.end()) return false;
-  unlist(found->second);
-  by_key_.erase(found);
+  const std::string key = std::string(namespace_name) + "/" + std::string(name);
+  const std::uint32_t number = find_number(key);
+  if (number == SharedIndex::kNone) return false;
+  unlist(number);
+  by_key_.erase(hash_of(key), number);
+  policies_.free(number);
   return true;
 }
 
 const PolicyIndex::Policy& PolicyIndex::get(std::string_view key) const noexcept {
   static const Policy kNone;
-  const auto found = by_key_.find(key);
-  return found == by_key_.end() ? kNone : found->second;
+  const std::uint32_t number = find_number(key);
+  return number == SharedIndex::kNone ? kNone : policies_[number];
 }
 
-std::span<const PolicyIndex::Policy> PolicyIndex::of_namespace(std::string_view namespace_name) const noexcept {
-  const auto found = by_namespace_.find(namespace_name);
-  return found == by_namespace_.end() ? std::span<const Policy>() : std::span<const Policy>(found->second);
+std::uint32_t PolicyIndex::find_number(std::string_view key) const noexcept {
+  return by_key_.find(hash_of(key), [&](std::uint32_t number) { return policies_[number]->key_text == key; });
 }
 
-void PolicyIndex::unlist(const Policy& policy) {
-  if (policy->scope == PolicyScope::Global) std::erase(global_, policy);
-  if (policy->scope != PolicyScope::Namespace) return;
-  const auto found = by_namespace_.find(policy->namespace_name);
-  std::erase(found->second, policy);
-  if (found->second.empty()) by_namespace_.erase(found);
+std::uint32_t PolicyIndex::find_group(std::string_view namespace_name) const noexcept {
+  return by_namespace_.find(hash_of(namespace_name),
+                            [&](std::uint32_t number) { return groups_[number]->namespace_name == namespace_name; });
+}
+
+void PolicyIndex::list(std::uint32_t number) {
+  const PreparedPolicy& policy = *policies_[number];
+  if (policy.scope == PolicyScope::Global) {
+    auto global = std::make_shared<Numbers>(*global_);
+    global->push_back(number);
+    global_ = std::move(global);
+    return;
+  }
+  if (policy.scope != PolicyScope::Namespace) return;
+  const std::uint32_t known = find_group(policy.namespace_name);
+  if (known == SharedIndex::kNone) {
+    const std::uint32_t made =
+        groups_.put(std::make_shared<const Group>(Group{policy.namespace_name, Numbers{number}}));
+    by_namespace_.insert(hash_of(policy.namespace_name), made);
+    return;
+  }
+  auto group = std::make_shared<Group>(*groups_[known]);
+  group->policies.push_back(number);
+  groups_.edit(known) = std::move(group);
+}
+
+void PolicyIndex::unlist(std::uint32_t number) {
+  const PreparedPolicy& policy = *policies_[number];
+  if (policy.scope == PolicyScope::Global) {
+    auto global = std::make_shared<Numbers>(*global_);
+    std::erase(*global, number);
+    global_ = std::move(global);
+    return;
+  }
+  if (policy.scope != PolicyScope::Namespace) return;
+  const std::uint32_t known = find_group(policy.namespace_name);
+  if (groups_[known]->policies.size() == 1) {
+    by_namespace_.erase(hash_of(policy.namespace_name), known);
+    groups_.free(known);
+    return;
+  }
+  auto group = std::make_shared<Group>(*groups_[known]);
+  std::erase(group->policies, number);
+  groups_.edit(known) = std::move(group);
 }
 
 }  // namespace culvert::state

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// PolicyIndex: the authorization policies of a snapshot, as a decision asks for them. Immutable once it is in a snapshot; a change of policies
-// makes a new index, which shares the policies themselves.
+// PolicyIndex: the authorization policies of a snapshot, as a decision asks for them. Copies share what did not change: a change costs by the number of
+// policies of one namespace (four bytes each), whatever that of all. Immutable once it is in a snapshot.
 #pragma once
 
-#include <functional>
+#include <cstdint>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "state/authorization.hpp"
 #include "state/prepared_policy.hpp"
+#include "state/shared_index.hpp"
+#include "state/shared_slots.hpp"
 
 namespace culvert::state {
 
@@ -29,25 +29,41 @@ class PolicyIndex {
   // `key`: "NAMESPACE/NAME". Null: unknown.
   [[nodiscard]] const Authorization* find(std::string_view key) const noexcept { return get(key).get(); }
   [[nodiscard]] const Policy& get(std::string_view key) const noexcept;
-  // With scope Global, and with scope Namespace and this namespace.
-  [[nodiscard]] std::span<const Policy> global() const noexcept { return global_; }
-  [[nodiscard]] std::span<const Policy> of_namespace(std::string_view namespace_name) const noexcept;
+  // Those with scope Global, and those with scope Namespace and this namespace, in the order in which they came or were last replaced.
+  template <typename Visit>
+  void for_each_global(Visit&& visit) const {
+    for (const std::uint32_t number : *global_) visit(policies_[number]);
+  }
+  template <typename Visit>
+  void for_each_in(std::string_view namespace_name, Visit&& visit) const {
+    const std::uint32_t group = find_group(namespace_name);
+    if (group == SharedIndex::kNone) return;
+    for (const std::uint32_t number : groups_[group]->policies) visit(policies_[number]);
+  }
   [[nodiscard]] std::size_t size() const noexcept { return by_key_.size(); }
   template <typename Visit>
   void for_each(Visit&& visit) const {
-    for (const auto& [key, policy] : by_key_) visit(*policy);
+    for (std::uint32_t i = 0; i < policies_.end(); ++i) {
+      if (policies_[i] != nullptr) visit(*policies_[i]);
+    }
   }
 
  private:
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view text) const noexcept { return std::hash<std::string_view>{}(text); }
+  using Numbers = std::vector<std::uint32_t>;
+  struct Group {
+    std::string namespace_name;
+    Numbers policies;  // with scope Namespace
   };
-  void unlist(const Policy& policy);
+  [[nodiscard]] std::uint32_t find_number(std::string_view key) const noexcept;
+  [[nodiscard]] std::uint32_t find_group(std::string_view namespace_name) const noexcept;
+  void list(std::uint32_t number);
+  void unlist(std::uint32_t number);
 
-  std::unordered_map<std::string, Policy, Hash, std::equal_to<>> by_key_;
-  std::vector<Policy> global_;
-  std::unordered_map<std::string, std::vector<Policy>, Hash, std::equal_to<>> by_namespace_;
+  SharedSlots<Policy> policies_;  // null: the number is free
+  SharedIndex by_key_;
+  std::shared_ptr<const Numbers> global_ = std::make_shared<const Numbers>();
+  SharedSlots<std::shared_ptr<const Group>> groups_;
+  SharedIndex by_namespace_;  // to groups_
 };
 
 }  // namespace culvert::state

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <initializer_list>
-#include <tuple>
 
 namespace culvert::state {
 namespace {
@@ -81,12 +80,24 @@ const WorkloadEntry* Snapshot::find_workload(std::string_view namespace_name,
   return found == SharedIndex::kNone ? nullptr : workloads_[found].get();
 }
 
+const WorkloadEntry* Snapshot::find_pod(std::string_view uid, std::string_view namespace_name, std::string_view name,
+                                        std::string_view service_account) const noexcept {
+  const WorkloadEntry* called = find_uid(uid);
+  if (called != nullptr && called->identity().service_account == service_account) return called;
+  const std::uint32_t found = own_.find(hash_of(namespace_name, name), [&](std::uint32_t number) {
+    const WorkloadEntry& entry = *workloads_[number];
+    return entry.name() == name && entry.namespace_name() == namespace_name &&
+           entry.identity().service_account == service_account;
+  });
+  return found == SharedIndex::kNone ? nullptr : workloads_[found].get();
+}
+
 const Service* Snapshot::find_vip(std::string_view network, const IpAddress& address,
                                   std::optional<std::string_view> client_namespace) const noexcept {
   const std::uint32_t number = network_number(network);
   if (number == NameTable::kNone) return nullptr;
   const std::uint32_t found = find_sharers(number, address);
-  if (found == SharedIndex::kNone) return ranges_->empty() ? nullptr : find_range(number, address, client_namespace);
+  if (found == SharedIndex::kNone) return ranges_.is_empty() ? nullptr : find_range(number, address, client_namespace);
   const Sharers& sharers = *vips_[found];
   BestService best(client_namespace);
   for (const std::uint32_t service : sharers.services) best.show(*services_[service].entry);
@@ -95,22 +106,18 @@ const Service* Snapshot::find_vip(std::string_view network, const IpAddress& add
 
 const Service* Snapshot::find_range(std::uint32_t network, const IpAddress& address,
                                     std::optional<std::string_view> client_namespace) const noexcept {
-  const Service* best = nullptr;
-  std::tuple<bool, int, bool> best_rank;
-  for (const Range& range : *ranges_) {
-    if (range.network != network || range.addresses.network.is_v4() != address.is_v4() ||
-        !range.addresses.contains(address)) {
-      continue;
-    }
-    const Service& service = *services_[range.service].entry;
-    if (client_namespace && !is_visible(service, *client_namespace)) continue;
-    const std::tuple<bool, int, bool> rank{client_namespace && service.namespace_name == *client_namespace,
-                                           range.addresses.bits, service.is_canonical};
-    if (best != nullptr && rank <= best_rank) continue;
-    best = &service;
-    best_rank = rank;
-  }
-  return best;
+  const Service* narrowest = nullptr;
+  const Service* own = nullptr;
+  ranges_.find(network, address, [&](const std::vector<std::uint32_t>& services) {
+    BestService best(client_namespace);
+    for (const std::uint32_t service : services) best.show(*services_[service].entry);
+    if (best.best() == nullptr) return false;
+    if (narrowest == nullptr) narrowest = best.best();
+    if (!client_namespace) return true;
+    if (best.best()->namespace_name == *client_namespace) own = best.best();
+    return own != nullptr;
+  });
+  return own != nullptr ? own : narrowest;
 }
 
 const Service* Snapshot::find_service(std::string_view namespace_name, std::string_view hostname) const noexcept {

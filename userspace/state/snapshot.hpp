@@ -18,6 +18,7 @@
 #include "base/result.hpp"
 #include "state/absent_names.hpp"
 #include "state/policy_index.hpp"
+#include "state/range_table.hpp"
 #include "state/service.hpp"
 #include "state/shared_array.hpp"
 #include "state/shared_index.hpp"
@@ -115,8 +116,13 @@ class Snapshot {
   [[nodiscard]] const WorkloadEntry* find(const IpAddress& address) const noexcept;
   [[nodiscard]] const WorkloadEntry* find(std::string_view network, const IpAddress& address) const noexcept;
   [[nodiscard]] const WorkloadEntry* find_uid(std::string_view uid) const noexcept;
+  // By a workload's own hostname. Where several of a namespace share it: one of them, the same for as long as it is there.
   [[nodiscard]] const WorkloadEntry* find_workload(std::string_view namespace_name,
                                                    std::string_view hostname) const noexcept;
+  // A pod of this node: what the control plane calls `uid`, or else what it says is on this node under these names. With another account than the
+  // pod's it is not the pod: that was made anew, and the news is on its way.
+  [[nodiscard]] const WorkloadEntry* find_pod(std::string_view uid, std::string_view namespace_name,
+                                              std::string_view name, std::string_view service_account) const noexcept;
   // The service with this virtual address that a client of `client_namespace` sees: its own namespace's first, then one that is
   // canonical, then the first that was added. Without a namespace nothing is hidden. Ranges count where no service has the very address:
   // the client's namespace first, then the longest prefix, then a canonical one.
@@ -198,12 +204,6 @@ class Snapshot {
     IpAddress address;
     std::vector<std::uint32_t> services;
   };
-  struct Range {
-    std::uint32_t network;
-    Cidr addresses;
-    std::uint32_t service;
-  };
-  using Ranges = std::vector<Range>;
   [[nodiscard]] std::uint32_t find_number(std::uint32_t network, const IpAddress& address) const noexcept;
   [[nodiscard]] std::uint32_t find_sharers(std::uint32_t network, const IpAddress& address) const noexcept;
   [[nodiscard]] const Service* find_range(std::uint32_t network, const IpAddress& address,
@@ -215,6 +215,7 @@ class Snapshot {
   SharedIndex by_address_;                                       // to workloads
   SharedIndex by_uid_;
   SharedIndex workload_by_hostname_;
+  SharedIndex own_;  // to workloads of this node, by namespace and name
   SharedArray<ServiceSlot> services_;
   SharedIndex service_by_name_;  // namespace and hostname
   SharedArray<std::shared_ptr<const Sharers>> vips_;
@@ -222,7 +223,7 @@ class Snapshot {
   SharedArray<std::shared_ptr<const Sharers>> hostnames_;
   SharedIndex by_hostname_;  // to hostnames_
   AbsentNames absent_;
-  std::shared_ptr<const Ranges> ranges_ = std::make_shared<const Ranges>();
+  RangeTable ranges_;
   std::shared_ptr<PolicyIndex> policies_ = std::make_shared<PolicyIndex>();
   std::shared_ptr<PeerAuthModes> modes_ = std::make_shared<PeerAuthModes>();
 };

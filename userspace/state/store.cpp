@@ -40,9 +40,13 @@ void Store::upsert(Workload workload) {
   if (workload.canonical_revision.empty()) workload.canonical_revision = "latest";
   const WorkloadEntry* old = now_.find_uid(workload.uid);
   const std::uint32_t number = old != nullptr ? old->number() : workload_numbers_.take();
+  // Its place among those that share its hostname stays: what refers to that does not go elsewhere for every change.
+  const bool is_named_alike =
+      old != nullptr && old->hostname() == workload.hostname && old->namespace_name() == workload.namespace_name;
   // Before the old one lets go of what they may share.
   auto made = std::make_shared<const WorkloadEntry>(workload, take_profile(workload), take_place(workload), number);
   if (old != nullptr) {
+    if (!is_named_alike) remove_hostname(*old);
     take_out(*old);
   } else {
     now_.workloads_.grow_to(workload_numbers_.end());
@@ -51,12 +55,14 @@ void Store::upsert(Workload workload) {
   const WorkloadEntry& entry = *made;
   now_.workloads_.edit(number) = std::move(made);
   put_in(entry);
+  if (!is_named_alike) add_hostname(entry);
 }
 
 bool Store::remove_workload(std::string_view uid) {
   const WorkloadEntry* found = now_.find_uid(uid);
   if (found == nullptr) return false;
   const std::uint32_t number = found->number();
+  remove_hostname(*found);
   take_out(*found);
   now_.by_uid_.erase(hash_of(uid), number);
   now_.workloads_.edit(number) = nullptr;
@@ -85,14 +91,12 @@ std::shared_ptr<const SharedPlace> Store::take_place(const WorkloadPlace& place)
   });
 }
 
-// Everything but the uid.
+// Everything but uid and hostname.
 void Store::put_in(const WorkloadEntry& entry) {
   if (!entry.is_host_network()) {
     for (const IpAddress& address : entry.addresses()) add_address(entry, address);
   }
-  if (!entry.hostname().empty() && now_.find_workload(entry.namespace_name(), entry.hostname()) == nullptr) {
-    now_.workload_by_hostname_.insert(hash_of(entry.namespace_name(), entry.hostname()), entry.number());
-  }
+  if (is_own(entry)) now_.own_.insert(hash_of(entry.namespace_name(), entry.name()), entry.number());
   for (const ServiceMembership& one : entry.services()) {
     members_[{one.namespace_name, one.hostname}].push_back(entry.number());
     if (const std::uint32_t service = service_number(one.namespace_name, one.hostname); service != SharedIndex::kNone) {
@@ -107,9 +111,7 @@ void Store::take_out(const WorkloadEntry& entry) {
   if (!entry.is_host_network()) {
     for (const IpAddress& address : entry.addresses()) remove_address(entry, address);
   }
-  if (!entry.hostname().empty() && now_.find_workload(entry.namespace_name(), entry.hostname()) == &entry) {
-    now_.workload_by_hostname_.erase(hash_of(entry.namespace_name(), entry.hostname()), entry.number());
-  }
+  if (is_own(entry)) now_.own_.erase(hash_of(entry.namespace_name(), entry.name()), entry.number());
   for (const ServiceMembership& one : entry.services()) {
     const auto found = members_.find({one.namespace_name, one.hostname});
     if (found == members_.end()) continue;
@@ -164,8 +166,34 @@ void Store::elect(const AddressKey& key, std::uint32_t was, const std::vector<st
   now_.by_address_.insert(hash, best);
 }
 
+void Store::add_hostname(const WorkloadEntry& entry) {
+  if (entry.hostname().empty()) return;
+  const WorkloadEntry* first = now_.find_workload(entry.namespace_name(), entry.hostname());
+  if (first == nullptr) {
+    now_.workload_by_hostname_.insert(hash_of(entry.namespace_name(), entry.hostname()), entry.number());
+    return;
+  }
+  std::vector<std::uint32_t>& owners = shared_hostnames_[{std::string(entry.namespace_name()), entry.hostname()}];
+  if (owners.empty()) owners.push_back(first->number());
+  owners.push_back(entry.number());
+}
+
+// The next one takes the place of the first.
+void Store::remove_hostname(const WorkloadEntry& entry) {
+  if (entry.hostname().empty()) return;
+  const std::uint32_t hash = hash_of(entry.namespace_name(), entry.hostname());
+  const bool is_first = now_.find_workload(entry.namespace_name(), entry.hostname()) == &entry;
+  if (is_first) now_.workload_by_hostname_.erase(hash, entry.number());
+  const auto shared = shared_hostnames_.find({std::string(entry.namespace_name()), entry.hostname()});
+  if (shared == shared_hostnames_.end()) return;
+  std::erase(shared->second, entry.number());
+  if (is_first) now_.workload_by_hostname_.insert(hash, shared->second.front());
+  if (shared->second.size() == 1) shared_hostnames_.erase(shared);
+}
+
 void Store::count_identity(const WorkloadEntry& entry, int by) {
-  if (node_.empty() || entry.node() != node_ || !(entry.traits().has_tunnel || entry.is_tunnel_native())) return;
+  // A provisional one's pod asks for its certificate itself, once it is known who it is.
+  if (!is_own(entry) || !(entry.traits().has_tunnel || entry.is_tunnel_native())) return;
   std::uint32_t& count = identities_[entry.identity()];
   count += static_cast<std::uint32_t>(by);
   const bool is_edge = by > 0 ? count == 1 : count == 0;

@@ -68,7 +68,8 @@ class Store {
   // Everything up to here, for the moment; endpoints are as of the last `publish`.
   [[nodiscard]] const Snapshot& now() const noexcept { return now_; }
 
-  // Identities of the tunnel-capable workloads of this node, to have certificates ready for. Set once, before anything else.
+  // This agent's: its workloads are found by their names (Snapshot::find_pod), and the identities of those that are capable of tunnels are told, to
+  // have certificates ready for. Set once, before anything else.
   void set_node(std::string_view node) { node_ = node; }
   struct IdentityChanges {
     std::vector<SpiffeId> added;
@@ -101,8 +102,14 @@ class Store {
   void add_address(const WorkloadEntry& entry, const IpAddress& address);
   void remove_address(const WorkloadEntry& entry, const IpAddress& address);
   void elect(const AddressKey& key, std::uint32_t was, const std::vector<std::uint32_t>& owners);
+  void add_hostname(const WorkloadEntry& entry);
+  void remove_hostname(const WorkloadEntry& entry);
   void take_out(const WorkloadEntry& entry);
   void put_in(const WorkloadEntry& entry);
+  // A workload of this node, as the control plane says it.
+  [[nodiscard]] bool is_own(const WorkloadEntry& entry) const noexcept {
+    return !node_.empty() && entry.node() == node_ && !entry.is_provisional();
+  }
   void count_identity(const WorkloadEntry& entry, int by);
   void list_service(const ServiceEntry& entry, bool is_added);
   void list_vip(const ServiceEntry& entry, const NetworkAddress& vip, bool is_added);
@@ -123,8 +130,9 @@ class Store {
   NumberPool hostname_numbers_;
   NumberPool absent_numbers_;
   std::map<AddressKey, std::vector<std::uint32_t>>
-      shared_addresses_;                                       // of two workloads or more, in the order of arrival
-  std::map<ServiceName, std::vector<std::uint32_t>> members_;  // workloads, of services that are known or not
+      shared_addresses_;  // of two workloads or more, in the order of arrival
+  std::map<ServiceName, std::vector<std::uint32_t>> shared_hostnames_;  // likewise
+  std::map<ServiceName, std::vector<std::uint32_t>> members_;           // workloads, of services that are known or not
   std::map<std::string, std::vector<std::uint32_t>, std::less<>>
       named_;                                     // by uid: services with the workload in Service::endpoints
   std::set<std::uint32_t> changed_services_;      // whose endpoints are to be made anew

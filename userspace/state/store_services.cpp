@@ -65,17 +65,9 @@ void Store::list_service(const ServiceEntry& entry, bool is_added) {
 void Store::list_vip(const ServiceEntry& entry, const NetworkAddress& vip, bool is_added) {
   const std::uint32_t network = now_.network_number(vip.network);
   if (vip.prefix_bits != NetworkAddress::kWhole) {
-    auto ranges = std::make_shared<Snapshot::Ranges>(*now_.ranges_);
-    if (is_added) {
-      ranges->push_back({network, {vip.address, vip.prefix_bits}, entry.number});
-    } else {
-      std::erase_if(*ranges, [&](const Snapshot::Range& one) {
-        return one.service == entry.number && one.network == network && one.addresses.network == vip.address &&
-               one.addresses.bits == vip.prefix_bits;
-      });
-    }
-    now_.ranges_ = std::move(ranges);
-    return;
+    const Cidr range{vip.address, vip.prefix_bits};
+    return is_added ? now_.ranges_.add(network, range, entry.number)
+                    : now_.ranges_.remove(network, range, entry.number);
   }
   std::uint32_t at = now_.find_sharers(network, vip.address);
   if (at == SharedIndex::kNone) {

@@ -37,7 +37,8 @@ struct Log::State {
         sink(std::move(sink_)),
         wake(std::move(wake_fd)),
         level(options.filter.of_messages()),
-        access_level(options.filter.of_access()) {}
+        access_level(options.filter.of_access()),
+        dns_level(options.filter.of_dns()) {}
 
   bool push(std::string_view line, std::size_t limit) noexcept;
   void wake_writer() noexcept;
@@ -52,6 +53,7 @@ struct Log::State {
   UniqueFd wake;
   std::atomic<Level> level;         // of messages
   std::atomic<Level> access_level;  // of connections
+  std::atomic<Level> dns_level;     // of questions to DNS
   std::atomic<Writer> writer{Writer::Awake};
   std::atomic<bool> is_stopping{false};
   std::atomic<std::uint64_t> dropped{0};
@@ -164,6 +166,13 @@ bool Log::connection_opened(const ConnectionLog& connection) {
   return state_->push(text, state_->access_limit);
 }
 
+void Log::dns(const DnsLog& question) {
+  if (state_->dns_level.load(std::memory_order_relaxed) > Level::Debug) return;
+  std::string text;
+  append_dns_line(text, question, wall_us(), state_->format);
+  state_->push(text, state_->access_limit);
+}
+
 std::uint64_t Log::dropped() const noexcept { return state_->dropped.load(std::memory_order_relaxed); }
 bool Log::is_enabled(Level level) const noexcept { return level >= state_->level.load(std::memory_order_relaxed); }
 bool Log::has_access_log() const noexcept {
@@ -175,6 +184,7 @@ bool Log::tells_opened() const noexcept {
 void Log::set_filter(const LogFilter& filter) noexcept {
   state_->level.store(filter.of_messages(), std::memory_order_relaxed);
   state_->access_level.store(filter.of_access(), std::memory_order_relaxed);
+  state_->dns_level.store(filter.of_dns(), std::memory_order_relaxed);
 }
 
 }  // namespace culvert::telemetry

@@ -51,7 +51,9 @@ class Log {
   bool connection(const ConnectionLog& connection);
   // The same when one has been opened, for whoever asked for level debug of `access`; ask tells_opened() before filling it in.
   bool connection_opened(const ConnectionLog& connection);
-  // Lines of either sort that were lost: the queue was full, or they could not be written.
+  // A line for whoever asked for level debug of `dns`.
+  void dns(const DnsLog& question);
+  // Lines of any sort that were lost: the queue was full, or they could not be written.
   [[nodiscard]] std::uint64_t dropped() const noexcept;
   [[nodiscard]] bool is_enabled(Level level) const noexcept;
   [[nodiscard]] bool has_access_log() const noexcept;

@@ -57,6 +57,7 @@ Result<void> apply_one(LogFilter& filter, std::string_view directive) {
   if (!has_scope) filter.level = *level;
   if (scope == "culvert" || scope == "ztunnel") filter.messages = *level;
   if (scope == "access" || scope == "ztunnel::access") filter.access = *level;
+  if (scope == "dns" || scope == "ztunnel::dns") filter.dns = *level;
   return {};
 }
 
@@ -66,6 +67,7 @@ std::string to_string(const LogFilter& filter) {
   std::string text(to_string(filter.level));
   if (filter.messages) text += fmt::format(",culvert={}", to_string(*filter.messages));
   if (filter.access) text += fmt::format(",access={}", to_string(*filter.access));
+  if (filter.dns) text += fmt::format(",dns={}", to_string(*filter.dns));
   return text;
 }
 

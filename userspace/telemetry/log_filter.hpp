@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// LogFilter: which lines are written, in the terms of ztunnel's RUST_LOG: a level for everything and levels for scopes. The agent has two scopes:
-// `culvert` (messages; `ztunnel` means the same) and `access` (one line per connection). Pure values; any thread.
+// LogFilter: which lines are written, in the terms of ztunnel's RUST_LOG: a level for everything and levels for scopes. The agent has three scopes:
+// `culvert` (messages; `ztunnel` means the same), `access` (one line per connection) and `dns` (one per question of a pod). Pure values; any thread.
 #pragma once
 
 #include <optional>
@@ -16,9 +16,11 @@ struct LogFilter {
   Level level = Level::Info;
   std::optional<Level> messages{};  // for that scope, in the place of `level`
   std::optional<Level> access{};
+  std::optional<Level> dns{};
 
   [[nodiscard]] Level of_messages() const noexcept { return messages.value_or(level); }
   [[nodiscard]] Level of_access() const noexcept { return access.value_or(level); }
+  [[nodiscard]] Level of_dns() const noexcept { return dns.value_or(level); }
   bool operator==(const LogFilter&) const = default;
 };
 

@@ -11,7 +11,7 @@ namespace culvert::telemetry {
 namespace {
 
 constexpr std::array<std::string_view, 5> kLevels{"debug", "info", "warn", "error", "off"};
-constexpr std::string_view kTarget = "culvert";  // of messages; the access log has its own
+constexpr std::string_view kTarget = "culvert";  // of messages; connections and DNS have their own
 // Before escaping, which makes six bytes of one at worst.
 constexpr std::size_t kMessageBytesMax = 6'144;
 constexpr std::size_t kFieldBytesMax = 640;
@@ -107,8 +107,9 @@ void append_head(std::string& out, Level level, std::string_view target, std::ui
   out += '\t';
 }
 
-void append_access_head(std::string& out, Level level, std::string_view message, std::uint64_t now_us, Format format) {
-  append_head(out, level, "access", now_us, format);
+void append_fields_head(std::string& out, Level level, std::string_view target, std::string_view message,
+                        std::uint64_t now_us, Format format) {
+  append_head(out, level, target, now_us, format);
   if (format == Format::Json) {
     append_json_string(out, message);
   } else {
@@ -161,7 +162,7 @@ Level level_of(const ConnectionLog& connection) noexcept {
 }
 
 void append_access_line(std::string& out, const ConnectionLog& connection, std::uint64_t now_us, Format format) {
-  append_access_head(out, level_of(connection),
+  append_fields_head(out, level_of(connection), "access",
                      is_early(connection.reason) ? "connection failed" : "connection complete", now_us, format);
   Fields fields(out, format);
   append_sides(fields, connection);
@@ -173,9 +174,21 @@ void append_access_line(std::string& out, const ConnectionLog& connection, std::
 }
 
 void append_opened_line(std::string& out, const ConnectionLog& connection, std::uint64_t now_us, Format format) {
-  append_access_head(out, Level::Debug, "connection opened", now_us, format);
+  append_fields_head(out, Level::Debug, "access", "connection opened", now_us, format);
   Fields fields(out, format);
   append_sides(fields, connection);
+  append_tail(out, format);
+}
+
+void append_dns_line(std::string& out, const DnsLog& question, std::uint64_t now_us, Format format) {
+  append_fields_head(out, Level::Debug, "dns", "question answered", now_us, format);
+  Fields fields(out, format);
+  fields.text("src.workload", question.source_workload);
+  fields.text("src.namespace", question.source_namespace);
+  fields.text("query", question.query);
+  fields.text("domain", question.domain);
+  fields.text("result", question.result);
+  fields.number("endpoints", question.endpoints);
   append_tail(out, format);
 }
 

@@ -3,6 +3,7 @@
 // JSON), and plain messages. Pure functions that append to a string, the line break included.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -28,6 +29,16 @@ inline constexpr std::size_t kLineBytesMax = 40'960;
 void append_access_line(std::string& out, const ConnectionLog& connection, std::uint64_t now_us, Format format);
 // Level Debug; who and where, without what only an end tells: bytes, duration and error.
 void append_opened_line(std::string& out, const ConnectionLog& connection, std::uint64_t now_us, Format format);
+// One question of a pod that its DNS proxy has answered; level Debug, target `dns`.
+struct DnsLog {
+  std::string_view source_workload;
+  std::string_view source_namespace;
+  std::string_view query;   // the type: "A", "AAAA", ...
+  std::string_view domain;  // the name
+  std::string_view result;
+  std::size_t endpoints = 0;  // records of the answer
+};
+void append_dns_line(std::string& out, const DnsLog& question, std::uint64_t now_us, Format format);
 void append_message_line(std::string& out, Level level, std::string_view message, std::uint64_t now_us, Format format);
 
 }  // namespace culvert::telemetry

@@ -44,6 +44,25 @@ TEST_CASE("a range contains its addresses and no others") {
   }
 }
 
+TEST_CASE("a masked address has the bits of the prefix and no others") {
+  struct Case {
+    const char* address;
+    unsigned bits;
+    const char* expected;
+  };
+  const Case cases[] = {
+      {"10.255.255.255", 0, "0.0.0.0"},     {"10.255.255.255", 11, "10.224.0.0"},
+      {"10.255.255.255", 16, "10.255.0.0"}, {"10.255.255.255", 31, "10.255.255.254"},
+      {"10.1.2.3", 32, "10.1.2.3"},         {"fdff:ffff::1", 0, "::"},
+      {"fdff:ffff::1", 20, "fdff:f000::"},  {"fdff::ffff", 128, "fdff::ffff"},
+      {"fdff::ffff", 127, "fdff::fffe"},
+  };
+  for (const Case& each : cases) {
+    CAPTURE(each.address, each.bits);
+    CHECK(IpAddress::parse(each.address)->masked(each.bits).to_string() == each.expected);
+  }
+}
+
 TEST_CASE("ranges print with their length") {
   CHECK(Cidr::parse("10.0.0.0/8")->to_string() == "10.0.0.0/8");
   CHECK(Cidr::parse("10.0.0.1")->to_string() == "10.0.0.1/32");

@@ -138,11 +138,13 @@ TEST_CASE("in a cluster the local port is ztunnel's, unless the file says anothe
 
 TEST_CASE("RUST_LOG says levels for everything and for scopes, and what cannot be read is passed over") {
   using telemetry::Level;
-  const LogConfig log =
-      applied({{"RUST_LOG", "warn,access=off,nonsense,ztunnel::xds=trace,ztunnel=debug"}, {"LOG_FORMAT", "json"}}).log;
+  const LogConfig log = applied({{"RUST_LOG", "warn,access=off,nonsense,ztunnel::xds=trace,ztunnel=debug,dns=debug"},
+                                 {"LOG_FORMAT", "json"}})
+                            .log;
   CHECK(log.level == Level::Warn);
   CHECK(log.access_level == Level::Off);
   CHECK(log.message_level == Level::Debug);
+  CHECK(log.dns_level == Level::Debug);
   CHECK(log.format == telemetry::Format::Json);
   CHECK(applied({{"RUST_LOG", "trace"}}).log.level == Level::Debug);
   CHECK(applied({{"RUST_LOG", "off"}}).log.level == Level::Off);

@@ -169,6 +169,47 @@ TEST_CASE("a pod that its node knew before the control plane named it is one wor
   CHECK(explain(*store.publish(), "shop/cart", "10.0.0.2:80").error().code() == ErrorCode::InvalidArgument);
 }
 
+TEST_CASE("a short hostname is completed with the cluster's own domain, and dialled in the source's network") {
+  state::Store store("near");
+  store.upsert(workload("cart", "10.0.0.1"));
+  state::Workload away = workload("away", "10.0.0.2");
+  away.network = "far";
+  store.upsert(away);
+  state::Service pay = service("pay", "10.96.0.1", {});
+  pay.hostname = "pay.shop.svc.example.org";
+  pay.vips = {{"other", IpAddress::parse("10.7.0.1").value()},
+              {{}, IpAddress::parse("10.7.0.0").value(), 16},
+              {{}, IpAddress::parse("10.96.0.1").value()}};
+  store.upsert(pay);
+  const auto snapshot = store.publish();
+  const ExplainOptions options{.cluster_domain = "example.org"};
+  for (const char* name : {"pay", "pay.shop", "pay.shop.svc", "pay.shop.svc.example.org"}) {
+    CAPTURE(name);
+    const auto told = explain(*snapshot, "shop/cart", fmt::format("{}:80", name), options);
+    REQUIRE(told);
+    CHECK(has_step(*told, "destination", "10.96.0.1 is an address of a service",
+                   "service shop/pay.shop.svc.example.org"));
+  }
+  CHECK(explain(*snapshot, "shop/cart", "pay:80").error().code() == ErrorCode::NotFound);
+  CHECK_THAT(explain(*snapshot, "shop/away", "pay:80", options).error().message(),
+             Catch::Contains("no address in the source's network far"));
+}
+
+TEST_CASE("what is not known is told as policy.unknown has it") {
+  struct Row {
+    UnknownAnswer unknown;
+    const char* outcome;
+    const char* verdict;
+  };
+  const Row row = GENERATE(values<Row>({{UnknownAnswer::Hold, "undecided", "it waits"},
+                                        {UnknownAnswer::Deny, "denied", "policy.unknown is deny"},
+                                        {UnknownAnswer::Allow, "allowed", "no allow policies"}}));
+  const auto told = explain(*mesh({}), "cart", "10.0.0.5:80", {.unknown = row.unknown});
+  REQUIRE(told);
+  CHECK(told->outcome == row.outcome);
+  CHECK(has_step(*told, "verdict", row.verdict, ""));
+}
+
 TEST_CASE("what cannot be explained says why") {
   const auto snapshot = mesh({});
   CHECK(explain(*snapshot, "nobody", "10.0.0.2:80").error().code() == ErrorCode::NotFound);

@@ -200,6 +200,11 @@ TEST_CASE("an inbound client is who has the address, and what it says of itself 
     CHECK(has(labels, one.expected));
     CHECK(has(labels, R"(source_principal="spiffe://far/ns/bank/sa/teller")"));
     CHECK(has(labels, R"(destination_principal="spiffe://cluster.local/ns/shop/sa/cart")"));
+    const bool is_told = one.expected.find("teller") != std::string_view::npos;
+    const telemetry::Party client = fixture.parts.finisher.describe(flow).source;
+    CHECK(client.workload == (is_told ? "teller" : "web"));
+    CHECK(client.namespace_name == (is_told ? "bank" : "shop"));
+    CHECK(client.cluster == (is_told ? "far" : "Kubernetes"));
     if (one.expected.find("teller") != std::string_view::npos) {
       CHECK(has(labels, R"(source_app="teller",source_version="v9",source_cluster="far")"));
       CHECK(has(labels, R"(source_region="us",source_zone="unknown")"));
@@ -218,6 +223,12 @@ TEST_CASE("the far end in another network is who it says it is in its answer") {
   CHECK(has(labels,
             R"(destination_service_name="web",destination_workload="teller",destination_canonical_service="tell")"));
   CHECK(has(labels, R"(destination_principal="spiffe://far/ns/bank/sa/teller")"));
+  // Not the gateway that the tunnel goes to; what it does not say is as its certificate says.
+  flow.next_hop = Endpoint::parse("10.2.0.7:15008").value();
+  const telemetry::Party far = fixture.parts.finisher.describe(flow).destination;
+  CHECK(far.workload == "teller");
+  CHECK(far.namespace_name == "bank");
+  CHECK(far.cluster.empty());
 }
 
 TEST_CASE("flows between the same ends share a set, and a lookup has its own") {

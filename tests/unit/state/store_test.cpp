@@ -179,6 +179,11 @@ TEST_CASE("identities of this node's workloads are told as they come and go") {
   store.upsert(one);
   store.upsert(two);
   store.upsert(workload("elsewhere"));
+  Workload local = one;
+  local.uid = "culvert-local/shop/three";
+  local.identity = identity("y");
+  local.is_provisional = true;
+  store.upsert(local);
   CHECK(store.take_identity_changes().added == std::vector{identity("x")});
   CHECK(store.remove_workload("shop/one"));
   CHECK(store.take_identity_changes().removed.empty());
@@ -186,6 +191,72 @@ TEST_CASE("identities of this node's workloads are told as they come and go") {
   const Store::IdentityChanges gone = store.take_identity_changes();
   CHECK(gone.added.empty());
   CHECK(gone.removed == std::vector{identity("x")});
+}
+
+TEST_CASE(
+    "of several workloads with one hostname one is found for as long as it is there, and another when it has gone") {
+  Store store;
+  const auto on_host = [](std::string_view name) {
+    Workload made = workload(name);
+    made.hostname = "db.example.com";
+    return made;
+  };
+  const auto found = [&]() -> std::string {
+    const WorkloadEntry* entry = store.publish()->find_workload("shop", "db.example.com");
+    return entry == nullptr ? "" : std::string(entry->name());
+  };
+  for (const char* name : {"a", "b", "c"}) store.upsert(on_host(name));
+  CHECK(found() == "a");
+  store.upsert(on_host("a"));  // a change of it is no reason to refer to another
+  CHECK(found() == "a");
+  CHECK(store.remove_workload("shop/a"));
+  CHECK(found() == "b");
+  store.upsert(on_host("a"));
+  CHECK(found() == "b");
+  Workload moved = on_host("b");
+  moved.hostname = "other.example.com";
+  store.upsert(moved);
+  CHECK(found() == "c");
+  CHECK(store.publish()->find_workload("shop", "other.example.com")->name() == "b");
+  CHECK(store.remove_workload("shop/c"));
+  CHECK(found() == "a");
+  CHECK(store.remove_workload("shop/a"));
+  CHECK(found().empty());
+  store.upsert(on_host("c"));
+  CHECK(found() == "c");
+}
+
+TEST_CASE("a pod of this node is found by the control plane's name for it, or by its own names") {
+  Store store;
+  store.set_node("node-a");
+  const auto placed = [](std::string uid, std::string_view node, std::string_view account = "cart") {
+    Workload made = workload("cart", {ip("10.0.0.1")});
+    made.uid = std::move(uid);
+    made.node = node;
+    made.identity = identity(account);
+    return made;
+  };
+  const auto found = [&]() -> std::string {
+    const WorkloadEntry* entry = store.publish()->find_pod("Kubernetes//Pod/shop/cart", "shop", "cart", "cart");
+    return entry == nullptr ? "" : std::string(entry->uid());
+  };
+  store.upsert(placed("elsewhere", "node-b"));
+  Workload local = placed("culvert-local/shop/cart", "node-a");
+  local.is_provisional = true;  // what this node itself says of it is not the mesh's word
+  store.upsert(local);
+  store.upsert(placed("of another account", "node-a", "other"));
+  CHECK(found().empty());
+  store.upsert(placed("by file", "node-a"));
+  CHECK(found() == "by file");
+  store.upsert(placed("Kubernetes//Pod/shop/cart", "node-b"));
+  CHECK(found() == "Kubernetes//Pod/shop/cart");
+  store.upsert(placed("Kubernetes//Pod/shop/cart", "node-b", "other"));
+  CHECK(found() == "by file");
+  store.upsert(placed("by file", "node-b"));
+  CHECK(found().empty());
+  store.upsert(placed("by file", "node-a"));
+  CHECK(store.remove_workload("by file"));
+  CHECK(found().empty());
 }
 
 TEST_CASE("policies come, change and go, and older snapshots keep theirs") {

@@ -158,6 +158,21 @@ TEST_CASE("a line stays below its limit whatever the fields hold") {
   CHECK_NOTHROW(nlohmann::json::parse(line(connection, Format::Json)));
 }
 
+TEST_CASE("a question to DNS is told of in ztunnel's fields, under a target of its own") {
+  const DnsLog question{"client-7d4f", "shop", "AAAA", "a\"b", "success", 2};
+  std::string plain;
+  append_dns_line(plain, question, kNow, Format::Plain);
+  CHECK(plain ==
+        "2024-02-29T12:34:56.123456Z\tdebug\tdns\tquestion answered\tsrc.workload=\"client-7d4f\" "
+        "src.namespace=\"shop\" query=\"AAAA\" domain=\"a\\\"b\" result=\"success\" endpoints=2\n");
+  std::string json;
+  append_dns_line(json, question, kNow, Format::Json);
+  const auto read = nlohmann::json::parse(json);
+  CHECK(read["scope"] == "dns");
+  CHECK(read["domain"] == "a\"b");
+  CHECK(read["endpoints"] == 2);
+}
+
 TEST_CASE("a message line has level, target and text") {
   std::string plain;
   append_message_line(plain, Level::Warn, "kernel TLS is missing\nmodprobe tls", kNow, Format::Plain);

@@ -186,6 +186,24 @@ TEST_CASE("opened connections are told of where access lines have level debug, a
   CHECK(text.find(":1003 ") < text.find(":1004 "));
 }
 
+TEST_CASE("questions to DNS are told of where that scope, or everything, has level debug") {
+  auto [reader, writer] = make_pipe();
+  auto log = start(writer.get(), Level::Info);
+  log->dns({"w", "n", "A", "unseen", "success"});
+  log->set_filter({.level = Level::Debug, .dns = Level::Info});
+  log->dns({"w", "n", "A", "unseen", "success"});
+  log->set_filter({.level = Level::Off, .dns = Level::Debug});
+  log->dns({"w", "n", "A", "first", "success"});
+  log->set_filter({.level = Level::Debug});
+  log->dns({"w", "n", "A", "second", "success"});
+  log.reset();
+  writer.reset();
+  const std::string text = read_all(reader.get());
+  CHECK(lines_of(text) == 2);
+  CHECK(text.find("\"first\"") < text.find("\"second\""));
+  CHECK(text.find("unseen") == std::string::npos);
+}
+
 TEST_CASE("a file takes the log, and the descriptor that was given stays as it was") {
   std::array<char, 32> name{"/tmp/culvert-log-test-XXXXXX"};
   UniqueFd file(::mkstemp(name.data()));
