@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import datetime
 import json
 import pathlib
@@ -91,8 +92,16 @@ def quiet(rig: Rig, patience_s: float) -> float:
     return busy
 
 
-def measure(rows: list[Row], rounds: int, options: Options, rigs: Rigs, patience_s: float) -> tuple[list[dict], list[str], list[str]]:
-    samples, broken, left_out = [], [], []
+@dataclasses.dataclass
+class Found:
+    samples: list[dict] = dataclasses.field(default_factory=list)
+    broken: list[str] = dataclasses.field(default_factory=list)    # rows
+    left_out: list[str] = dataclasses.field(default_factory=list)  # likewise
+
+
+def measure(rows: list[Row], rounds: int, options: Options, rigs: Rigs, patience_s: float, found: Found) -> None:
+    """Into `found`, sample by sample, so that what was taken is there when somebody stops it."""
+    samples, broken, left_out = found.samples, found.broken, found.left_out
     for row in rows:
         for number in range(1, rounds + 1):
             for mode in [m for m in row.modes if m in rigs.modes]:
@@ -116,7 +125,6 @@ def measure(rows: list[Row], rounds: int, options: Options, rigs: Rigs, patience
                 shown = ", ".join(f"{name} {figures.plain(values[name])}" for name in row.show if name in values)
                 warning = f", others used {busy:.1f} CPUs" if busy > BUSY_CPUS else ""
                 say(f"{row.name:26}{number}/{rounds} {mode:8}{shown}  ({time.monotonic() - began:.0f} s{warning})")
-    return samples, broken, left_out
 
 
 def main() -> int:
@@ -131,29 +139,29 @@ def main() -> int:
     options = Options(seconds=arguments.seconds, is_quick=arguments.quick)
     build("bench/run", programs(rows, modes))
     lock = only_one("bench/run")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    began = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    began, found, is_stopped = time.monotonic(), Found(), False
     with contextlib.ExitStack() as stack:
         stack.enter_context(meters.congestion_control_allowed(CONGESTION_CONTROL))
         rigs = Rigs(modes, stack)
         try:
-            samples, broken, left_out = measure(rows, rounds, options, rigs, arguments.wait_quiet)
+            measure(rows, rounds, options, rigs, arguments.wait_quiet, found)
         except KeyboardInterrupt:
             say("stopped; cleaning up")
-            return 130
-        if arguments.hold:
+            is_stopped = True
+        if arguments.hold and not is_stopped:
             with contextlib.suppress(KeyboardInterrupt):
                 say("kept up; Ctrl-C ends it")
                 signal.pause()
     lock.close()
     results = {"machine": meters.machine(), "commit": commit(), "date": datetime.date.today().isoformat(), "rounds": rounds,
-               "minutes": round((time.monotonic() - began) / 60, 1), "quick": arguments.quick, "broken": broken, "left_out": left_out, "samples": samples}
+               "minutes": round((time.monotonic() - began) / 60, 1), "quick": arguments.quick, "broken": found.broken, "left_out": found.left_out, "samples": found.samples}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(results, indent=1))
     say("")
-    say(figures.table(figures.figures(samples), is_terminal=True))
+    say(figures.table(figures.figures(found.samples), is_terminal=True))
     say(f"\n{arguments.json}")
-    return 1 if broken else 0
+    return 130 if is_stopped else 1 if found.broken else 0
 
 
 if __name__ == "__main__":

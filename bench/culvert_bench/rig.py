@@ -67,7 +67,7 @@ class Rig:
         return self
 
     def __exit__(self, *_exc) -> None:
-        self.world.remove()
+        self.world.__exit__()
         if self.groups:
             self.groups.remove()
 
