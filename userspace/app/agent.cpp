@@ -29,13 +29,14 @@ Result<UniqueFd> lock_run_dir(const std::string& run_dir) {
     return fail_errno(errno, "cannot make the run directory {} (run_dir in the configuration)", run_dir);
   }
   // Whoever may write there may put sockets in the place of ours.
-  struct stat about {};
+  struct stat about{};
   if (::lstat(run_dir.c_str(), &about) != 0) return fail_errno(errno, "cannot look at the run directory {}", run_dir);
   if (!S_ISDIR(about.st_mode) || about.st_uid != ::geteuid() || (about.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    return fail(ErrorCode::PermissionDenied,
-                "the run directory {} must be a directory of uid {} into which nobody else writes; it has uid {} and mode "
-                "{:o}: remove it, or set run_dir to another",
-                run_dir, ::geteuid(), about.st_uid, about.st_mode & 07777U);
+    return fail(
+        ErrorCode::PermissionDenied,
+        "the run directory {} must be a directory of uid {} into which nobody else writes; it has uid {} and mode "
+        "{:o}: remove it, or set run_dir to another",
+        run_dir, ::geteuid(), about.st_uid, about.st_mode & 07777U);
   }
   const std::string path = run_dir + "/lock";
   UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));

@@ -55,9 +55,10 @@ void visit_hbone(FieldVisitor& v, HboneConfig& hbone) {
            duration_value(hbone.ping_timeout_ms, kSecond, kHour));
   v.scalar({"early_data", kRestart, "Send the application's first bytes with CONNECT, before the peer's answer."},
            boolean_value(hbone.early_data));
-  v.scalar({"response_baggage", kRestart,
-            "Whether our answers say which workload is reached, and metrics take from a peer's CONNECT which one it is."},
-           boolean_value(hbone.response_baggage));
+  v.scalar(
+      {"response_baggage", kRestart,
+       "Whether our answers say which workload is reached, and metrics take from a peer's CONNECT which one it is."},
+      boolean_value(hbone.response_baggage));
 }
 
 const Words<UnknownPolicies> kUnknownWords = {
@@ -95,7 +96,8 @@ void visit_pool(FieldVisitor& v, PoolConfig& pool) {
 void visit_handshake(FieldVisitor& v, HandshakeConfig& handshake) {
   v.scalar({"timeout", kLive, "A TLS handshake that takes longer is closed."},
            duration_value(handshake.timeout_ms, 100, 5 * kMinute));
-  v.scalar({"concurrency_per_worker", kLive, "Handshakes in progress on one worker, a quarter of them at most of one source address; more are refused."},
+  v.scalar({"concurrency_per_worker", kLive,
+            "Handshakes in progress on one worker, a quarter of them at most of one source address; more are refused."},
            integer_value(handshake.concurrency_per_worker, 1, 65'536));
   v.scalar({"per_peer_rate", kLive, "Handshakes per second and source address that a worker accepts; 0: no limit."},
            integer_value(handshake.per_peer_rate, 0, 1'000'000));

@@ -89,10 +89,10 @@ int watch_connections(const CommonOptions& common, const std::string& pod) {
 std::string default_socket() {
   const std::string usual = "/run/culvert/admin.sock";
   const std::string on_read_only_root = "/tmp/culvert/admin.sock";
-  struct stat about {};
+  struct stat about{};
   // Anybody may make something of that name: only root's counts.
-  const bool is_there = ::access(usual.c_str(), F_OK) != 0 && ::lstat("/tmp/culvert", &about) == 0 && S_ISDIR(about.st_mode) &&
-                        about.st_uid == 0 && (about.st_mode & (S_IWGRP | S_IWOTH)) == 0 &&
+  const bool is_there = ::access(usual.c_str(), F_OK) != 0 && ::lstat("/tmp/culvert", &about) == 0 &&
+                        S_ISDIR(about.st_mode) && about.st_uid == 0 && (about.st_mode & (S_IWGRP | S_IWOTH)) == 0 &&
                         ::access(on_read_only_root.c_str(), F_OK) == 0;
   return is_there ? on_read_only_root : usual;
 }

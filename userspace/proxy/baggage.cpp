@@ -20,6 +20,7 @@ std::string_view pod_baggage(WorkerState& state, std::uint32_t pod_slot) {
   baggage.revision = "latest";
   if (workload != nullptr) {
     baggage.cluster = workload->cluster();
+    baggage.namespace_name = workload->namespace_name();
     baggage.workload_type = state::to_string(workload->type());
     baggage.workload_name = workload->workload_name();
     baggage.service = workload->canonical_name();

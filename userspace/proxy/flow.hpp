@@ -140,9 +140,10 @@ struct Flow {
   bool is_held = false;      // its application waits for the answer to its SYN: there is no client socket (HeldSyns)
   bool is_prompt = false;    // InboundTunnel: its client waits for ACCEPT and sends nothing before
   bool is_answered = false;  // OPEN or CONNECT has been answered with ACCEPT or 200
-  bool is_cautious = false;  // Outbound: its tunnel had been silent for a while: nothing of the application leaves before the answer
-  bool is_path_known = false;  // and then whether its packets arrive was looked at
-  bool is_blocked = false;   // HBONE: on its tunnel's list of flows that wait to send
+  bool is_cautious =
+      false;  // Outbound: its tunnel had been silent for a while: nothing of the application leaves before the answer
+  bool is_path_known = false;     // and then whether its packets arrive was looked at
+  bool is_blocked = false;        // HBONE: on its tunnel's list of flows that wait to send
   bool is_other_network = false;  // InboundTunnel: its source address says nothing here
   bool is_source_asked = false;   // inbound: it has waited for the mesh to know its client, and does so once
   bool is_counted = false;        // it has been counted as opened, under `traffic`

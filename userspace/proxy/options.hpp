@@ -49,7 +49,7 @@ struct Options {
   std::uint32_t direct_per_peer_max = 16;
   std::uint32_t hbone_connections_per_peer = 4;  // a busy peer is given up to so many before one is filled up
   bool hbone_early_data = true;                  // the first bytes leave with CONNECT, before its answer
-  bool hbone_response_baggage = true;            // what a 200 says of the destination and, in metrics, a CONNECT of its source
+  bool hbone_response_baggage = true;  // what a 200 says of the destination and, in metrics, a CONNECT of its source
   // Reused tunnels. One from which nothing came for so long may be dead without anybody having been told. What is opened on it then sends OPEN or CONNECT alone,
   // and moves to a new tunnel when TCP has no acknowledgement of that after so long.
   std::uint64_t doubtful_after_ms = 2'000;
@@ -60,7 +60,8 @@ struct Options {
   bool answers_after_connect = false;  // an application's SYN, when the far end has answered
   std::uint64_t handshake_timeout_ms = 10'000;
   std::uint32_t client_handshakes_max = 64;  // under way at once, per worker; further connections wait their turn
-  std::uint32_t server_handshakes_max = 1024;  // under way at once, per worker (handshake_places.hpp); further ones: RST
+  std::uint32_t server_handshakes_max =
+      1024;  // under way at once, per worker (handshake_places.hpp); further ones: RST
   std::uint32_t server_handshakes_per_peer_s = 2000;  // new tunnels per source address and second, and burst
   std::uint64_t pool_idle_timeout_ms = 60'000;
   std::uint32_t pool_idle_max = 256;  // idle tunnels to one destination, per worker

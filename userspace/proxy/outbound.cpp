@@ -231,8 +231,10 @@ void Outbound::look_at_path(Flow& flow) {
     return;
   }
   const SlabHandle handle = flow.self;
-  const bool has_moved = tunnel->hbone != nullptr ? state_.streams->leave_silent(flow, *tunnel) : state_.tunnel_engine->leave_silent(*tunnel);
-  if (!has_moved) state_.finisher->abort(*state_.flows.find(handle), CloseReason::TunnelTimeout, "the peer acknowledges nothing");
+  const bool has_moved = tunnel->hbone != nullptr ? state_.streams->leave_silent(flow, *tunnel)
+                                                  : state_.tunnel_engine->leave_silent(*tunnel);
+  if (!has_moved)
+    state_.finisher->abort(*state_.flows.find(handle), CloseReason::TunnelTimeout, "the peer acknowledges nothing");
 }
 
 void Outbound::on_timer(Flow& flow) {

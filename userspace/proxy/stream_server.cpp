@@ -47,7 +47,8 @@ void Streams::on_connect(hbone::StreamId stream, const hbone::ConnectRequest& re
 // Most applications answer at once: 200 then leaves with their first bytes. A client that waits for it before it speaks gets it now.
 void Streams::accept(Flow& flow, Tunnel& tunnel) {
   tunnel.hbone->session->respond(
-      flow.stream, 200, state_.options.hbone_response_baggage ? pod_baggage(state_, flow.pod_slot) : std::string_view{});
+      flow.stream, 200,
+      state_.options.hbone_response_baggage ? pod_baggage(state_, flow.pod_slot) : std::string_view{});
   flow.is_answered = true;
   if (flow.received_bytes == 0) {
     tunnel.hbone->answer_due_ms = 0;

@@ -36,7 +36,7 @@ struct Tunnel {
   std::unique_ptr<HboneTunnel> hbone;
   std::shared_ptr<const tls::VerifiedChain> peer_chain;  // null: nobody asks whether it is revoked
   Endpoint remote;
-  Deadline deadline;  // connect, handshake or idle limit, a held answer, keepalive
+  Deadline deadline;                // connect, handshake or idle limit, a held answer, keepalive
   std::uint64_t idle_since_ms = 0;  // client, direct: in the pool
   std::uint32_t pod_slot = 0;
   std::uint32_t peer_identity = 0;

@@ -279,8 +279,7 @@ void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   if (state_.options.tracing.queue != nullptr) open.traceparent = traceparent = traceparent_of(state_, flow);
   const ByteView message = direct::encode(open, buffer);
   // What the application has written already leaves with OPEN, in one segment; behind what was read for an earlier tunnel.
-  const ByteView first =
-      flow.spill.empty() && !flow.is_cautious ? state_.relay->read_first(flow) : ByteView{};
+  const ByteView first = flow.spill.empty() && !flow.is_cautious ? state_.relay->read_first(flow) : ByteView{};
   const tls::IoResult result =
       first.empty() ? tunnel.socket.send(state_.io, {{tls::RecordType::Control, message}})
                     : tunnel.socket.send(

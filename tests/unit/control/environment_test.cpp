@@ -81,9 +81,9 @@ TEST_CASE("worker threads and drain times follow ztunnel's rules") {
 }
 
 TEST_CASE("a value that cannot be read is an error that names variable and value, and nothing is taken over") {
-  const std::string name = GENERATE("SECRET_TTL", "ZTUNNEL_WORKER_THREADS", "XDS_ON_DEMAND", "PACKET_MARK",
-                                    "HTTP2_FRAME_SIZE", "ZTUNNEL_CPU_LIMIT", "POOL_UNUSED_RELEASE_TIMEOUT",
-                                    "ENABLE_RESPONSE_BAGGAGE");
+  const std::string name =
+      GENERATE("SECRET_TTL", "ZTUNNEL_WORKER_THREADS", "XDS_ON_DEMAND", "PACKET_MARK", "HTTP2_FRAME_SIZE",
+               "ZTUNNEL_CPU_LIMIT", "POOL_UNUSED_RELEASE_TIMEOUT", "ENABLE_RESPONSE_BAGGAGE");
   Config config;
   const Config before = config;
   const auto done =
@@ -97,7 +97,8 @@ TEST_CASE("a key exchange that there is not is refused, not forgotten") {
   Config config;
   const auto done = apply_environment(config, {{"COMPLIANCE_POLICY", "pqc"}}, [](const std::string&) { return true; });
   REQUIRE_FALSE(done);
-  CHECK_THAT(done.error().message(), Catch::Contains("COMPLIANCE_POLICY=pqc") && Catch::Contains("take the variable away"));
+  CHECK_THAT(done.error().message(),
+             Catch::Contains("COMPLIANCE_POLICY=pqc") && Catch::Contains("take the variable away"));
   CHECK_FALSE(applied({{"ENABLE_RESPONSE_BAGGAGE", "false"}}).tunnel.hbone.response_baggage);
 }
 

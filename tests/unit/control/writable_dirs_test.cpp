@@ -28,7 +28,8 @@ TEST_CASE("on a read-only root the directories are below /tmp, with all that is 
   CHECK(config.identity.embedded.directory == "/tmp/culvert/state/ca");
 }
 
-TEST_CASE("directories stay where they can be made, where the file names them, and where pods must outlive the container") {
+TEST_CASE(
+    "directories stay where they can be made, where the file names them, and where pods must outlive the container") {
   Config config = of_istio_cni();
   SECTION("writable") {
     const Config before = config;

@@ -88,14 +88,16 @@ TEST_CASE("in baggage a pod is what the mesh says that it is, and itself where i
   Fixture fixture;
   fixture.pod.setup.addresses = {IpAddress::parse("10.1.0.5").value()};
   CHECK(pod_baggage(fixture.parts.state, test::kSlot) ==
-        "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.deployment.name=cart-deployment,service.name=cart-canonical,"
+        "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.deployment.name=cart-deployment,service.name=cart-"
+        "canonical,"
         "service.version=v2,cloud.region=eu");
   fixture.pod.setup.addresses = {IpAddress::parse("10.1.0.99").value()};
   fixture.pod.setup.namespace_name = "shop";
   fixture.pod.setup.name = "cart-7f8c";
   fixture.pod.baggage.clear();
   CHECK(pod_baggage(fixture.parts.state, test::kSlot) ==
-        "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.pod.name=cart-7f8c,service.name=cart-7f8c,service.version=latest");
+        "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.pod.name=cart-7f8c,service.name=cart-7f8c,service."
+        "version=latest");
 }
 
 TEST_CASE("an outbound flow through a tunnel tells of both ends, the service and who the client is") {
