@@ -31,6 +31,9 @@ Result<UniqueFd> lock_run_dir(const std::string& run_dir) {
   // Whoever may write there may put sockets in the place of ours.
   struct stat about{};
   if (::lstat(run_dir.c_str(), &about) != 0) return fail_errno(errno, "cannot look at the run directory {}", run_dir);
+  // A container's empty volume is everybody's at first.
+  if (S_ISDIR(about.st_mode) && about.st_uid == ::geteuid() && ::chmod(run_dir.c_str(), 0755) == 0)
+    about.st_mode &= ~07022U;
   if (!S_ISDIR(about.st_mode) || about.st_uid != ::geteuid() || (about.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     return fail(
         ErrorCode::PermissionDenied,

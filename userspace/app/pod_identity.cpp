@@ -58,19 +58,26 @@ void PodManager::follow_control_plane() {
   if (is_changed) changed();
 }
 
-// Live connections keep the identity that they were made with; new ones have the new one.
+void PodManager::release_certificates(const Joined& joined) {
+  if (joined.holds_certificate) parts_.certificates->release(joined.identity);
+  if (joined.next) parts_.certificates->release(*joined.next);
+}
+
+// Live connections keep the identity that they were made with; new ones have the new one, once there is a certificate of it: until then the one that there is serves.
 bool PodManager::take_trust_domain(Joined& joined, const std::string& trust_domain) {
-  if (joined.holds_certificate && joined.identity.trust_domain == trust_domain) return false;
   SpiffeId identity = joined.identity;
   identity.trust_domain = trust_domain;
-  parts_.certificates->hold(identity);
+  if (joined.next && *joined.next != identity) parts_.certificates->release(*std::exchange(joined.next, std::nullopt));
+  if (joined.holds_certificate && joined.identity == identity) return false;
+  if (!joined.next) parts_.certificates->hold(identity);
+  joined.next = identity;
   const auto credentials = parts_.certificates->current(identity);
+  const bool has_one = joined.holds_certificate && parts_.certificates->current(joined.identity) != nullptr;
+  if (credentials == nullptr && has_one) return false;
   const bool is_posted = parts_.workers->post_each(
       [&](std::size_t) -> proxy::ToWorker { return proxy::SetPodIdentity{joined.slot, identity, credentials}; });
-  if (!is_posted) {  // a mailbox is full; `tend` tries again
-    parts_.certificates->release(identity);
-    return false;
-  }
+  if (!is_posted) return false;  // a mailbox is full; `tend` tries again
+  joined.next.reset();
   const SpiffeId before = std::exchange(joined.identity, std::move(identity));
   if (std::exchange(joined.holds_certificate, true)) {
     parts_.certificates->release(before);

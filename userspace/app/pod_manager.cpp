@@ -52,7 +52,7 @@ Result<void> PodManager::serve(enroll::Pod pod) {
       static_cast<void>(parts_.workers->post_each(
           [stale](std::size_t) -> proxy::ToWorker { return proxy::RemovePod{stale, 0, nullptr}; }));
     }
-    if (before->second.holds_certificate) parts_.certificates->release(before->second.identity);
+    release_certificates(before->second);
     joined_.erase(before);
   }
   auto dns = CV_TRY(open_dns(pod));
@@ -84,7 +84,7 @@ Result<void> PodManager::serve(enroll::Pod pod) {
     return fail(ErrorCode::ResourceExhausted, "the workers cannot take pod {}: out of descriptors or stuck",
                 pod.spec.id);
   }
-  joined_[pod.spec.id] = Joined{identity, pod.slot, holds_certificate, false, std::move(dns)};
+  joined_[pod.spec.id] = Joined{identity, pod.slot, holds_certificate, false, std::move(dns), {}};
   ++started_;
   changed();
   return {};
@@ -144,7 +144,7 @@ void PodManager::finish_leave(const std::string& id, std::uint32_t slot) {
   } else {
     parts_.log->info("pod {} has left the mesh", id);
   }
-  if (place->second.holds_certificate) parts_.certificates->release(place->second.identity);
+  release_certificates(place->second);
   joined_.erase(place);
   changed();
 }

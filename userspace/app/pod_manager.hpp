@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -74,13 +75,14 @@ class PodManager final : public enroll::PodService {
 
  private:
   // As long as an agent that starts waits for the control plane's first word on the pods that it has taken over.
-  static constexpr std::uint64_t kFirstWordMs = 5'000;
+  static constexpr std::uint64_t kFirstWordMs = 2'000;
   struct Joined {
     SpiffeId identity;
     std::uint32_t slot = 0;
     bool holds_certificate = false;  // of `identity`; false: the control plane has not named it yet
     bool is_leaving = false;
     std::unique_ptr<dns::Proxy> dns;  // may be null
+    std::optional<SpiffeId> next;     // will be its identity when there is a certificate of it, and is held until then
   };
   enum class Origin : std::uint8_t { Adoption, File };
   struct Failure {
@@ -105,6 +107,7 @@ class PodManager final : public enroll::PodService {
   [[nodiscard]] const state::WorkloadEntry* workload_of(const enroll::PodSpec& spec) const;
   [[nodiscard]] Result<SpiffeId> identity_of(const enroll::PodSpec& spec) const;
   void follow_control_plane();
+  void release_certificates(const Joined& joined);
   // False: nothing has changed.
   bool take_trust_domain(Joined& joined, const std::string& trust_domain);
   void add_exclusions(enroll::PodSpec& spec, const control::Exclusions& exclusions) const;

@@ -97,7 +97,8 @@ void visit_handshake(FieldVisitor& v, HandshakeConfig& handshake) {
   v.scalar({"timeout", kLive, "A TLS handshake that takes longer is closed."},
            duration_value(handshake.timeout_ms, 100, 5 * kMinute));
   v.scalar({"concurrency_per_worker", kLive,
-            "Handshakes in progress on one worker, a quarter of them at most of one source address; more are refused."},
+            "Handshakes in progress on one worker; more are refused, and once half are taken those of a source address "
+            "that has a quarter."},
            integer_value(handshake.concurrency_per_worker, 1, 65'536));
   v.scalar({"per_peer_rate", kLive, "Handshakes per second and source address that a worker accepts; 0: no limit."},
            integer_value(handshake.per_peer_rate, 0, 1'000'000));

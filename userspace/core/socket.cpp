@@ -159,7 +159,7 @@ bool is_unacknowledged(int fd, std::uint32_t ms) noexcept {
   tcp_info info{};
   socklen_t size = sizeof(info);
   if (::getsockopt(fd, SOL_TCP, TCP_INFO, &info, &size) != 0) return false;
-  return info.tcpi_unacked > 0 && info.tcpi_last_ack_recv >= ms;
+  return info.tcpi_unacked > 0 && info.tcpi_retransmits > 0 && info.tcpi_last_ack_recv >= ms;
 }
 
 void set_keepalive(int fd) noexcept {

@@ -45,7 +45,7 @@ void set_reset_on_close(int fd, bool resets) noexcept;
 // Where the connection was going before a REDIRECT rule of this namespace sent it here (SO_ORIGINAL_DST); the local address where none did.
 [[nodiscard]] std::optional<Endpoint> original_destination(int fd) noexcept;
 [[nodiscard]] std::optional<Endpoint> peer_endpoint(int fd) noexcept;
-// TCP has had no answer for `ms` to what was sent: packets or their acknowledgements are lost. False where that is not known.
+// TCP has had no acknowledgement for `ms`, and sent again what waits for one: packets or their acknowledgements are lost. False where that is not known.
 [[nodiscard]] bool is_unacknowledged(int fd, std::uint32_t ms) noexcept;
 // Keepalive: idle 180 s, interval 180 s, 9 probes, as the field's agents do.
 void set_keepalive(int fd) noexcept;

@@ -154,7 +154,7 @@ telemetry::ConnectionLog Finisher::describe(Flow& flow) {
   }
   if (const SpiffeId* peer = state_.identities.find(flow.peer_identity)) {
     remote.identity = peer->to_string();
-    if (remote.namespace_name.empty()) remote.namespace_name = peer->namespace_name;
+    remote.namespace_name = peer->namespace_name;  // proved, whatever it or the mesh says
   }
   if (flow.used_tunnel) {
     row.cipher = tls::to_string(static_cast<tls::Cipher>(flow.cipher));

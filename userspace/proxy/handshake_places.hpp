@@ -13,15 +13,16 @@ namespace culvert::proxy {
 
 class HandshakePlaces {
  public:
-  // Of all places, to one source address. A pod has two addresses, and a peer with as many workers as we have fills some 64 of each of ours.
+  // Of all places, to one source address, once half of them are taken: a pod of a large node may need more than that for a moment, and has it while there is room.
   static constexpr std::uint32_t kPeerPart = 4;
 
   // False: none is left for this peer. `most` places in all, which may change between calls.
   [[nodiscard]] bool take(const IpAddress& peer, std::uint32_t most) {
     if (taken_ >= most) return false;
-    std::uint32_t& of_peer = peers_[peer];
-    if (of_peer >= std::max(1U, most / kPeerPart)) return false;
-    ++of_peer;
+    const auto place = peers_.find(peer);
+    const std::uint32_t of_peer = place == peers_.end() ? 0 : place->second;
+    if (taken_ >= most / 2 && of_peer >= std::max(1U, most / kPeerPart)) return false;
+    ++peers_[peer];
     ++taken_;
     return true;
   }

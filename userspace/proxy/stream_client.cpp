@@ -2,6 +2,7 @@
 // The client's half of Streams: which tunnel a flow takes, its CONNECT and the answer to it, and trying again what nobody looked at.
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "proxy/baggage.hpp"
 #include "proxy/finisher.hpp"
@@ -77,7 +78,9 @@ bool Streams::start(Tunnel& tunnel, Flow& flow) {
   flow.state = FlowState::Open;
   flow.is_answered = false;
   flow.is_path_known = false;
-  flow.is_cautious = tunnel.hbone->session->silent_ms(state_.now_ms) >= state_.options.doubtful_after_ms;
+  // Of what is inside a stream to a gateway the kernel cannot tell whether it arrives.
+  flow.is_cautious = state_.pool.key(tunnel.pool_key).via == 0 &&
+                     tunnel.hbone->session->silent_ms(state_.now_ms) >= state_.options.doubtful_after_ms;
   state_.set_deadline(flow, state_.answer_limit_ms(flow));
   mark_dirty(tunnel);
   state_.relay->run(flow.self);
@@ -141,6 +144,15 @@ bool Streams::retry(Flow& flow, Tunnel& tunnel, bool counts) {
 
 // Others that are on it may yet get on: it is not ended, only left.
 bool Streams::leave_silent(Flow& flow, Tunnel& tunnel) {
+  // Nor does the flow try the next one that was silent as long.
+  for (const SlabHandle handle : std::vector<SlabHandle>(state_.pool.shared(tunnel.pool_key))) {
+    Tunnel* other = state_.tunnels.find(handle);
+    if (other == nullptr || other->hbone->session->silent_ms(state_.now_ms) < state_.options.doubtful_after_ms)
+      continue;
+    other->is_going_away = true;
+    state_.pool.forget_shared(tunnel.pool_key, handle);
+    if (other->hbone->flows.empty()) mark_dirty(*other);
+  }
   tunnel.is_going_away = true;
   state_.pool.forget_shared(tunnel.pool_key, tunnel.self);
   const hbone::StreamId stream = flow.stream;

@@ -262,7 +262,8 @@ void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   state_.set_deadline(tunnel, 0);
   const std::uint64_t idle_since_ms = std::exchange(tunnel.idle_since_ms, 0);
   flow.is_path_known = false;
-  flow.is_cautious = idle_since_ms != 0 && state_.now_ms >= idle_since_ms + state_.options.doubtful_after_ms;
+  flow.is_cautious = idle_since_ms != 0 && state_.pool.key(tunnel.pool_key).via == 0 &&
+                     state_.now_ms >= idle_since_ms + state_.options.doubtful_after_ms;
   state_.set_deadline(flow, state_.answer_limit_ms(flow));
   tunnel.flow = flow.self;
   flow.state = FlowState::Open;

@@ -87,13 +87,19 @@ void Tunnels::close_broken(Tunnel& tunnel) {
   close(tunnel, true);
 }
 
+// Nothing of the application was sent on it, by choice; so it may be sent on another.
+bool Tunnels::is_only_opened(const Tunnel& tunnel) const noexcept {
+  const Flow* flow = state_.flows.find(tunnel.flow);
+  return tunnel.is_client && flow != nullptr && flow->waits_for_answer();
+}
+
 void Tunnels::receive_ended(Tunnel& tunnel, const tls::IoResult& result) {
   const bool is_orderly = result.status == tls::IoStatus::Eof;
   direct::Action action = direct::Action::Close;
   if (tunnel.is_client) {
     action = is_orderly ? tunnel.client.on_close_notify() : tunnel.client.on_truncated();
   }
-  if (action == direct::Action::Untried && retry_elsewhere(tunnel)) return;
+  if ((action == direct::Action::Untried || is_only_opened(tunnel)) && retry_elsewhere(tunnel)) return;
   std::string detail;
   CloseReason reason = CloseReason::TunnelBroken;
   if (result.status == tls::IoStatus::Error) {
@@ -125,6 +131,7 @@ void Tunnels::end_unsent(Tunnel& tunnel) {
   std::string detail = "a record could not be sent";
   if (tunnel.send_errno != 0) detail += std::string(": ") + ::strerrordesc_np(tunnel.send_errno);
   if (tunnel.hbone != nullptr) return end_hbone(tunnel, reason_for(tunnel.send_failure), detail);
+  if (is_only_opened(tunnel) && retry_elsewhere(tunnel)) return;
   fail_flow(tunnel, reason_for(tunnel.send_failure), detail);
   close(tunnel, false);
 }

@@ -204,10 +204,14 @@ void Tunnels::begin_drain() {
   for (const SlabHandle handle : idle) close(*state_.tunnels.find(handle), true);
 }
 
-void Tunnels::drop_pod(std::uint32_t slot, bool closes_busy) {
+void Tunnels::drop_pod(std::uint32_t slot, bool closes_busy) { retire(slot, closes_busy, true); }
+
+void Tunnels::renew_pod(std::uint32_t slot) { retire(slot, false, false); }
+
+void Tunnels::retire(std::uint32_t slot, bool closes_busy, bool with_unmade) {
   std::vector<SlabHandle> closing;
   state_.tunnels.for_each([&](SlabHandle handle, Tunnel& tunnel) {
-    if (tunnel.pod_slot != slot) return;
+    if (tunnel.pod_slot != slot || (!with_unmade && tunnel.state != TunnelState::Ready)) return;
     tunnel.is_going_away = true;
     bool is_busy = tunnel.state != TunnelState::Ready || state_.flows.find(tunnel.flow) != nullptr;
     if (tunnel.hbone != nullptr) {

@@ -56,6 +56,8 @@ class Tunnels {
   // GOAWAY on every tunnel; idle ones are closed.
   void begin_drain();
   void drop_pod(std::uint32_t slot, bool closes_busy);
+  // The pod has another certificate: tunnels that are there carry no further connection. Those that are being made are for what waits.
+  void renew_pod(std::uint32_t slot);
   // Ends a tunnel at once, and every flow on it with this reason.
   void cut(SlabHandle handle, telemetry::CloseReason reason, bool is_orderly);
 
@@ -97,12 +99,14 @@ class Tunnels {
   [[nodiscard]] UniqueFd outer_stream(const WorkerPod& pod, const Via& via);
   void fail_waiting(std::uint32_t key, telemetry::CloseReason reason, std::string_view detail);
   void connected(Tunnel& tunnel);
+  void retire(std::uint32_t slot, bool closes_busy, bool with_unmade);
   void not_made(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
   void making_failed(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
   void serve_next(Tunnel& tunnel);
   void open_flow(Tunnel& tunnel, Flow& flow);
   void become_idle(Tunnel& tunnel);
   // OPEN was not looked at: another tunnel may carry the flow, if none of its bytes has left yet.
+  [[nodiscard]] bool is_only_opened(const Tunnel& tunnel) const noexcept;
   [[nodiscard]] bool retry_elsewhere(Tunnel& tunnel);
   void keep_ticket(Tunnel& tunnel, const direct::Ticket& ticket);
 

@@ -115,7 +115,7 @@ class Worker::Loop {
     Flow* flow = state_.flows.find(handle);
     if (flow == nullptr) return;
     Relay::note_events(flow->client, events);
-    if (flow->state == FlowState::Open) {
+    if (flow->state == FlowState::Open && !(flow->waits_for_answer() && (events & EPOLLERR) != 0)) {
       relay_.run(handle);
     } else if ((events & EPOLLERR) != 0) {
       // The client gave up before it was connected.
@@ -255,7 +255,7 @@ class Worker::Loop {
     if (before != pod->setup.identity) {
       if (!state_.pods.has_identity(before)) state_.credentials.erase(before);
       // Those that are there have the old identity: none is used for another connection.
-      state_.tunnel_engine->drop_pod(message.slot, false);
+      state_.tunnel_engine->renew_pod(message.slot);
     }
     open_held();
   }

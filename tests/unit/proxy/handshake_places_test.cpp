@@ -5,13 +5,16 @@
 
 namespace culvert::proxy {
 
-TEST_CASE("one address gets a quarter of the places, and all addresses together no more than there are") {
+TEST_CASE(
+    "one address gets half of the places while there is room, a quarter where others are, and all together no more "
+    "than there are") {
   HandshakePlaces places;
   const IpAddress silent = IpAddress::parse("10.0.0.1").value();
-  for (int i = 0; i < 4; ++i) CHECK(places.take(silent, 16));
+  for (int i = 0; i < 8; ++i) CHECK(places.take(silent, 16));
   CHECK_FALSE(places.take(silent, 16));
-  for (const char* other : {"10.0.0.2", "10.0.0.3", "fd00::4"}) {
+  for (const char* other : {"10.0.0.2", "fd00::4"}) {
     for (int i = 0; i < 4; ++i) CHECK(places.take(IpAddress::parse(other).value(), 16));
+    CHECK_FALSE(places.take(IpAddress::parse(other).value(), 16));
   }
   CHECK(places.taken() == 16);
   const IpAddress late = IpAddress::parse("10.0.0.5").value();
