@@ -79,8 +79,7 @@ def test_pods_have_the_trust_domain_that_their_workloads_have(town):
     assert talks(client, server.v4)
     town.set(only("cluster.local/ns/shop/sa/client"))
     wait_for(lambda: not talks(client, server.v4), "another principal's policy to refuse")
-    explained = a.ctl("explain", "shop/client", f"{server.v4}:7002")
-    assert explained["outcome"] == "denied", explained
+    wait_for(lambda: a.ctl("explain", "shop/client", f"{server.v4}:7002")["outcome"] == "denied", "the client's own agent to know it too")
 
 
 def test_a_pod_that_joins_before_it_is_named_gets_its_identity_with_its_name(town):
