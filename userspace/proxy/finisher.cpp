@@ -154,7 +154,9 @@ telemetry::ConnectionLog Finisher::describe(Flow& flow) {
   }
   if (const SpiffeId* peer = state_.identities.find(flow.peer_identity)) {
     remote.identity = peer->to_string();
-    remote.namespace_name = peer->namespace_name;  // proved, whatever it or the mesh says
+    // What it says of itself is no proof of its namespace, and its certificate is.
+    const bool is_told = flow.details != nullptr && flow.details->told != nullptr;
+    if (remote.namespace_name.empty() || is_told) remote.namespace_name = peer->namespace_name;
   }
   if (flow.used_tunnel) {
     row.cipher = tls::to_string(static_cast<tls::Cipher>(flow.cipher));

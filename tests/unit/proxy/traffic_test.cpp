@@ -180,6 +180,7 @@ TEST_CASE("an inbound client is who has the address, and what it says of itself 
   const std::string_view baggage =
       "k8s.cluster.name=far,k8s.namespace.name=bank,k8s.deployment.name=teller,service.name=tell,service.version=v9,"
       "cloud.region=us";
+  const std::string_view lie = "k8s.namespace.name=shop,k8s.deployment.name=teller";
   const Case cases[] = {
       {"10.2.0.7:4000", false, R"(source_workload="web-deployment",source_canonical_service="web-canonical")"},
       {"10.2.0.7:4000", true,
@@ -207,6 +208,14 @@ TEST_CASE("an inbound client is who has the address, and what it says of itself 
     CHECK(client.workload == (is_told ? "teller" : "web"));
     CHECK(client.namespace_name == (is_told ? "bank" : "shop"));
     CHECK(client.cluster == (is_told ? "far" : "Kubernetes"));
+    if (is_told) {
+      Flow& liar = fixture.flow(FlowRole::InboundTunnel);
+      liar.source = flow.source;
+      liar.is_other_network = one.is_other_network;
+      liar.peer_identity = flow.peer_identity;
+      label_inbound(fixture.parts.state, liar, fixture.pod, lie, {});
+      CHECK(fixture.parts.finisher.describe(liar).source.namespace_name == "bank");
+    }
     if (one.expected.find("teller") != std::string_view::npos) {
       CHECK(has(labels, R"(source_app="teller",source_version="v9",source_cluster="far")"));
       CHECK(has(labels, R"(source_region="us",source_zone="unknown")"));
