@@ -5,7 +5,7 @@ import contextlib
 import struct
 
 import pytest
-from culvert_harness import control_plane, programs, proto, scaled, wait_for, zds
+from culvert_harness import control_plane, programs, proto, scaled, scripted_ca, wait_for, zds
 from culvert_harness.traffic import connect, echoes, refused, talks
 
 DOMAIN = "td.example"
@@ -119,6 +119,23 @@ def test_a_change_of_the_trust_domain_leaves_live_connections_and_makes_new_ones
         wait_for(lambda: talks(client, server.v4), "a new connection")
         assert echoes(live)
     wait_for(lambda: any(f'src.identity="{spiffe("client", "other.example")}"' in line for line in world.b.agent.access_log()), "the line")
+
+
+def test_until_there_is_a_certificate_of_the_new_identity_the_old_one_serves(town):
+    """Fault: the CA refuses the identity that the control plane has just given the pod."""
+    world = town.world
+    client, server = world.pods["client"], world.pods["server"]
+    wait_for(lambda: talks(client, server.v4), "a connection")
+    new = spiffe("client", "other.example")
+    town.ca.faults[new] = scripted_ca.refuses
+    town.add(world.workloads["client"], trust_domain="other.example")
+    wait_for(lambda: len(town.ca.calls_for(new)) >= 2, "the CA to refuse it")
+    assert identity(world.a.agent, "client") == spiffe("client") and talks(client, server.v4)
+    town.ca.faults.clear()
+    wait_for(lambda: identity(world.a.agent, "client") == new, "the new identity", 20)
+    town.add(world.workloads["server"], trust_domain="other.example")
+    wait_for(lambda: talks(client, server.v4), "a connection of the new identities")
+    wait_for(lambda: spiffe("client") not in {row["identity"] for row in world.a.agent.ctl("certificates")}, "the old certificate to be let go")
 
 
 def test_a_pod_of_istio_cni_waits_for_its_name_and_no_certificate_is_asked_for_before(node_of_istio_cni):

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a running culvertd has taken from itself: system calls, new privileges, core dumps, and others' looks into its memory."""
 
+import os
 import pathlib
 import re
+import stat
 
+import pytest
 from culvert_harness import run
 
 WITHOUT_PTRACE = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
@@ -41,3 +44,27 @@ def test_its_memory_is_closed_to_a_root_that_may_not_trace(world):
     assert open_memory(other.pid).returncode == 0
     denied = open_memory(world.a.agent.pid)
     assert denied.returncode != 0 and "Permission denied" in denied.stderr, denied
+
+
+class TestRunDirectory:
+    """Who may write there may put a socket in the place of the agent's."""
+
+    @pytest.mark.parametrize("before, after", [(0o777, 0o755), (0o1777, 0o1755), (0o700, 0o700), (0o755, 0o755)])
+    def test_others_no_longer_write_in_it_and_its_mode_is_otherwise_kept(self, world, before, after):
+        directory = world.a.agent.run_dir
+        directory.mkdir(parents=True)
+        directory.chmod(before)
+        world.a.agent.start()
+        assert stat.S_IMODE(directory.stat().st_mode) == after
+
+    @pytest.mark.parametrize("what", ["of somebody else", "a link"])
+    def test_one_that_is_not_the_agents_ends_the_start_and_is_named(self, world, what):
+        directory = world.a.agent.run_dir
+        if what == "a link":
+            (world.a.directory / "elsewhere").mkdir(parents=True)
+            directory.symlink_to(world.a.directory / "elsewhere")
+        else:
+            directory.mkdir(parents=True)
+            os.chown(directory, 65534, 65534)
+        with pytest.raises(RuntimeError, match=f"run directory.*{directory}|{directory}.*run directory"):
+            world.a.agent.start()

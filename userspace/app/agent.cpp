@@ -29,17 +29,22 @@ Result<UniqueFd> lock_run_dir(const std::string& run_dir) {
     return fail_errno(errno, "cannot make the run directory {} (run_dir in the configuration)", run_dir);
   }
   // Whoever may write there may put sockets in the place of ours.
+  const UniqueFd directory(::open(run_dir.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   struct stat about{};
-  if (::lstat(run_dir.c_str(), &about) != 0) return fail_errno(errno, "cannot look at the run directory {}", run_dir);
-  // A container's empty volume is everybody's at first.
-  if (S_ISDIR(about.st_mode) && about.st_uid == ::geteuid() && ::chmod(run_dir.c_str(), 0755) == 0)
-    about.st_mode &= ~07022U;
-  if (!S_ISDIR(about.st_mode) || about.st_uid != ::geteuid() || (about.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+  if (!directory || ::fstat(directory.get(), &about) != 0) {
+    return fail_errno(
+        errno, "cannot use {} as the run directory; it must be a directory and no link (run_dir in the configuration)",
+        run_dir);
+  }
+  if (about.st_uid != ::geteuid()) {
     return fail(
         ErrorCode::PermissionDenied,
-        "the run directory {} must be a directory of uid {} into which nobody else writes; it has uid {} and mode "
-        "{:o}: remove it, or set run_dir to another",
-        run_dir, ::geteuid(), about.st_uid, about.st_mode & 07777U);
+        "the run directory {} belongs to user {}, and the agent runs as user {}: remove it, or set run_dir to another",
+        run_dir, about.st_uid, ::geteuid());
+  }
+  constexpr mode_t kOthersWrite = S_IWGRP | S_IWOTH;  // as an empty volume of a container has it
+  if ((about.st_mode & kOthersWrite) != 0 && ::fchmod(directory.get(), about.st_mode & 07777U & ~kOthersWrite) != 0) {
+    return fail_errno(errno, "others may write in the run directory {}, and that cannot be changed", run_dir);
   }
   const std::string path = run_dir + "/lock";
   UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -276,6 +281,13 @@ Result<void> Agent::open_sockets() {
   return {};
 }
 
+// Who may not wait at all is refused.
+policy::UnknownAnswer Agent::unknown_answer() const {
+  if (config_.policy.unknown == control::UnknownPolicies::Allow) return policy::UnknownAnswer::Allow;
+  const bool may_wait = config_.policy.unknown == control::UnknownPolicies::Hold && config_.policy.hold_timeout_ms > 0;
+  return may_wait ? policy::UnknownAnswer::Hold : policy::UnknownAnswer::Deny;
+}
+
 proxy::Options Agent::proxy_options() {
   proxy::Options options;
   options.mark = config_.bpf.mark;
@@ -306,9 +318,7 @@ proxy::Options Agent::proxy_options() {
   options.hbone_connections_per_peer = hbone.connections_per_peer;
   options.hbone_early_data = hbone.early_data;
   options.hbone_response_baggage = hbone.response_baggage;
-  static_assert(static_cast<int>(control::UnknownPolicies::Deny) == static_cast<int>(proxy::UnknownPolicies::Deny));
-  static_assert(static_cast<int>(control::UnknownPolicies::Allow) == static_cast<int>(proxy::UnknownPolicies::Allow));
-  options.policy_unknown = static_cast<proxy::UnknownPolicies>(config_.policy.unknown);
+  options.policy_unknown = unknown_answer();
   options.policy_hold_ms = config_.policy.hold_timeout_ms;
   options.logs_policy_matches = config_.policy.log_matches;
   options.tracing = tracing_options();

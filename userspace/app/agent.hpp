@@ -86,6 +86,7 @@ class Agent final : public admin::Provider {
   [[nodiscard]] Result<void> open_sockets();
   [[nodiscard]] Result<void> watch_signals();
   [[nodiscard]] proxy::Options proxy_options();
+  [[nodiscard]] policy::UnknownAnswer unknown_answer() const;
   [[nodiscard]] Result<void> open_source();
   [[nodiscard]] Result<void> open_certificates();
   void warm_certificates();

@@ -12,16 +12,6 @@
 #include "state/superseded.hpp"
 
 namespace culvert::app {
-namespace {
-
-// Who may not wait at all is refused.
-policy::UnknownAnswer unknown_answer(const control::PolicyHandlingConfig& config) {
-  if (config.unknown == control::UnknownPolicies::Allow) return policy::UnknownAnswer::Allow;
-  const bool may_wait = config.unknown == control::UnknownPolicies::Hold && config.hold_timeout_ms > 0;
-  return may_wait ? policy::UnknownAnswer::Hold : policy::UnknownAnswer::Deny;
-}
-
-}  // namespace
 
 admin::Status Agent::status() const {
   admin::Status status;
@@ -160,7 +150,7 @@ Result<admin::Explanation> Agent::explain(const std::string& source, const std::
   policy::ExplainOptions options;
   options.trust_domains = &trust_domains_;
   options.cluster_domain = config_.control_plane.cluster_domain;
-  options.unknown = unknown_answer(config_.policy);
+  options.unknown = unknown_answer();
   policy::Explanation told = CV_TRY(policy::explain(*snapshot_, from, destination, options));
   admin::Explanation answer{std::move(told.outcome), {}};
   for (policy::ExplainStep& step : told.steps) {

@@ -13,6 +13,7 @@
 
 #include "base/address.hpp"
 #include "base/answer_syn.hpp"
+#include "base/default_paths.hpp"
 #include "base/result.hpp"
 #include "control/config_mesh.hpp"
 #include "control/control_plane_config.hpp"
@@ -208,8 +209,8 @@ struct Config {
   std::string network;
   std::string trust_domain = "cluster.local";
   std::vector<std::string> trust_domain_aliases;
-  std::string state_dir = "/var/lib/culvert";
-  std::string run_dir = "/run/culvert";
+  std::string state_dir = kDefaultStateDir;
+  std::string run_dir = kDefaultRunDir;
   std::string node_netns;     // path; empty: the agent's own
   std::uint32_t workers = 0;  // 0 in the file: the CPUs allotted, filled in by load_config
   // Null in the file: by default_busy_wait_us(), filled in by load_config.

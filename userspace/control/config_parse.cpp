@@ -67,7 +67,7 @@ std::optional<YAML::Mark> find_rest(const std::string& text) {
 }
 
 void fill_defaults(Config& config) {
-  if (config.admin.socket.empty()) config.admin.socket = config.run_dir + "/admin.sock";
+  if (config.admin.socket.empty()) config.admin.socket = config.run_dir + kAdminSocketName;
   if (config.identity.embedded.directory.empty()) config.identity.embedded.directory = config.state_dir + "/ca";
   for (ServiceConfig& service : config.mesh.services) {
     if (service.hostname.empty()) service.hostname = service.name + "." + service.namespace_name + ".svc.cluster.local";

@@ -5,14 +5,16 @@
 
 #include <unistd.h>
 
+#include "base/default_paths.hpp"
+
 namespace culvert::control {
 
 void place_directories(Config& config, const std::function<bool(const std::string&)>& is_read_only) {
   if (config.zds.socket.empty()) return;
   const Config defaults;
   if (config.run_dir == defaults.run_dir && is_read_only(config.run_dir)) {
-    if (config.admin.socket == config.run_dir + "/admin.sock") {
-      config.admin.socket = std::string(kReadOnlyRootRunDir) + "/admin.sock";
+    if (config.admin.socket == config.run_dir + kAdminSocketName) {
+      config.admin.socket = std::string(kReadOnlyRootRunDir) + kAdminSocketName;
     }
     config.run_dir = kReadOnlyRootRunDir;
   }

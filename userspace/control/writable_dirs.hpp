@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the agent's directories are in a container whose root is read-only, as the one that ztunnel's chart makes: below /tmp, which is the pod's own.
+// Where the agent's directories are in a container whose root is read-only: below /tmp (base/default_paths.hpp).
 #pragma once
 
 #include <functional>
@@ -8,9 +8,6 @@
 #include "control/config.hpp"
 
 namespace culvert::control {
-
-inline constexpr const char* kReadOnlyRootRunDir = "/tmp/culvert";
-inline constexpr const char* kReadOnlyRootStateDir = "/tmp/culvert/state";
 
 // Moves run_dir and state_dir, and what is named after them, where they are the defaults and cannot be made. Only for an agent that takes its pods from
 // istio-cni (zds.socket): what others keep there must outlive the container. `is_read_only`: of the file system that a path would be made on.

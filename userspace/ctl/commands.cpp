@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/default_paths.hpp"
 #include "base/unique_fd.hpp"
 #include "ctl/client.hpp"
 #include "ctl/views.hpp"
@@ -87,14 +88,14 @@ int watch_connections(const CommonOptions& common, const std::string& pod) {
 }  // namespace
 
 std::string default_socket() {
-  const std::string usual = "/run/culvert/admin.sock";
-  const std::string on_read_only_root = "/tmp/culvert/admin.sock";
+  const std::string usual = std::string(kDefaultRunDir) + kAdminSocketName;
+  const std::string on_read_only_root = std::string(kReadOnlyRootRunDir) + kAdminSocketName;
+  if (::access(usual.c_str(), F_OK) == 0 || ::access(on_read_only_root.c_str(), F_OK) != 0) return usual;
+  // Anybody may make something of that name below /tmp: only what root alone writes to counts.
   struct stat about{};
-  // Anybody may make something of that name: only root's counts.
-  const bool is_there = ::access(usual.c_str(), F_OK) != 0 && ::lstat("/tmp/culvert", &about) == 0 &&
-                        S_ISDIR(about.st_mode) && about.st_uid == 0 && (about.st_mode & (S_IWGRP | S_IWOTH)) == 0 &&
-                        ::access(on_read_only_root.c_str(), F_OK) == 0;
-  return is_there ? on_read_only_root : usual;
+  const bool is_roots = ::lstat(kReadOnlyRootRunDir, &about) == 0 && S_ISDIR(about.st_mode) && about.st_uid == 0 &&
+                        (about.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+  return is_roots ? on_read_only_root : usual;
 }
 
 std::string netns_path(const std::string& word) {

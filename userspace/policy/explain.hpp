@@ -3,13 +3,13 @@
 // get (state::route, policy::evaluate); this only tells them. Pure; for people, so it allocates as it likes.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
 #include "base/trust_domains.hpp"
+#include "policy/policy.hpp"
 #include "state/snapshot.hpp"
 
 namespace culvert::policy {
@@ -26,9 +26,6 @@ struct Explanation {
   std::string outcome;  // "allowed", "denied", "refused", "not in the mesh", "undecided"
   std::vector<ExplainStep> steps;
 };
-
-// What a connection gets while something that may deny it is not known (`policy.unknown`).
-enum class UnknownAnswer : std::uint8_t { Hold, Deny, Allow };
 
 // What decides beside the mesh: how its agents are set up.
 struct ExplainOptions {

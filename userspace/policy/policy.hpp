@@ -30,6 +30,12 @@ struct Verdict {
 
 // What a policy that the workload names and nobody knows, or a workload that nobody knows, does.
 enum class UnknownPolicy : std::uint8_t { Counts, IsSkipped };
+// What becomes of a connection to a workload that is not known, or that names a policy that is not (`policy.unknown`).
+enum class UnknownAnswer : std::uint8_t {
+  Hold,   // it waits for them, and is refused when they do not come
+  Deny,   // it is refused
+  Allow,  // they are as if they were not there
+};
 
 // Order: STRICT without an identity, DENY policies, what is not known, ALLOW policies. Policies of a dry run are left out. No allocation.
 [[nodiscard]] Verdict evaluate(const RuleSet& rules, const InboundRequest& request,

@@ -43,7 +43,8 @@ Admission::Judgement Admission::judge(const Flow& flow, const WorkerPod& pod) {
   if (!pod.rules.dry_run().empty() && verdict.is_allowed()) tell_of_dry_run(flow, pod.rules, request);
   if (verdict.is_allowed()) return {};
   const bool may_wait = verdict.decision == Decision::Undecided &&
-                        state_.options.policy_unknown == UnknownPolicies::Hold && state_.options.policy_hold_ms > 0;
+                        state_.options.policy_unknown == policy::UnknownAnswer::Hold &&
+                        state_.options.policy_hold_ms > 0;
   if (may_wait) {
     if (has_room()) return {Outcome::Hold, {}, {}};
     return {Outcome::Refuse, CloseReason::Overloaded, "too many connections wait for policies"};
@@ -52,7 +53,8 @@ Admission::Judgement Admission::judge(const Flow& flow, const WorkerPod& pod) {
 }
 
 UnknownPolicy Admission::unknown_policy() const noexcept {
-  return state_.options.policy_unknown == UnknownPolicies::Allow ? UnknownPolicy::IsSkipped : UnknownPolicy::Counts;
+  return state_.options.policy_unknown == policy::UnknownAnswer::Allow ? UnknownPolicy::IsSkipped
+                                                                       : UnknownPolicy::Counts;
 }
 
 bool Admission::has_room() {

@@ -99,6 +99,15 @@ enum class TunnelChoice : std::uint8_t {
   GatewayOnly,  // h2: the gateway of another network is asked for a name
 };
 
+// A reused tunnel may be dead without anybody having been told (decision 026).
+enum class Caution : std::uint8_t {
+  None,
+  Doubted,  // nothing had come from it for kDoubtfulAfterMs: OPEN or CONNECT leaves alone, and nothing of the application before the answer
+  Looked,   // likewise; kDoubtfulAnswerMs later TCP had its acknowledgement
+};
+inline constexpr std::uint64_t kDoubtfulAfterMs = 2'000;
+inline constexpr std::uint64_t kDoubtfulAnswerMs = 2'000;
+
 struct Flow {
   Side client;
   Side upstream;
@@ -140,14 +149,12 @@ struct Flow {
   bool is_held = false;      // its application waits for the answer to its SYN: there is no client socket (HeldSyns)
   bool is_prompt = false;    // InboundTunnel: its client waits for ACCEPT and sends nothing before
   bool is_answered = false;  // OPEN or CONNECT has been answered with ACCEPT or 200
-  bool is_cautious =
-      false;  // Outbound: its tunnel had been silent for a while: nothing of the application leaves before the answer
-  bool is_path_known = false;     // and then whether its packets arrive was looked at
-  bool is_blocked = false;        // HBONE: on its tunnel's list of flows that wait to send
-  bool is_other_network = false;  // InboundTunnel: its source address says nothing here
-  bool is_source_asked = false;   // inbound: it has waited for the mesh to know its client, and does so once
-  bool is_counted = false;        // it has been counted as opened, under `traffic`
-  std::uint8_t attempts = 0;      // HBONE client: CONNECTs that nobody looked at
+  Caution caution = Caution::None;  // Outbound
+  bool is_blocked = false;          // HBONE: on its tunnel's list of flows that wait to send
+  bool is_other_network = false;    // InboundTunnel: its source address says nothing here
+  bool is_source_asked = false;     // inbound: it has waited for the mesh to know its client, and does so once
+  bool is_counted = false;          // it has been counted as opened, under `traffic`
+  std::uint8_t attempts = 0;        // HBONE client: CONNECTs that nobody looked at
   // For the log, once the tunnel is gone.
   std::uint8_t cipher = 0;
   std::uint8_t tx_engine = 0;
@@ -159,7 +166,7 @@ struct Flow {
   [[nodiscard]] bool goes_through_tunnel() const noexcept {
     return role == FlowRole::Outbound || role == FlowRole::InboundTunnel;
   }
-  [[nodiscard]] bool waits_for_answer() const noexcept { return is_cautious && !is_answered; }
+  [[nodiscard]] bool waits_for_answer() const noexcept { return caution != Caution::None && !is_answered; }
   [[nodiscard]] FlowDetails& need_details() {
     if (details == nullptr) details = std::make_unique<FlowDetails>();
     return *details;

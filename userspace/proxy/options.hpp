@@ -12,6 +12,7 @@
 #include "base/trust_domains.hpp"
 #include "core/slab.hpp"
 #include "hbone/session.hpp"
+#include "policy/policy.hpp"
 #include "telemetry/span_queue.hpp"
 #include "tls/engine_plan.hpp"
 #include "tls/handshake_socket.hpp"
@@ -19,13 +20,6 @@
 #include "tls/revocation.hpp"
 
 namespace culvert::proxy {
-
-// What becomes of a connection to a workload that is not known, or that names a policy that is not.
-enum class UnknownPolicies : std::uint8_t {
-  Hold,   // it waits for them, and is refused when they do not come
-  Deny,   // it is refused
-  Allow,  // they are as if they were not there
-};
 
 // Which connections get a span (tracing.hpp).
 struct Tracing {
@@ -50,10 +44,6 @@ struct Options {
   std::uint32_t hbone_connections_per_peer = 4;  // a busy peer is given up to so many before one is filled up
   bool hbone_early_data = true;                  // the first bytes leave with CONNECT, before its answer
   bool hbone_response_baggage = true;  // what a 200 says of the destination and, in metrics, a CONNECT of its source
-  // Reused tunnels. One from which nothing came for so long may be dead without anybody having been told. What is opened on it then sends OPEN or CONNECT alone,
-  // and moves to a new tunnel when TCP has no acknowledgement of that after so long.
-  std::uint64_t doubtful_after_ms = 2'000;
-  std::uint64_t doubtful_answer_ms = 2'000;
   tls::EnginePlan engines;
   tls::SpliceChoice splice = tls::SpliceChoice::Auto;
   std::uint64_t connect_timeout_ms = 10'000;
@@ -70,7 +60,7 @@ struct Options {
   std::uint32_t connections_max = 65'536;  // flows of one worker
   // Descriptors of connections are below it; the rest is for whoever controls the agent, and for the control plane.
   int descriptors_end = std::numeric_limits<int>::max();
-  UnknownPolicies policy_unknown = UnknownPolicies::Hold;
+  policy::UnknownAnswer policy_unknown = policy::UnknownAnswer::Hold;
   std::uint64_t policy_hold_ms = 5'000;
   bool logs_policy_matches = false;  // at level info and not debug
   Tracing tracing;

@@ -224,15 +224,15 @@ void Outbound::upstream_event(Flow& flow, std::uint32_t events) {
 
 // The answer to what was opened on a doubtful tunnel is late: because of the application over there, or because nothing gets there?
 void Outbound::look_at_path(Flow& flow) {
+  flow.caution = Caution::Looked;
   Tunnel* tunnel = state_.tunnels.find(flow.tunnel);
-  const auto silent_ms = static_cast<std::uint32_t>(state_.options.doubtful_answer_ms / 2);
-  if (tunnel == nullptr || !is_unacknowledged(tunnel->socket.fd(), silent_ms)) {
-    state_.set_deadline(flow, state_.answer_limit_ms(flow));
+  if (tunnel == nullptr || !is_unacknowledged(tunnel->socket.fd(), kDoubtfulAnswerMs / 2)) {
+    state_.set_deadline(flow, 2 * state_.options.connect_timeout_ms);
     return;
   }
   const SlabHandle handle = flow.self;
   const bool has_moved = tunnel->hbone != nullptr ? state_.streams->leave_silent(flow, *tunnel)
-                                                  : state_.tunnel_engine->leave_silent(*tunnel);
+                                                  : state_.tunnel_engine->retry_elsewhere(*tunnel);
   if (!has_moved)
     state_.finisher->abort(*state_.flows.find(handle), CloseReason::TunnelTimeout, "the peer acknowledges nothing");
 }
@@ -252,7 +252,7 @@ void Outbound::on_timer(Flow& flow) {
   } else if (flow.state == FlowState::AwaitName) {
     state_.finisher->abort(flow, CloseReason::NoRoute, "DNS did not answer in time");
   } else if (flow.state == FlowState::Open && flow.role == FlowRole::Outbound && !flow.is_answered) {
-    if (flow.is_cautious && !std::exchange(flow.is_path_known, true)) return look_at_path(flow);
+    if (flow.caution == Caution::Doubted) return look_at_path(flow);
     state_.finisher->abort(flow, CloseReason::UpstreamTimeout,
                            flow.is_hbone ? "the peer did not answer CONNECT" : "the peer did not answer OPEN");
   }

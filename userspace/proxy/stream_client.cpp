@@ -77,11 +77,7 @@ bool Streams::start(Tunnel& tunnel, Flow& flow) {
   attach(flow, tunnel, stream);
   flow.state = FlowState::Open;
   flow.is_answered = false;
-  flow.is_path_known = false;
-  // Of what is inside a stream to a gateway the kernel cannot tell whether it arrives.
-  flow.is_cautious = state_.pool.key(tunnel.pool_key).via == 0 &&
-                     tunnel.hbone->session->silent_ms(state_.now_ms) >= state_.options.doubtful_after_ms;
-  state_.set_deadline(flow, state_.answer_limit_ms(flow));
+  state_.await_answer(flow, tunnel, tunnel.hbone->session->silent_ms(state_.now_ms));
   mark_dirty(tunnel);
   state_.relay->run(flow.self);
   return true;
@@ -146,19 +142,16 @@ bool Streams::retry(Flow& flow, Tunnel& tunnel, bool counts) {
 bool Streams::leave_silent(Flow& flow, Tunnel& tunnel) {
   // Nor does the flow try the next one that was silent as long.
   for (const SlabHandle handle : std::vector<SlabHandle>(state_.pool.shared(tunnel.pool_key))) {
-    Tunnel* other = state_.tunnels.find(handle);
-    if (other == nullptr || other->hbone->session->silent_ms(state_.now_ms) < state_.options.doubtful_after_ms)
+    Tunnel* one = state_.tunnels.find(handle);
+    if (one == nullptr || (one != &tunnel && one->hbone->session->silent_ms(state_.now_ms) < kDoubtfulAfterMs))
       continue;
-    other->is_going_away = true;
+    one->is_going_away = true;
     state_.pool.forget_shared(tunnel.pool_key, handle);
-    if (other->hbone->flows.empty()) mark_dirty(*other);
+    mark_dirty(*one);
   }
-  tunnel.is_going_away = true;
-  state_.pool.forget_shared(tunnel.pool_key, tunnel.self);
   const hbone::StreamId stream = flow.stream;
   if (!retry(flow, tunnel)) return false;
   tunnel.hbone->session->reset(stream, hbone::kCancel);
-  mark_dirty(tunnel);
   return true;
 }
 

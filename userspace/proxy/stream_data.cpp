@@ -104,8 +104,7 @@ bool Streams::is_socket_full(const Tunnel& tunnel) const noexcept {
 
 bool Streams::may_send(const Flow& flow) const noexcept {
   if (!is_unanswered(flow)) return true;
-  if (flow.is_cautious) return false;
-  return state_.options.hbone_early_data && flow.early.size() < kEarlyBytesMax;
+  return !flow.waits_for_answer() && state_.options.hbone_early_data && flow.early.size() < kEarlyBytesMax;
 }
 
 void Streams::block(Flow& flow, Tunnel& tunnel) {

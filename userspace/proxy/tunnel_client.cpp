@@ -261,10 +261,7 @@ void Tunnels::keep_ticket(Tunnel& tunnel, const direct::Ticket& ticket) {
 void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   state_.set_deadline(tunnel, 0);
   const std::uint64_t idle_since_ms = std::exchange(tunnel.idle_since_ms, 0);
-  flow.is_path_known = false;
-  flow.is_cautious = idle_since_ms != 0 && state_.pool.key(tunnel.pool_key).via == 0 &&
-                     state_.now_ms >= idle_since_ms + state_.options.doubtful_after_ms;
-  state_.set_deadline(flow, state_.answer_limit_ms(flow));
+  state_.await_answer(flow, tunnel, idle_since_ms == 0 ? 0 : state_.now_ms - idle_since_ms);
   tunnel.flow = flow.self;
   flow.state = FlowState::Open;
   state_.note_tunnel(flow, tunnel);
@@ -274,13 +271,13 @@ void Tunnels::open_flow(Tunnel& tunnel, Flow& flow) {
   direct::Open open;
   open.source = flow.source;
   open.destination = flow.target;
-  if (flow.is_held || flow.is_cautious) open.flags = direct::kOpenPrompt;
+  if (flow.is_held || flow.waits_for_answer()) open.flags = direct::kOpenPrompt;
   // So that its agent does not decide anew.
   std::string traceparent;
   if (state_.options.tracing.queue != nullptr) open.traceparent = traceparent = traceparent_of(state_, flow);
   const ByteView message = direct::encode(open, buffer);
   // What the application has written already leaves with OPEN, in one segment; behind what was read for an earlier tunnel.
-  const ByteView first = flow.spill.empty() && !flow.is_cautious ? state_.relay->read_first(flow) : ByteView{};
+  const ByteView first = flow.spill.empty() && !flow.waits_for_answer() ? state_.relay->read_first(flow) : ByteView{};
   const tls::IoResult result =
       first.empty() ? tunnel.socket.send(state_.io, {{tls::RecordType::Control, message}})
                     : tunnel.socket.send(

@@ -68,7 +68,7 @@ bool Tunnels::act(Tunnel& tunnel, Action action, const std::optional<direct::Mes
         flow->is_answered = true;
         state_.set_deadline(*flow, 0);
         if (flow->is_held) state_.held->answered(*flow);
-        if (flow->is_cautious) state_.defer(*flow);  // it may send now
+        if (flow->caution != Caution::None) state_.defer(*flow);  // it may send now
       }
       return true;
     case Action::KeepTicket: keep_ticket(tunnel, std::get<direct::Ticket>(*message)); return true;

@@ -62,8 +62,8 @@ class Tunnels {
   void cut(SlabHandle handle, telemetry::CloseReason reason, bool is_orderly);
 
   void set_handshake_rate(std::uint32_t per_second) noexcept { limiter_.set_rate(per_second); }
-  // Client, direct: a flow of which only OPEN was sent moves to a new tunnel, because this one's peer acknowledges nothing. False: it cannot.
-  [[nodiscard]] bool leave_silent(Tunnel& tunnel) { return retry_elsewhere(tunnel); }
+  // Client, direct: another tunnel carries the flow of this one, if none of its bytes has left yet and it has not moved before. False: it cannot.
+  [[nodiscard]] bool retry_elsewhere(Tunnel& tunnel);
 
  private:
   [[nodiscard]] static telemetry::CloseReason reason_for(tls::IoFailure failure) noexcept;
@@ -105,9 +105,7 @@ class Tunnels {
   void serve_next(Tunnel& tunnel);
   void open_flow(Tunnel& tunnel, Flow& flow);
   void become_idle(Tunnel& tunnel);
-  // OPEN was not looked at: another tunnel may carry the flow, if none of its bytes has left yet.
   [[nodiscard]] bool is_only_opened(const Tunnel& tunnel) const noexcept;
-  [[nodiscard]] bool retry_elsewhere(Tunnel& tunnel);
   void keep_ticket(Tunnel& tunnel, const direct::Ticket& ticket);
 
   WorkerState& state_;

@@ -69,8 +69,11 @@ void WorkerState::set_deadline(Flow& flow, std::uint64_t after_ms) {
   flow.deadline.move(wheel, make_token(TokenKind::FlowTimer, flow.self), after_ms == 0 ? 0 : now_ms + after_ms);
 }
 
-std::uint64_t WorkerState::answer_limit_ms(const Flow& flow) const noexcept {
-  return flow.is_cautious && !flow.is_path_known ? options.doubtful_answer_ms : 2 * options.connect_timeout_ms;
+void WorkerState::await_answer(Flow& flow, const Tunnel& tunnel, std::uint64_t silent_ms) {
+  // Of what is inside a stream to a gateway the kernel cannot tell whether it arrives.
+  const bool is_doubtful = silent_ms >= kDoubtfulAfterMs && pool.key(tunnel.pool_key).via == 0;
+  flow.caution = is_doubtful ? Caution::Doubted : Caution::None;
+  set_deadline(flow, is_doubtful ? kDoubtfulAnswerMs : 2 * options.connect_timeout_ms);
 }
 
 void WorkerState::set_deadline(Tunnel& tunnel, std::uint64_t after_ms) {

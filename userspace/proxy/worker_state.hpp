@@ -100,8 +100,9 @@ struct WorkerState {
 
   // A TCP socket in the pod's namespace, marked as the agent's own: a descriptor, or -errno.
   [[nodiscard]] int pod_socket(const WorkerPod& pod, int family) noexcept;
-  // Until its tunnel's peer answers OPEN or CONNECT: the far side may take its whole time to connect to the application, but what is doubtful is looked at sooner.
-  [[nodiscard]] std::uint64_t answer_limit_ms(const Flow& flow) const noexcept;
+  // OPEN or CONNECT is about to leave on the flow's tunnel, from which nothing came for `silent_ms`. Until it is answered the far side may take its whole time to
+  // connect to the application; of what is doubtful the path is looked at sooner.
+  void await_answer(Flow& flow, const Tunnel& tunnel, std::uint64_t silent_ms);
   // 0: none.
   void set_deadline(Flow& flow, std::uint64_t after_ms);
   void set_deadline(Tunnel& tunnel, std::uint64_t after_ms);

@@ -161,7 +161,7 @@ TEST_CASE("what cannot be judged waits, and is judged when the policy comes, or 
 
 TEST_CASE("before there is any state, and before it is complete, nobody is let in") {
   Options options;
-  options.policy_unknown = GENERATE(UnknownPolicies::Hold, UnknownPolicies::Deny);
+  options.policy_unknown = GENERATE(policy::UnknownAnswer::Hold, policy::UnknownAnswer::Deny);
   Parts parts(options);
   Mesh mesh;
   const bool has_state = GENERATE(false, true);
@@ -172,7 +172,7 @@ TEST_CASE("before there is any state, and before it is complete, nobody is let i
   }
   const SlabHandle flow = inbound_flow(parts, 1).self;
   parts.inbound.admit(*parts.state.flows.find(flow));
-  CHECK(parts.is_live(flow) == (options.policy_unknown == UnknownPolicies::Hold));
+  CHECK(parts.is_live(flow) == (options.policy_unknown == policy::UnknownAnswer::Hold));
   CHECK(closed(parts, CloseReason::Overloaded) == 0);
 }
 
