@@ -1,19 +1,20 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# Sourced in the guest: keeps programs in memory, and runs Catch2 programs one after the other, or tests of the netns suite, with reports beside each
-# other. A program that says 77 cannot run here; the reader of the reports counts it as skipped.
+# Sourced in the guest: unpacks its disk, and runs Catch2 programs one after the other, or tests of the netns suite, with reports
+# beside each other. A program that says 77 cannot run here; the reader of the reports counts it as skipped.
 
-# hot_copies PROGRAM...: copies programs and their libraries into memory and puts them first. Every exec from the shared root
-# asks the host for each path and page anew, which is most of a small program's time in a guest.
-hot_copies() {
-  local program path
-  mkdir -p /tmp/hot/bin /tmp/hot/lib
-  for program in "$@"; do
-    path=$(command -v "$program") || continue
-    cp -L "$path" /tmp/hot/bin/
-    ldd "$path" 2>/dev/null | sed -nE 's/.*=> (\/[^ ]+) .*/\1/p'
-  done | sort -u | xargs -r cp -L -t /tmp/hot/lib
-  export PATH=/tmp/hot/bin:$PATH LD_LIBRARY_PATH=/tmp/hot/lib CULVERT_CNI_PATH=/tmp/hot/bin
+# unpack_disk: the programs, libraries, Python and tests of the guest's disk (scripts/suites/vm_disk.py) come first from here on.
+# Once for a boot.
+unpack_disk() {
+  local hot=/tmp/hot directory
+  modprobe virtio_blk || return 1
+  mkdir -p "$hot"
+  tar -xf /dev/vda -C "$hot" || return 1
+  for directory in "$hot"/usr/lib/python3.* "$hot/usr/lib/python3/dist-packages"; do
+    mount --bind "$directory" "${directory#"$hot"}" || return 1
+  done
+  mount --bind "$hot/tests" "$CULVERT_SOURCE/tests" || return 1
+  export PATH=$hot/bin:$PATH LD_LIBRARY_PATH=$hot/lib CULVERT_CNI_PATH=$hot/bin CULVERT_BUILD=$hot CULVERT_SLOW_MACHINE=1
 }
 
 run_catch_programs() {
@@ -33,16 +34,13 @@ run_catch_programs() {
   return "$failures"
 }
 
-# run_netns REPORT PYTEST-ARGUMENTS...: tests of the netns suite.
+# run_netns REPORT MARK PYTEST-ARGUMENTS...: tests of the netns suite with that mark.
 run_netns() {
-  local report=$1
-  shift
-  hot_copies nsenter ip tcpdump curl nginx cat sh bash /usr/lib/cni/ptp /usr/lib/cni/host-local \
-    "$CULVERT_BUILD"/bin/{culvertd,culvertctl,culvert-cni,flowtool}
-  export CULVERT_BUILD=/tmp/hot
+  local report=$1 mark=$2 module
+  shift 2
   for module in tls sch_ingress cls_bpf veth bridge; do modprobe "$module"; done
   ip link set lo up
   cd "$CULVERT_SOURCE" || return 1
-  export PYTHONDONTWRITEBYTECODE=1 CULVERT_SLOW_MACHINE=1
-  /usr/bin/python3 -m pytest -p no:cacheprovider -q --junitxml="$CASE_RESULTS/$report.junit.xml" "$@"
+  PYTHONDONTWRITEBYTECODE=1 python3 -m pytest -p no:cacheprovider -q --durations=10 --junitxml="$CASE_RESULTS/$report.junit.xml" \
+    -m "$mark" "$@" tests/netns
 }

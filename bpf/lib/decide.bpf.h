@@ -68,6 +68,18 @@ static __always_inline enum cv_lookup_way cv_lookup_way(const struct cv_lookup_f
   return CV_LOOKUP_INBOUND;
 }
 
+#define CV_SOL_PACKET 263
+#define CV_PACKET_QDISC_BYPASS 20
+#define CV_SOL_XDP 283
+#define CV_XDP_TX_RING 3
+#define CV_XDP_UMEM_REG 4
+
+/* setsockopt: whether a socket with this option sends past tc egress. 0 switches PACKET_QDISC_BYPASS off; rings have no such value. */
+static __always_inline int cv_option_bypasses(__s32 level, __s32 name) {
+  if (level == CV_SOL_PACKET) return name == CV_PACKET_QDISC_BYPASS;
+  return level == CV_SOL_XDP && (name == CV_XDP_TX_RING || name == CV_XDP_UMEM_REG);
+}
+
 /* tc egress, first: by the socket alone. */
 enum cv_egress_way {
   CV_EGRESS_PASS,

@@ -75,6 +75,7 @@ static __always_inline int cv_unreadable(enum cv_parse parsed) {
     case CV_PARSE_TRUNCATED: return CV_COUNTER_DROP_TRUNCATED;
     case CV_PARSE_EXTENSIONS: return CV_COUNTER_DROP_EXTENSIONS;
     case CV_PARSE_VLAN: return CV_COUNTER_DROP_VLAN;
+    case CV_PARSE_ETHERTYPE: return CV_COUNTER_DROP_ETHERTYPE;
     default: return -1;
   }
 }
@@ -82,7 +83,7 @@ static __always_inline int cv_unreadable(enum cv_parse parsed) {
 /* `tcp`: the TCP socket that sends it, or null. */
 static __always_inline int cv_egress_packet(struct __sk_buff* skb, __u32 slot, struct bpf_sock* tcp) {
   struct cv_tcp_packet packet = {};
-  const enum cv_parse parsed = cv_parse_packet(skb, skb->len, bpf_ntohs((__u16)skb->protocol), &packet);
+  const enum cv_parse parsed = cv_parse_frame(skb, skb->len, bpf_ntohs((__u16)skb->protocol), &packet);
   if (parsed == CV_PARSE_OTHER) return CV_TC_NEXT;
   const struct cv_pod* pod = bpf_map_lookup_elem(&cv_pods, &slot);
   if (!pod || !(pod->flags & CV_POD_ACTIVE)) return CV_TC_NEXT;

@@ -35,7 +35,7 @@ struct {
 } cv_dns_servers __weak SEC(".maps");
 
 /*
- * netns cookie -> slot. Written by the agent when a pod joins (last) and leaves (first). Read by connect, sockops. One entry a pod:
+ * netns cookie -> slot. Written by the agent when a pod joins (last) and leaves (first). Read by connect, setsockopt, sockops. One entry a pod:
  * a node takes 1023 pods, the next join is refused.
  */
 struct {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Reads a TCP packet's addresses, ports and flags. The includer defines `cv_load_bytes(packet, offset, to, bytes)`, which gives 0 or
+ * Reads a frame's type and a TCP packet's addresses, ports and flags. The includer defines `cv_load_bytes(packet, offset, to, bytes)`, which gives 0 or
  * an error when the packet is shorter: bpf_skb_load_bytes in the kernel, a byte array in tests/unit/bpf.
  */
 #ifndef CULVERT_BPF_PACKET_H
@@ -20,6 +20,7 @@ enum cv_parse {
   CV_PARSE_TRUNCATED,
   CV_PARSE_EXTENSIONS,
   CV_PARSE_VLAN,
+  CV_PARSE_ETHERTYPE, /* the frame is not what its sender told the kernel */
 };
 
 struct cv_tcp_packet {
@@ -128,11 +129,22 @@ static __always_inline enum cv_parse cv_locate_ipv6(const void* packet, __u32* t
   return CV_PARSE_EXTENSIONS;
 }
 
-/* `ethertype` in host order, as the kernel knows it (an offloaded VLAN tag does not show here). */
-static __always_inline enum cv_parse cv_parse_packet(const void* packet, __u32 packet_bytes, __u16 ethertype,
-                                                     struct cv_tcp_packet* out) {
+/* Below this the field is a length (IEEE 802.3), and the kernel's own names for such frames are small numbers too. */
+#define CV_ETHERTYPE_MIN 0x0600
+
+/*
+ * `told` in host order: skb->protocol. A packet socket says it as it likes, and the receiver goes by the frame, so the frame is what
+ * is judged. An offloaded VLAN tag is not in the frame: what stands behind it is judged as without one.
+ */
+static __always_inline enum cv_parse cv_parse_frame(const void* packet, __u32 packet_bytes, __u16 told,
+                                                    struct cv_tcp_packet* out) {
   enum cv_parse located;
   __u32 offset = 0;
+  __u16 ethertype_be;
+  if (cv_load_bytes(packet, ETH_HLEN - sizeof(ethertype_be), &ethertype_be, sizeof(ethertype_be)))
+    return CV_PARSE_TRUNCATED;
+  const __u16 ethertype = bpf_ntohs(ethertype_be);
+  if (ethertype != told && (ethertype >= CV_ETHERTYPE_MIN || told >= CV_ETHERTYPE_MIN)) return CV_PARSE_ETHERTYPE;
   switch (ethertype) {
     case ETH_P_IP: located = cv_locate_ipv4(packet, &offset, out); break;
     case ETH_P_IPV6: located = cv_locate_ipv6(packet, &offset, out); break;

@@ -48,12 +48,18 @@ def build(preset: str, say) -> pathlib.Path:
 
 def targets(preset: str, where: pathlib.Path) -> list[str]:
     """What the suites run of this preset; empty: all. The unit tests, most of a build, are run from dev alone."""
+    if preset == "dev":
+        return programs(where, r"unit_\w+|bpf_\w+|\w+_fuzz|bench_\w+|hop_cost")
     if preset == "fuzz":
         return sorted(source.stem for source in (ROOT / "tests" / "fuzz").glob("*_fuzz.cpp"))
     if preset == "release":
-        listing = subprocess.run(["ninja", "-C", str(where), "-t", "targets", "all"], capture_output=True, text=True, check=True).stdout
-        return [*RELEASE_PROGRAMS, *sorted(set(re.findall(r"^(bpf_\w+): phony", listing, re.MULTILINE)))]
+        return [*RELEASE_PROGRAMS, *programs(where, r"bpf_\w+")]
     return []
+
+
+def programs(where: pathlib.Path, pattern: str) -> list[str]:
+    listing = subprocess.run(["ninja", "-C", str(where), "-t", "targets", "all"], capture_output=True, text=True, check=True).stdout
+    return sorted(set(re.findall(rf"^({pattern}): phony", listing, re.MULTILINE)))
 
 
 def skeletons(preset: str) -> pathlib.Path:

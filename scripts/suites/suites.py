@@ -9,6 +9,7 @@ import functools
 import os
 import pathlib
 import shutil
+import subprocess
 from collections.abc import Callable
 
 from . import build, demo, jobs, results, vm
@@ -16,7 +17,8 @@ from . import build, demo, jobs, results, vm
 ROOT = build.ROOT
 REPORTS = ROOT / "build" / "test-results"
 PYTHON = "/usr/bin/python3"  # the one that Debian's python3-pytest belongs to
-NETNS_WIDTH = 3  # the fault tests mostly wait
+NETNS_WIDTH = 4  # the fault tests mostly wait
+ISTIOD_WIDTH = 2  # each with a control plane of its own, of some 900 MB
 CLUSTER_BUILD_LIMIT_S = 1500
 
 
@@ -117,7 +119,7 @@ def istiod(options: Options) -> list[results.Case]:
     if jobs.run([str(ROOT / "scripts/cluster-tools")], log, CLUSTER_BUILD_LIMIT_S, cwd=ROOT,
                 on_line=lambda line: options.say(line.strip()) if line.startswith("cluster-tools:") else None) != 0:
         return [results.Case("istiod", "a real control plane", results.SKIPPED, results.tail(log).strip().splitlines()[-1])]
-    return pytest_suite("istiod", options, privileged=True, width=1, limit_s=1200)
+    return pytest_suite("istiod", options, privileged=True, width=ISTIOD_WIDTH, limit_s=1200)
 
 
 def fuzz(options: Options) -> list[results.Case]:
@@ -150,12 +152,16 @@ def fuzz(options: Options) -> list[results.Case]:
 def tidy(options: Options) -> list[results.Case]:
     """clang-tidy over every source of ours; slow, so only when asked for."""
     where = build.skeletons("tidy")
+    found = subprocess.run([str(ROOT / "scripts/clang-tidy")], capture_output=True, text=True)
+    if found.returncode != 0:
+        return [results.Case("tidy", "clang-tidy", results.SKIPPED, found.stderr.strip())]
+    program = found.stdout.strip()
     sources = sorted(p for top in ("userspace", "cni-plugin") for p in (ROOT / top).rglob("*.cpp"))
 
     def one(source: pathlib.Path) -> results.Case:
         relative = str(source.relative_to(ROOT))
         out = REPORTS / "tidy" / (relative.replace("/", "_") + ".log")
-        status = jobs.run(["clang-tidy-19", "--quiet", "-p", str(where), str(source)], out, 600, cwd=ROOT)
+        status = jobs.run([program, "--quiet", "-p", str(where), str(source)], out, 600, cwd=ROOT)
         text = results.tail(out, 8000)
         options.say(f"tidy {relative}: {'ok' if status == 0 else 'FAILED'}")
         return results.Case("tidy", relative, results.PASSED if status == 0 else results.FAILED, "" if status == 0 else text)

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 
-from . import jobs, results
+from . import jobs, results, vm_disk
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 KERNELS = ("6.1", "6.12", "7")
@@ -21,8 +21,8 @@ BOOTS = (("preflight", "bpf", "tls", "engines"), ("netns",))
 CASE_LIMIT_S = 1800  # some ten times what a machine with nothing else to do needs
 
 
-def boot(kernel: str, names: tuple[str, ...], build: pathlib.Path, reports: pathlib.Path) -> list[results.Case]:
-    script = ["export CULVERT_SOURCE={} CULVERT_BUILD={}".format(ROOT, build)]
+def boot(kernel: str, names: tuple[str, ...], disk: pathlib.Path, reports: pathlib.Path) -> list[results.Case]:
+    script = [f"export CULVERT_SOURCE={ROOT}", f". {ROOT}/vm-tests/programs.sh", "unpack_disk || exit 1"]
     for name in names:
         here = reports / name
         here.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def boot(kernel: str, names: tuple[str, ...], build: pathlib.Path, reports: path
     payload = reports / ("-".join(names) + ".sh")
     payload.write_text("\n".join(script) + "\nsync\n")
     log = reports / ("-".join(names) + ".guest.log")
-    environment = {"GUEST_SHARE": str(ROOT), "GUEST_TIMEOUT_S": str(CASE_LIMIT_S * len(names) + 120)}
+    environment = {"GUEST_SHARE": str(ROOT), "GUEST_DISK": str(disk), "GUEST_TIMEOUT_S": str(CASE_LIMIT_S * len(names) + 120)}
     status = jobs.run([str(ROOT / "vm-tests/run-guest"), kernel, "bash", str(payload)], log,
                       CASE_LIMIT_S * len(names) + 300, cwd=ROOT, env=environment)
     cases: list[results.Case] = []
@@ -87,7 +87,14 @@ def run(kernels: list[str], names: list[str], build: pathlib.Path, width: int) -
     # The longest boots first, so that the last one does not run alone.
     plan = [(kernel, chosen) for boot_names in reversed(BOOTS) for kernel in reversed(ready)
             if (chosen := tuple(name for name in boot_names if name in names))]
-    work = [functools.partial(boot, kernel, chosen, build, reports / kernel) for kernel, chosen in plan]
+    if not plan:
+        return cases
+    disk, log = reports / "disk.tar", reports / "disk.log"
+    try:
+        vm_disk.pack(ROOT, build, disk, log)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return [*cases, results.Case("vm", "the guests' disk is packed", results.FAILED, f"{error}\n{results.tail(log)}")]
+    work = [functools.partial(boot, kernel, chosen, disk, reports / kernel) for kernel, chosen in plan]
     return cases + [case for part in jobs.side_by_side(work, width) for case in part]
 
 

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <fstream>
 #include <stdexcept>
 
 #include <arpa/inet.h>
@@ -13,6 +14,7 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -27,13 +29,25 @@ T must(Result<T>&& result) {
   if constexpr (!std::is_void_v<T>) return std::move(result).value();
 }
 
-void ip_batch(const std::string& netns, const std::vector<std::string>& commands) {
-  std::string text;
-  for (const std::string& command : commands) text += command + "\n";
-  run_or_fail("printf '" + text + "' | ip -n " + netns + " -batch -");
+void write_sysctl(const std::string& path) {
+  std::ofstream file("/proc/sys/" + path);
+  file << 1 << std::flush;
+  if (!file) throw std::runtime_error("cannot set " + path);
 }
 
 }  // namespace
+
+std::string ip_batch(const std::string& netns, const std::vector<std::string>& commands) {
+  std::string text;
+  for (const std::string& command : commands) text += command + "\n";
+  return "printf '" + text + "' | ip " + (netns.empty() ? "" : "-n " + netns) + " -batch -";
+}
+
+void delete_netns(const std::string& netns) {
+  const std::string path = "/run/netns/" + netns;
+  ::umount2(path.c_str(), MNT_DETACH);
+  ::unlink(path.c_str());
+}
 
 void run_or_fail(const std::string& command) {
   if (std::system(command.c_str()) != 0) throw std::runtime_error("failed: " + command);
@@ -46,19 +60,25 @@ Bed::Bed(const std::string& bed_name, const datapath::Datapath::Options& wanted)
   remove_all();
   // Link-local addresses are given, not generated: the kernel makes its own some time after the carrier has come, and a test that compares two
   // states would find it in the second. In batches, since each exec costs a guest a tenth of a second.
-  run_or_fail("ip netns add " + name + "-node && ip netns add " + name + "-pod");
-  run_or_fail("ip netns exec " + name + "-node sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
-  ip_batch(name + "-node",
-           {"link add n0 type veth peer name eth0 netns " + name + "-pod", "link set n0 addrgenmode none",
-            "link set lo up", "link set n0 up", "addr add fe80::1/64 dev n0 nodad", "addr add 10.91.0.1/24 dev n0",
-            "addr add fd91::1/64 dev n0 nodad", "addr add 10.92.0.1/32 dev lo", "addr add fd92::1/128 dev lo nodad"});
-  ip_batch(name + "-pod",
-           {"link set lo up", "link set eth0 addrgenmode none", "link set eth0 up",
-            "addr add fe80::2/64 dev eth0 nodad", "addr add 10.91.0.2/24 dev eth0",
-            "addr add fd91::2/64 dev eth0 nodad", "route add default via 10.91.0.1", "route add default via fd91::1"});
+  run_or_fail(ip_batch("", {"netns add " + name + "-node", "netns add " + name + "-pod"}) + " && " +
+              ip_batch(name + "-node",
+                       {"link add n0 type veth peer name eth0 netns " + name + "-pod", "link set n0 addrgenmode none",
+                        "link set lo up", "link set n0 up", "addr add fe80::1/64 dev n0 nodad",
+                        "addr add 10.91.0.1/24 dev n0", "addr add fd91::1/64 dev n0 nodad",
+                        "addr add 10.92.0.1/32 dev lo", "addr add fd92::1/128 dev lo nodad"}) +
+              " && " +
+              ip_batch(name + "-pod", {"link set lo up", "link set eth0 addrgenmode none", "link set eth0 up",
+                                       "addr add fe80::2/64 dev eth0 nodad", "addr add 10.91.0.2/24 dev eth0",
+                                       "addr add fd91::2/64 dev eth0 nodad", "route add default via 10.91.0.1",
+                                       "route add default via fd91::1"}));
   home = must(open_current_netns());
   node = must(open_netns("/run/netns/" + name + "-node"));
   pod = must(open_netns("/run/netns/" + name + "-pod"));
+  {
+    const auto guard = must(NetnsGuard::enter(node.get(), home.get()));
+    write_sysctl("net/ipv4/ip_forward");
+    write_sysctl("net/ipv6/conf/all/forwarding");
+  }
   options.pin_dir = "/sys/fs/bpf/" + name;
   options.node_netns_cookie = must(netns_cookie(node.get()));
   agent = must(datapath::Datapath::open(options));
@@ -75,11 +95,7 @@ Bed::~Bed() {
 
 void Bed::remove_all() const {
   datapath::Datapath::remove_pins("/sys/fs/bpf/" + name);
-  const std::string quiet = " >/dev/null 2>&1";
-  for (const char* side : {"-node", "-pod"}) {
-    const int ignored = std::system(("ip netns del " + name + side + quiet).c_str());
-    static_cast<void>(ignored);
-  }
+  for (const char* side : {"-node", "-pod"}) delete_netns(name + side);
 }
 
 void Bed::open_listeners() {

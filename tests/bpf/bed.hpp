@@ -23,7 +23,12 @@ inline constexpr const char* kNodeV6 = "fd91::1";
 inline constexpr const char* kElsewhereV4 = "10.92.0.1";
 inline constexpr const char* kElsewhereV6 = "fd92::1";
 
+// By the shell. Each exec costs a guest a tenth of a second: commands of ip go in batches.
 void run_or_fail(const std::string& command);
+// The shell's command that runs these commands of ip in a namespace ("": here).
+[[nodiscard]] std::string ip_batch(const std::string& netns, const std::vector<std::string>& commands);
+// As `ip netns delete`; of one that is not there too.
+void delete_netns(const std::string& netns);
 [[nodiscard]] Endpoint at(const char* address, std::uint16_t port);
 
 class Bed {

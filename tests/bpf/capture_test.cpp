@@ -2,7 +2,9 @@
 // The capture, live: what a pod's connections meet when the hooks are attached. The agent is played by this process.
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cerrno>
+#include <string>
 
 #include <sys/socket.h>
 
@@ -91,6 +93,10 @@ TEST_CASE("without a cgroup2 pods of both families are served, packet by packet"
   Bed bed("nocgroup", options);
   CHECK_FALSE(bed.agent->capabilities().has_connect_hook);
   CHECK_FALSE(bed.agent->capabilities().has_sockops);
+  CHECK_FALSE(bed.agent->capabilities().has_option_hook);
+  const auto& notes = bed.agent->capabilities().notes;
+  CHECK(std::ranges::any_of(
+      notes, [](const std::string& note) { return note.find("PACKET_QDISC_BYPASS") != std::string::npos; }));
   bed.join();
   for (const auto& target : kTargets) check_captured(bed, target);
   CHECK(bed.counter("egress_syn_redirected") == 3);

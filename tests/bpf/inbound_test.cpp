@@ -48,15 +48,14 @@ TEST_CASE("plaintext from outside goes to the agent, probes of the node to the a
     CHECK(who_answers(bed, bed.node.get(), address, 8080, application) == 'l');
     CHECK(bed.counter("inbound_node") == 1);
 
-    run_or_fail("ip netns add cvb-inbound-far");
-    const auto remove = [] { run_or_fail("ip netns del cvb-inbound-far"); };
-    run_or_fail("ip -n cvb-inbound-node link add f0 type veth peer name eth0 netns cvb-inbound-far");
-    run_or_fail("ip -n cvb-inbound-node link set f0 up");
-    for (const auto* step : {"addr add 10.93.0.1/24 dev f0", "addr add fd93::1/64 dev f0 nodad"})
-      run_or_fail(std::string("ip -n cvb-inbound-node ") + step);
-    for (const auto* step : {"link set eth0 up", "addr add 10.93.0.2/24 dev eth0", "addr add fd93::2/64 dev eth0 nodad",
-                             "route add default via 10.93.0.1", "-6 route add default via fd93::1"})
-      run_or_fail(std::string("ip -n cvb-inbound-far ") + step);
+    run_or_fail(
+        ip_batch("", {"netns add cvb-inbound-far"}) + " && " +
+        ip_batch("cvb-inbound-node", {"link add f0 type veth peer name eth0 netns cvb-inbound-far", "link set f0 up",
+                                      "addr add 10.93.0.1/24 dev f0", "addr add fd93::1/64 dev f0 nodad"}) +
+        " && " +
+        ip_batch("cvb-inbound-far",
+                 {"link set eth0 up", "addr add 10.93.0.2/24 dev eth0", "addr add fd93::2/64 dev eth0 nodad",
+                  "route add default via 10.93.0.1", "route add default via fd93::1"}));
     {
       const auto far = open_netns("/run/netns/cvb-inbound-far");
       REQUIRE(far);
@@ -67,7 +66,7 @@ TEST_CASE("plaintext from outside goes to the agent, probes of the node to the a
       CHECK(who_answers(bed, far->get(), address, 15008, tunnel) == 'l');
       CHECK(bed.counter("inbound_tunnel") == 1);
     }
-    remove();
+    delete_netns("cvb-inbound-far");
   }
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures: one real control plane for all tests, and worlds of two nodes that are attached to it."""
+"""Fixtures: one real control plane for all tests of a process, and worlds of two nodes that are attached to it."""
 
 import os
 import pathlib
@@ -28,12 +28,13 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.fixture(scope="session")
-def cluster():
+def cluster(worker_id):
+    """One for each process of pytest-xdist."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     if clusters.tools() is None:
         pytest.skip("no control plane: scripts/setup --cluster builds one")
-    with clusters.Cluster("istiod-suite") as made:
+    with clusters.Cluster(f"istiod-suite-{worker_id}") as made:
         yield made
 
 

@@ -10,33 +10,64 @@ from culvert_harness.observer import Observer
 from culvert_harness.traffic import Traffic, connect, echoes, talks
 
 UID = "Kubernetes//Pod/shop/"
+OLD_VIP, NEW_VIP, MOVED_VIP = "10.96.0.71", "10.96.0.72", "10.96.0.73"
 
 
 def deny(account: str, **selector) -> dict:
     return {"action": "DENY", "rules": [{"from": [{"source": {"principals": [f"cluster.local/ns/shop/sa/{account}"]}}]}], **selector}
 
 
+def is_told_its_address(pod, host: str) -> bool:
+    """Whether what answers on port 80 speaks first, as the server on port 7003 does and the one on 7002 does not."""
+    with contextlib.suppress(OSError), contextlib.closing(connect(pod, host, 80)) as connection:
+        connection.settimeout(1)
+        return connection.recv(len(pod.v4)).decode() == pod.v4
+    return False
+
+
+def target_ports(world, name: str) -> list[int]:
+    return [port["target_port"] for service in world.a.agent.ctl("services") if service["name"] == name for port in service["ports"]]
+
+
 def test_istiod_killed_and_restarted_under_load(mesh, cluster):
-    """Fault: kill -9, and pods, a service and a policy change while it is away. Nothing flaps; on its return removals arrive, and the policy
-    closes whom it denies."""
+    """Fault: kill -9, and pods, services and a policy change while it is away: one service goes, one comes, one has another target port. Nothing
+    flaps; on its return removals arrive, and the policy closes whom it denies."""
     client, server = mesh.pods["client"], mesh.pods["server"]
     programs.echo_server(server)
+    programs.echo_server(server, 7003, tell_peer=True)
+
+    def serve(name: str, address: str, target_port: int) -> None:
+        cluster.add_service(name, "shop", address, 80, target_port, "server", [("server", server.v4, "node-b")])
+
+    serve("old", OLD_VIP, 7002)
+    serve("moved", MOVED_VIP, 7002)
     cluster.add_workload(mesh, mesh.declare("other", "a", namespace="shop"))
     other = mesh.add("other")
     cluster.add_pod("gone", "shop", "gone", "node-b", ["10.2.0.77"], mesh.b.v4)
     wait_for(lambda: talks(client, server.v4) and talks(other, server.v4), "the first connections")
     wait_for(lambda: UID + "gone" in mesh.a.agent.known() & mesh.b.agent.known(), "the pod to be known")
+    wait_for(lambda: talks(client, OLD_VIP, 80) and talks(client, MOVED_VIP, 80), "the services")
     with Traffic(client, server.v4) as traffic, contextlib.closing(connect(other, server.v4)) as denied:
         assert echoes(denied)
         cluster.stop_istiod()
         cluster.delete("pod", "shop", "gone")
         cluster.add_pod("new", "shop", "new", "node-b", ["10.2.0.78"], mesh.b.v4)
+        cluster.delete("service", "shop", "old")
+        cluster.delete("endpointslice", "shop", "old-1")
+        serve("new", NEW_VIP, 7002)
+        serve("moved", MOVED_VIP, 7003)
         cluster.apply(clusters.policy("AuthorizationPolicy", "no-other", "shop", deny("other")))
+        assert talks(client, OLD_VIP, 80) and talks(client, MOVED_VIP, 80)
+        assert not talks(client, NEW_VIP, 80, 1), "nobody has said that it exists"
+        assert not is_told_its_address(client, MOVED_VIP), "nobody has said that it is at the other port"
         assert UID + "gone" in mesh.a.agent.known() and mesh.a.agent.is_ready() and mesh.b.agent.is_ready()
         assert echoes(denied), "a connection was closed although nobody has said so yet"
         cluster.start_istiod()
         for agent in (mesh.a.agent, mesh.b.agent):
             wait_for(lambda a=agent: UID + "gone" not in a.known() and UID + "new" in a.known(), "both changes", 40)
+        wait_for(lambda: talks(client, NEW_VIP, 80, 1), "the new service")
+        wait_for(lambda: is_told_its_address(client, MOVED_VIP) and target_ports(mesh, "moved") == [7003], "the service's other port")
+        assert target_ports(mesh, "old") == [] and not talks(client, OLD_VIP, 80, 1)
         denied.settimeout(20)
         with contextlib.suppress(ConnectionError):
             assert denied.recv(1) == b"", "the policy closes it"
@@ -46,9 +77,9 @@ def test_istiod_killed_and_restarted_under_load(mesh, cluster):
 
 
 @pytest.fixture
-def doomed():
+def doomed(worker_id):
     """A control plane of its own, to be ruined."""
-    with clusters.Cluster("istiod-suite-doomed") as made:
+    with clusters.Cluster(f"istiod-suite-doomed-{worker_id}") as made:
         yield made
 
 

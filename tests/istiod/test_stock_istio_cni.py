@@ -245,7 +245,7 @@ def test_probes_of_the_node_reach_the_application_where_plaintext_is_refused(tow
     assert talks(town.server, client.v4)
     for host, source in ((client.v4, zds.PROBE_V4), (f"[{client.v6}]", zds.PROBE_V6)):
         assert town.world.a.netns.run(["curl", "-sS", "-g", "--max-time", "5", f"http://{host}/peer"]).stdout.strip() == source
-    assert not any(zds.PROBE_V4 in line for line in town.culvertd.access_log())
+    assert not any(zds.PROBE_V4 in line for line in town.culvertd.access_log_so_far())
 
 
 def test_names_of_services_are_answered_in_a_pod_of_istio_cni(town):

@@ -31,6 +31,28 @@ def goes_on(town) -> bool:
     return talks(world.pods["client"], world.pods["server"].v4)
 
 
+def test_an_agent_that_starts_while_the_control_plane_is_away_lets_nothing_out_in_clear_text(town):
+    """Fault: a node restarts while istiod is down. Who is in the mesh is not known then: its pods' connections wait, and are refused after 5 s;
+    what is served again is served by tunnels."""
+    world = town.world
+    client, server = world.pods["client"], world.pods["server"]
+    wait_for(lambda: talks(client, server.v4), "a connection")
+    capture = world.capture()
+    town.stop()
+    world.a.agent.stop()
+    began = time.monotonic()
+    world.a.agent.start(wait=False)
+    wait_for(lambda: world.a.agent.ctl("pods"), "the pod to be adopted")
+    while time.monotonic() < began + scaled(7):
+        assert not talks(client, server.v4, timeout=1)
+        assert not talks(client, server.v6, timeout=1)
+    world.a.agent.access_log("the control plane has not yet said who is in the mesh", f"dst.addr={server.v4}:7002")
+    assert not world.a.agent.is_ready()
+    town.restart()
+    wait_for(lambda: talks(client, server.v4), "a connection, with the control plane back", 20)
+    capture.stop().assert_only_tunnels()
+
+
 # What is said wrong.
 def test_what_is_no_message_ends_the_stream_and_the_next_one_works(town):
     """Fault: bytes that are no protobuf. The stream is given up, with a pause; nothing of the mesh is forgotten."""

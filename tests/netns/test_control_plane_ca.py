@@ -220,3 +220,17 @@ def test_an_error_of_the_ca_is_said_and_tried_again(town, code):
     assert "not today" in row and "\x1b" not in row and "\n" not in row, row
     del town.ca.faults[late.identity]
     wait_for(lambda: state(world.a.agent, late.identity) == "available", "the certificate", 6)
+
+
+def test_many_identities_at_once_and_a_ca_whose_certificate_has_the_alternative_name_alone(world):
+    """CA_ADDRESS is an address, which the certificate does not say. Requests that are under way together turn to the other name once."""
+    name = "istiod.elsewhere.example"
+    with control_plane.ControlPlane(world, has_ca=True, names=[name]) as plane:
+        plane.add(*(world.declare(f"one{number}", "a", namespace="shop") for number in range(16)))
+        agent = world.a.agent
+        agent.environment |= {"ALT_CA_HOSTNAME": name, "ALT_XDS_HOSTNAME": name}
+        agent.start()
+        wait_for(lambda: [row["state"] for row in agent.ctl("certificates")] == ["available"] * 16, "all certificates", 20)
+        assert "no new certificate" not in agent.log()
+        assert sorted(call.identity for call in plane.ca.calls) == sorted(one.identity for one in world.workloads.values()), "once each"
+        assert plane.wires["a"].accepted <= 12, "handshakes of both services, each with both names, and a few more"

@@ -71,8 +71,7 @@ def test_pods_have_the_trust_domain_that_their_workloads_have(town):
     assert identity(a, "client") == spiffe("client") and identity(b, "server") == spiffe("server")
     assert asked(town) == {spiffe("client"), spiffe("server")}, "another identity was asked for"
     assert {row["identity"] for row in a.ctl("certificates")} == {spiffe("client")}
-    wait_for(lambda: any(f'src.identity="{spiffe("client")}"' in line and f'dst.identity="{spiffe("server")}"' in line for line in b.access_log()),
-             "the line with both identities")
+    b.access_log(f'src.identity="{spiffe("client")}"', f'dst.identity="{spiffe("server")}"')
     # Policies that name principals mean the same.
     town.set(only(f"{DOMAIN}/ns/shop/sa/client"))
     wait_for(lambda: len(b.dump()["policies"]) == 1, "the policy")
@@ -91,8 +90,47 @@ def test_a_pod_that_joins_before_it_is_named_gets_its_identity_with_its_name(tow
     wait_for(lambda: identity(agent, "late") == spiffe("late"), "the pod to be who it is")
     wait_for(lambda: talks(pod, server.v4), "a connection")
     assert spiffe("late", "cluster.local") not in {row["identity"] for row in agent.ctl("certificates")}, "nobody is that any more"
-    lines = [line for line in world.b.agent.access_log() if f'src.identity="{spiffe("late")}"' in line]
-    assert lines, world.b.agent.access_log()
+    world.b.agent.access_log(f'src.identity="{spiffe("late")}"')
+
+
+def test_a_pod_at_an_address_that_another_one_had_is_not_taken_for_that_one(plane):
+    """The control plane still lists who had the address before. Its policies let everybody in, and are not the new pod's."""
+    world = plane.world
+    server = world.declare("server", "b", namespace="shop")
+    world.declare("stranger", "a", protocol="TCP")
+    plane.set(proto.workload("old", "other", "node-b", [server.v4, server.v6]))
+    world.start_agents()
+    wait_for(lambda: "Kubernetes//Pod/other/old" in world.b.agent.known(), "the old pod to be known")
+    programs.echo_server(world.add("server"))
+    stranger = world.add("stranger", chain="plain")
+    with contextlib.closing(connect(stranger, server.v4)) as waiting:
+        waiting.sendall(b"x")
+        waiting.settimeout(scaled(1))
+        with pytest.raises(TimeoutError):
+            waiting.recv(1)
+        plane.add(server)
+        waiting.settimeout(scaled(5))
+        assert waiting.recv(1) == b"x", "a connection that waited for the pod's own policies"
+    [line] = world.b.agent.access_log()
+    assert 'dst.workload="server" dst.namespace="shop"' in line, line
+
+
+def test_a_line_of_the_access_log_names_who_it_was_when_the_connection_was_made(town):
+    """The far end's pod goes while the connection lives, and another one gets its address."""
+    world = town.world
+    client, server = world.pods["client"], world.pods["server"]
+    wait_for(lambda: talks(client, server.v4), "a connection")
+    before = len(world.a.agent.access_log()), len(world.b.agent.access_log())
+    with contextlib.closing(connect(client, server.v4)) as live:
+        assert echoes(live)
+        town.set(proto.workload("heir", "other", "node-a", [client.v4]), proto.workload("heir", "other", "node-b", [server.v4]),
+                 removed=["Kubernetes//Pod/shop/client", "Kubernetes//Pod/shop/server"])
+        for node in (world.a, world.b):
+            wait_for(lambda n=node: "Kubernetes//Pod/other/heir" in n.agent.known(), f"the change at {node.name}")
+        assert echoes(live)
+    for node, count in zip((world.a, world.b), before, strict=True):
+        line = node.agent.access_log(count=count + 1)[-1]
+        assert 'src.workload="client" src.namespace="shop"' in line and 'dst.workload="server" dst.namespace="shop"' in line, line
 
 
 def test_an_agent_that_starts_anew_takes_its_pods_for_nobody_else(town):
@@ -118,7 +156,7 @@ def test_a_change_of_the_trust_domain_leaves_live_connections_and_makes_new_ones
         wait_for(lambda: identity(world.b.agent, "server") == spiffe("server", "other.example"), "the server's identity")
         wait_for(lambda: talks(client, server.v4), "a new connection")
         assert echoes(live)
-    wait_for(lambda: any(f'src.identity="{spiffe("client", "other.example")}"' in line for line in world.b.agent.access_log()), "the line")
+    world.b.agent.access_log(f'src.identity="{spiffe("client", "other.example")}"')
 
 
 def test_until_there_is_a_certificate_of_the_new_identity_the_old_one_serves(town):
@@ -155,7 +193,7 @@ def test_a_pod_of_istio_cni_waits_for_its_name_and_no_certificate_is_asked_for_b
         assert echoes(waiting), "a connection that waited for the name"
     assert identity(agent, "client") == spiffe("client")
     assert asked(plane) == {spiffe("client"), spiffe("server")}
-    wait_for(lambda: any(f'src.identity="{spiffe("client")}"' in line for line in world.b.agent.access_log()), "the line with the identity")
+    world.b.agent.access_log(f'src.identity="{spiffe("client")}"')
 
 
 def test_a_pod_that_only_local_xds_names_is_served_by_its_names(node_of_istio_cni):

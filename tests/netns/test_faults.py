@@ -124,7 +124,7 @@ def test_a_peer_agent_killed_mid_transfer_is_an_error_and_no_clean_end(mesh):
     [line] = programs.reports(transfer)
     assert line["received"] > 0
     assert line["end"] == "ECONNRESET", f"the application saw {line['end']}"
-    [told] = wait_for(lambda: mesh.a.agent.access_log(), "the line")
+    [told] = mesh.a.agent.access_log()
     assert "the tunnel ended without close_notify" in told
 
 
@@ -168,7 +168,7 @@ def test_a_peer_agent_killed_while_bytes_leave_for_it_is_told_as_a_broken_tunnel
     assert transfer.wait(30) != 0
     [line] = programs.reports(transfer)
     assert line["send_error"] in ("ECONNRESET", "EPIPE"), line
-    [told] = wait_for(lambda: world.a.agent.access_log(), "the line")
+    [told] = world.a.agent.access_log()
     assert "the tunnel ended without close_notify" in told
 
 
@@ -230,19 +230,56 @@ class TestHostilePod:
         assert not capture.contains(SECRET)
         capture.assert_only_tunnels(host)
 
-    @pytest.mark.parametrize("family", ["v4", "v6"])
-    def test_tcp_from_a_raw_socket_does_not_leave_the_pod(self, world, family):
-        """Fault: a hand-made SYN with data, by a raw IP socket and by a packet socket. From a pod outside the mesh both arrive."""
+    def with_an_outsider(self, world, family: str):
+        """Client and server in the mesh, a pod outside it, and a capture of what arrives at the server's node."""
         world.declare("outsider", "a", namespace="outside")
         world.namespaces["outside"] = {"enrol": False}
         world.start_with(client="a", server="b")
-        client, outsider, server = world.pods["client"], world.add("outsider", chain="plain"), world.pods["server"]
+        server = world.pods["server"]
         capture = world.capture("b", interface="any", expression=f"host {getattr(server, family)}")
+        return world.pods["client"], world.add("outsider", chain="plain"), server, capture
+
+    @pytest.mark.parametrize("family", ["v4", "v6"])
+    def test_tcp_from_a_raw_socket_does_not_leave_the_pod(self, world, family):
+        """Fault: a hand-made SYN with data, by a raw IP socket and by a packet socket. From a pod outside the mesh both arrive."""
+        client, outsider, server, capture = self.with_an_outsider(world, family)
         for pod, ways in ((outsider, (b"control-raw", b"control-link")), (client, (SECRET, SECRET))):
             self.send_raw(pod, world, getattr(pod, family), getattr(server, family), *ways)
         stop_captures(client, getattr(server, family), capture)
         assert capture.contains(b"control-raw") and capture.contains(b"control-link"), "such packets do not arrive from anybody"
         assert not capture.contains(SECRET)
+
+    @pytest.mark.parametrize("family", ["v4", "v6"])
+    def test_a_packet_socket_gets_nothing_past_tc_egress(self, world, family):
+        """Fault: a frame that is said to be ARP, and options that send without tc. From a pod outside the mesh all of it arrives."""
+        client, outsider, server, capture = self.with_an_outsider(world, family)
+        for pod, name in ((outsider, b"control"), (client, SECRET)):
+            source, destination = getattr(pod, family), getattr(server, family)
+            assert self.send_frame(pod, world, source, destination, name + b"-lie", told=0x0806, is_bypassing=False)
+            may_bypass = self.send_frame(pod, world, source, destination, name + b"-past", told=0x86DD if family == "v6" else 0x0800, is_bypassing=True)
+            assert may_bypass == (pod is outsider)
+        stop_captures(client, getattr(server, family), capture)
+        assert capture.contains(b"control-lie") and capture.contains(b"control-past"), "such frames do not arrive from anybody"
+        assert not capture.contains(SECRET)
+        [counters] = [row["counters"] for row in world.a.agent.ctl("drops") if row["name"] == "client"]
+        drops = {counter["name"]: counter["value"] for counter in counters}
+        assert drops["drop_ethertype"] == 1 and drops["sockopt_refused"] == 1
+
+    def send_frame(self, pod, world, source: str, destination: str, payload: bytes, *, told: int, is_bypassing: bool) -> bool:
+        """By a packet socket that tells the kernel a type. False: it may not bypass tc, and nothing was sent."""
+        version, ether_type = ("6", 0x86DD) if ":" in source else ("4", 0x0800)
+        with contextlib.closing(pod.netns.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)) as link:
+            if is_bypassing:
+                try:
+                    link.setsockopt(263, 20, 1)  # SOL_PACKET, PACKET_QDISC_BYPASS
+                except PermissionError:
+                    return False
+            link.bind(("eth0", 0))
+            gateway = wait_for(lambda: neighbour(pod, world, version), "the gateway's address on the link")
+            header = gateway + link.getsockname()[4] + struct.pack(">H", ether_type)
+            with contextlib.suppress(OSError):  # ENOBUFS: dropped
+                link.sendto(header + forge_tcp(source, destination, 40002, 7002, payload), ("eth0", told))
+        return True
 
     def send_raw(self, pod, world, source: str, destination: str, by_raw_socket: bytes, by_packet_socket: bytes) -> None:
         family, ether_type = (socket.AF_INET6, 0x86DD) if ":" in source else (socket.AF_INET, 0x0800)
@@ -293,7 +330,9 @@ def echoes_after(mesh) -> bool:
 
 
 def neighbour(client, mesh, version: str) -> bytes:
-    client.run(["ping", "-c1", "-W1", mesh.a.v6 if version == "6" else mesh.a.v4], check=False)
+    host, family = (mesh.a.v6, socket.AF_INET6) if version == "6" else (mesh.a.v4, socket.AF_INET)
+    with contextlib.closing(client.netns.socket(family, socket.SOCK_DGRAM)) as any_packet:
+        any_packet.sendto(b"", (host, 9))
     for line in client.run(["ip", f"-{version}", "neigh", "show", "dev", "eth0"]).stdout.splitlines():
         if "lladdr" in line:
             return bytes.fromhex(line.split("lladdr ")[1].split()[0].replace(":", ""))

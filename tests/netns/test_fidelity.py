@@ -114,8 +114,50 @@ def test_a_reset_into_a_stream_of_bytes_is_told_at_both_agents_as_what_it_was(me
             sender.join(scaled(10))
             assert not sender.is_alive()
         for node in (mesh.a, mesh.b):
-            lines = wait_for(lambda n=node, d=done: len(found := n.agent.access_log()) == d and found, f"line {done} of {node.name}")
-            assert f"the {who} application reset the connection" in lines[-1]
+            lines = node.agent.access_log(count=done)
+            assert len(lines) == done and f"the {who} application reset the connection" in lines[-1]
+
+
+@core
+@pytest.mark.parametrize("splice", ["always", "never"])
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_a_reset_behind_many_bytes_is_not_taken_for_an_end(world, who, splice):
+    """Who crashed in the middle of a file has not sent the whole of it."""
+    world.extra_config = {"records": {"splice": splice}}
+    world.start_with(client="a", server="b")
+    client, server = world.pods["client"], world.pods["server"]
+    for _ in range(4):
+        accept = accept_one(server, 7100)
+        near = connect(client, server.v4, 7100)
+        far = accept()
+        sends, reads = (near, far) if who == "client" else (far, near)
+
+        def send_and_reset(connection=sends):
+            connection.sendall(b"x" * 4_000_000)
+            reset(connection)
+
+        sender = threading.Thread(target=send_and_reset)
+        sender.start()
+        with contextlib.closing(reads), pytest.raises(ConnectionResetError):
+            while True:
+                assert reads.recv(1 << 20), "a clean end"
+        sender.join(scaled(10))
+
+
+def test_a_connection_that_its_client_has_reset_does_not_wait_for_ever_for_a_server_that_does_not_read(mesh):
+    """What was sent before the RST goes first, and may have nowhere to go."""
+    accept = accept_one(mesh.pods["server"], 7100)
+    near = connect(mesh.pods["client"], mesh.pods["server"].v4, 7100)
+    with contextlib.closing(accept()):
+        near.settimeout(scaled(1))
+        with pytest.raises(TimeoutError):
+            while True:
+                near.sendall(b"x" * 100_000)
+        reset(near)
+        for node in (mesh.a, mesh.b):
+            wait_for(lambda n=node: not n.agent.ctl("connections"), f"{node.name} to give it up", 30)
+    [line] = mesh.a.agent.access_log()
+    assert "the client application reset the connection" in line
 
 
 @pytest.mark.parametrize("who", ["client", "server"])
@@ -175,7 +217,7 @@ def test_a_refused_connection_ends_at_once_and_without_data(mesh):
         if connection.recv(1) == b"":
             raise AssertionError("a clean end for a connection that never was")
     assert time.monotonic() - started < scaled(3)
-    [line] = wait_for(lambda: mesh.b.agent.access_log(), "the line")
+    [line] = mesh.b.agent.access_log()
     assert "refused" in line
 
 
@@ -254,7 +296,7 @@ def test_every_combination_of_records_copy_or_splice_and_family_moves_bytes_exac
     with contextlib.closing(connect(client, server.v4, 7002)) as connection:
         connection.sendall(b"x")
         assert connection.recv(1) == b"x"
-        [row] = world.a.agent.ctl("connections")
+        [row] = wait_for(lambda: len(rows := world.a.agent.ctl("connections")) == 1 and rows, "the one that was reset to be gone from the list")
         assert {row["tx_engine"], row["rx_engine"]} == {engine}
 
 

@@ -191,7 +191,7 @@ class TestGoodPeers:
                 stream.shutdown()
                 assert stream.recv_exactly(6) == b"answer" and stream.recv() == b""
                 assert application.recv(8) == b"question" and application.recv(1) == b""
-            [line] = wait_for(lambda: town.b.agent.access_log(), "the line")
+            [line] = town.b.agent.access_log()
             assert "error=" not in line
             assert echoes(peer.open(town.target))
 
@@ -243,7 +243,7 @@ class TestGoodPeers:
             with contextlib.closing(application), pytest.raises(ConnectionResetError):
                 assert application.recv(1)
             wire.until_closed()
-            wait_for(lambda: any("no answer to PING" in line for line in hasty.b.agent.access_log()), "the log to say why")
+            hasty.b.agent.access_log("no answer to PING")
 
     def test_a_peers_goaway_lets_its_streams_end_and_then_the_connection(self, town):
         with dial(town) as wire:
@@ -258,8 +258,8 @@ class TestGoodPeers:
             ended = wire.until_closed()
             assert {frame.stream for frame in ended if frame.is_end} == {1, 3}
             assert not [frame for frame in ended if frame.kind == frames.RST_STREAM]
-        lines = wait_for(lambda: len(found := town.b.agent.access_log()) == 2 and found, "a line for each")
-        assert not any("error=" in line for line in lines), lines
+        lines = town.b.agent.access_log(count=2)
+        assert len(lines) == 2 and not any("error=" in line for line in lines), lines
 
     @pytest.mark.parametrize("code", [frames.INTERNAL_ERROR, frames.ENHANCE_YOUR_CALM])
     def test_a_peers_goaway_with_an_error_resets_its_applications_at_once(self, town, code):
@@ -581,6 +581,18 @@ class TestHostilePeers:
                         wire.reset(1 + 2 * number)
                         done += 1
                 check()
+
+    def test_a_preface_that_takes_too_long_ends_though_a_byte_comes_now_and_then(self, world):
+        town = found(world, handshake={"timeout": "2s"})
+        with nobody_else_notices(town), dial(town, greets=False) as wire:
+            began = time.monotonic()
+            with contextlib.suppress(OSError):  # closed while it still speaks
+                for byte in frames.PREFACE[:-1]:
+                    wire.raw(bytes([byte]))
+                    time.sleep(0.2)
+            wire.until_closed(1)
+            assert wire.go_aways == [frames.SETTINGS_TIMEOUT]
+            assert time.monotonic() - began < scaled(8)
 
     def test_two_hundred_that_fall_silent_after_the_handshake_are_closed_in_time_and_leave_nothing(self, hasty):
         """Without a byte, with half a preface, and with all of it and no SETTINGS. They keep their ends open."""

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 from culvert_harness import Authority, frames, h2peer, programs, scaled, tls13, wait_for
+from culvert_harness.traffic import no_further_tunnels
 from test_fidelity import connect, reset
 from test_peers import RECORDS
 
@@ -67,6 +68,16 @@ def echo(wire: frames.Wire, *, first: tuple[frames.Frame, dict] | None = None) -
                 wire.data(frame.stream, frame.data, end=frame.is_end)
 
 
+def only_the_first(script):
+    """For `playing`: `script(wire, frame)` is the first connection's, once that has asked for a stream; later ones are served."""
+    def whole(wire: frames.Wire, number: int) -> None:
+        if number > 1:
+            echo(wire)
+        else:
+            script(wire, wire.wait_headers()[0])
+    return whole
+
+
 class AlreadyReset:
     """A connection that was answered and reset before connect() had looked at it; its calls say so as those of a later one do."""
 
@@ -95,10 +106,10 @@ def echoes(town) -> None:
 
 def refused(town) -> str:
     """The application's connection must end by a reset before any byte; the access log's line about it."""
-    before = len(town.a.agent.access_log())
+    before = len(town.a.agent.access_log_so_far())
     with pytest.raises(ConnectionResetError), contextlib.closing(dial(town)) as connection:
         assert connection.recv(1), "a clean end for a connection that never was"
-    return wait_for(lambda: town.a.agent.access_log()[before:], "the line")[0]
+    return town.a.agent.access_log(count=before + 1)[before]
 
 
 def others_work(town) -> None:
@@ -222,13 +233,38 @@ class TestGoAway:
             refused(town)
             assert 1 <= len(asked) <= 10
 
+    def test_what_waits_for_a_stream_goes_elsewhere_when_the_peer_says_goaway(self, world):
+        """The peer takes one stream on a connection, and when the second was wanted no other connection could be made."""
+        world.a.agent.extra_config = {"workers": 1}
+        town, may_go_away = found(world), threading.Event()
+
+        @only_the_first
+        def script(wire, frame):
+            wire.respond(frame.stream)
+            assert wire.read_data(frame.stream, 1) == b"1"
+            wire.data(frame.stream, b"1")
+            assert may_go_away.wait(scaled(10))
+            wire.go_away(frame.stream)
+            wire.until_closed(scaled(30))
+
+        with playing(town, script, streams=1) as peer, contextlib.closing(dial(town)) as first, contextlib.ExitStack() as stack:
+            first.sendall(b"1")
+            assert first.recv(1) == b"1"
+            with no_further_tunnels(town.pods["client"]):
+                second = stack.enter_context(contextlib.closing(dial(town)))
+                second.sendall(b"2")
+                second.settimeout(0.5)
+                with pytest.raises(TimeoutError):
+                    second.recv(1)
+            assert peer.accepted == 1
+            may_go_away.set()
+            second.settimeout(2)
+            assert second.recv(1) == b"2"
+
     @pytest.mark.parametrize("when", ["before the answer", "after the answer", "between data", "after its end"])
     def test_a_stream_that_is_processed_goes_on_and_new_ones_go_elsewhere(self, town, when):
-        def script(wire, number):
-            if number > 1:
-                echo(wire)
-                return
-            frame, _ = wire.wait_headers()
+        @only_the_first
+        def script(wire, frame):
             if when == "before the answer":
                 wire.go_away(frame.stream)
             wire.respond(frame.stream)
@@ -264,11 +300,8 @@ class TestGoAway:
 
     @pytest.mark.parametrize("code", [code for code in frames.CODES if code])
     def test_goaway_with_an_error_resets_what_lives_on_the_connection(self, town, code):
-        def script(wire, number):
-            if number > 1:
-                echo(wire)
-                return
-            frame, _ = wire.wait_headers()
+        @only_the_first
+        def script(wire, frame):
             wire.respond(frame.stream)
             wire.data(frame.stream, b"1")
             wire.read_data(frame.stream, 1)

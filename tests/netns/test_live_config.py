@@ -2,10 +2,16 @@
 """What a running agent takes over from a changed configuration file, without a restart and without touching live connections."""
 
 import contextlib
+import os
+import resource
+import signal
 import socket
+import threading
 import time
 
 from culvert_harness import programs, scaled, wait_for
+
+SECRET = b"clear-text-that-must-never-leave"
 
 
 def connect(pod, host: str, port: int, timeout: float = 10) -> socket.socket:
@@ -37,6 +43,45 @@ def test_tunnel_time_limits_follow_the_file(world):
         before.sendall(b"y")
         assert before.recv(1) == b"y"
     wait_for(lambda: world.a.agent.metric("culvert_tunnels_open") == 0, "the idle tunnel to be closed by the new limit", 10)
+
+
+def echoes(connection: socket.socket) -> bool:
+    connection.sendall(SECRET)
+    return connection.recv(len(SECRET), socket.MSG_WAITALL) == SECRET
+
+
+@contextlib.contextmanager
+def knocking(pod, host: str):
+    """A new connection after the other, each of which says SECRET. Whether one works is not its business."""
+    is_over = threading.Event()
+
+    def knock() -> None:
+        while not is_over.is_set():
+            with contextlib.suppress(OSError), contextlib.closing(connect(pod, host, 7002, 1)) as one:
+                echoes(one)
+
+    threads = [threading.Thread(target=knock) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+
+
+@contextlib.contextmanager
+def few_descriptors(pid: int, more: int):
+    """The process gets so many descriptors beside those that it has, and then none."""
+    used = {int(number) for number in os.listdir(f"/proc/{pid}/fd")}
+    end = [number for number in range(len(used) + more + 1) if number not in used][more]
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (end, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
 def listed(pod) -> dict:
@@ -93,6 +138,88 @@ class TestPodsOfTheFile:
             plain.sendall(b"x")
             assert plain.recv(1) == b"x"
             assert not world.a.agent.ctl("connections"), "port 7002 is excluded now"
+
+    def test_one_whose_account_changes_is_captured_throughout(self, world):
+        client, second, server = self.start(world)
+        capture = world.capture()
+        with knocking(client, server.v4), contextlib.closing(connect(client, server.v4, 7002)) as live:
+            assert echoes(live)
+            for account in ("other", "another", "client"):
+                world.a.agent.extra_config["pods"] = [listed(client) | {"service_account": account}, listed(second)]
+                world.workloads["client"].service_account = account
+                world.a.agent.reload()
+                wait_for(lambda a=account: any(pod["identity"].endswith(f"/sa/{a}") for pod in world.a.agent.ctl("pods")), "the new identity")
+            with contextlib.suppress(OSError):
+                assert not echoes(live), "a connection of the old account goes on"
+        with contextlib.closing(connect(client, server.v4, 7002)) as fresh:
+            assert echoes(fresh)
+        capture.stop()
+        assert not capture.contains(SECRET)
+        capture.assert_only_tunnels(client.v4)
+
+    def test_one_whose_new_entry_is_wrong_stays_in_the_mesh_as_it_was(self, world):
+        """Fault: another account, and an address that the pod does not have."""
+        client, second, server = self.start(world)
+        capture = world.capture()
+        with contextlib.closing(connect(client, server.v4, 7002)) as live:
+            assert echoes(live)
+            wrong = listed(client) | {"service_account": "other", "addresses": ["10.1.0.99"]}
+            world.a.agent.extra_config["pods"] = [wrong, listed(second)]
+            with knocking(client, server.v4):
+                world.a.agent.reload()
+                wait_for(lambda: "none of the pod's addresses (10.1.0.99)" in world.a.agent.log(), "the entry to be refused")
+                with contextlib.closing(connect(client, server.v4, 7002)) as fresh:
+                    assert echoes(fresh)
+                time.sleep(scaled(2.5))  # it has been tried again
+            assert echoes(live)
+        assert world.workloads["client"].identity in {pod["identity"] for pod in world.a.agent.ctl("pods") if pod["state"] == "joined"}
+        capture.stop()
+        assert not capture.contains(SECRET)
+        capture.assert_only_tunnels(client.v4)
+
+    def test_one_that_joins_anew_without_descriptors_is_captured_throughout(self, world):
+        """Fault: they run out, each time at another step. Each time it is as it is listed once there are some."""
+        client, second, server = self.start(world)
+        agent, capture = world.a.agent, world.capture()
+        v4_only = {"addresses": [client.v4]}
+        for more, change in zip(range(1, 20, 2), (v4_only, {}, {"service_account": "other"}, v4_only | {"service_account": "another"}, {}) * 2, strict=True):
+            entry = listed(client) | change
+            world.workloads["client"].service_account = entry["service_account"]
+            agent.extra_config["pods"] = [entry, listed(second)]
+            agent.write_config()
+            with knocking(client, server.v4):
+                with few_descriptors(agent.pid, more):
+                    agent.daemon.signal(signal.SIGHUP)
+                    time.sleep(scaled(0.3))
+                agent.reload()
+                wait_for(lambda e=entry: any(pod["identity"].endswith("/" + e["service_account"]) and pod["addresses"] == e["addresses"]
+                                             for pod in agent.ctl("pods") if pod["name"] == "client"), f"the pod as {change}", 20)
+            with contextlib.closing(connect(client, server.v4, 7002)) as fresh:
+                assert echoes(fresh)
+        assert "Too many open files" in agent.log()
+        capture.stop()
+        assert not capture.contains(SECRET)
+        capture.assert_only_tunnels(client.v4)
+
+    def test_one_that_comes_back_while_it_leaves_is_captured_throughout(self, world):
+        """Off the list and on it again while a connection lives. What is opened in between leaves as it is, as from any pod that has left."""
+        client, second, server = self.start(world)
+        with contextlib.closing(connect(client, server.v4, 7002)) as live:
+            assert echoes(live)
+            world.a.agent.extra_config["pods"] = [listed(second)]
+            world.a.agent.reload()
+            wait_for(lambda: joined(world.a)["client"] == "leaving", "the pod to leave")
+            capture = world.capture()
+            world.a.agent.extra_config["pods"] = [listed(client), listed(second)]
+            world.a.agent.reload()
+            wait_for(lambda: joined(world.a) == {"client": "joined", "second": "joined"}, "the pod to be back")
+            with contextlib.suppress(OSError):
+                echoes(live)
+        with contextlib.closing(connect(client, server.v4, 7002)) as fresh:
+            assert echoes(fresh)
+        capture.stop()
+        assert not capture.contains(SECRET)
+        assert "has left the mesh" not in world.a.agent.log()
 
     def test_one_that_cannot_join_is_tried_again_and_forgotten_when_it_is_taken_off(self, world):
         client, second, _ = self.start(world)

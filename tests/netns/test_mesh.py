@@ -70,7 +70,7 @@ def test_each_connection_ends_in_one_access_log_line(mesh):
     programs.nginx(server, {"index.html": SECRET})
     programs.curl(client, f"http://{server.v4}/")
     for node, direction in ((mesh.a, "outbound"), (mesh.b, "inbound")):
-        [line] = wait_for(lambda n=node: n.agent.access_log(), f"the {direction} line")
+        [line] = node.agent.access_log()
         for part in (f'direction="{direction}"', f'src.identity="{client.identity}"', f'dst.identity="{server.identity}"',
                      f"src.addr={client.v4}:", f"dst.hbone_addr={server.v4}:80", "bytes_sent=", "bytes_recv=", "duration="):
             assert part in line, line
@@ -97,9 +97,9 @@ def test_at_level_debug_both_agents_tell_of_a_connection_when_it_is_opened(world
         connection.settimeout(scaled(5))
         connection.connect((server.v4, 7002))
         opened = {node: fields_of(wait_for(lambda n=node: n.agent.opened_log(), f"the opened line of {node.name}")[0]) for node in (world.a, world.b)}
-        assert not any(node.agent.access_log() for node in opened)
+        assert not any(node.agent.access_log_so_far() for node in opened)
     for node, line in opened.items():
-        ended = fields_of(wait_for(lambda n=node: n.agent.access_log(), f"the line of the end, {node.name}")[0])
+        ended = fields_of(node.agent.access_log()[0])
         assert (line["level"], line["message"]) == ("debug", "connection opened")
         assert set(ended) - set(line) == {"bytes_sent", "bytes_recv", "duration"}
         said = set(line) - {"level", "message", "time"}
@@ -114,7 +114,7 @@ def test_at_level_info_nothing_is_said_of_an_opened_connection(world):
     client, server = world.pods["client"], world.pods["server"]
     assert programs.curl(client, f"http://{server.v4}:7099/", check=False, timeout=5).returncode != 0
     for node in (world.a, world.b):
-        wait_for(lambda n=node: n.agent.access_log(), f"the line of the end, {node.name}")
+        node.agent.access_log()
     assert not world.a.agent.opened_log()
     assert len(world.b.agent.opened_log()) == 1, "what the application refuses was opened"
 
@@ -141,7 +141,7 @@ class TestPolicy:
         client, stranger, server = self.build(world, "STRICT")
         assert self.talk(world, client, server)
         assert not self.talk(world, stranger, server)
-        wait_for(lambda: any("STRICT" in line for line in world.b.agent.access_log()), "the log to say why")
+        world.b.agent.access_log("STRICT")
 
     def test_permissive_serves_both(self, world):
         client, stranger, server = self.build(world, "PERMISSIVE")
@@ -190,7 +190,7 @@ def test_pods_of_one_node_talk_through_the_mesh_too(world):
     client, server = world.add("client"), world.add("server")
     programs.nginx(server, {"index.html": SECRET})
     assert programs.curl(client, f"http://{server.v4}/peer").stdout.strip() == client.v4
-    [line] = wait_for(lambda: [entry for entry in world.a.agent.access_log() if 'direction="inbound"' in entry], "the inbound line")
+    [line] = world.a.agent.access_log('direction="inbound"')
     assert client.identity in line and server.identity in line
 
 
@@ -288,7 +288,7 @@ class TestJoiningAndLeaving:
             wait_for(lambda: world.a.agent.metric("culvert_tunnels_open") == 0, "no tunnel from before this pod", 5)
             assert programs.curl(pod, f"http://{server.v4}/").stdout.encode() == SECRET
             assert world.a.agent.metric("culvert_tunnels_open") == 1
-        lines = wait_for(lambda: (found := world.b.agent.access_log()) and len(found) >= 2 and found, "two lines")
+        lines = world.b.agent.access_log(count=2)
         for line, pod in zip(lines, pods, strict=True):
             assert f'src.identity="{pod.identity}"' in line and f"src.addr={pod.v4}:" in line, line
 
@@ -363,8 +363,8 @@ class TestRestart:
         half_close(*reversed(pairs[1]))
         assert daemon.wait() == 0
         for node in (world.a, world.b):
-            ended = wait_for(lambda n=node: len(found := [line for line in n.agent.access_log() if ":710" in line]) == 2 and found, "both lines")
-            assert not any("error=" in line for line in ended), ended
+            ended = node.agent.access_log(":710", count=2)
+            assert len(ended) == 2 and not any("error=" in line for line in ended), ended
         world.b.agent.daemon = None
         made = world.a.agent.metric("culvert_tls_handshakes_client_total")
         world.b.agent.start()

@@ -100,6 +100,7 @@ class TestLabels:
             if reporter == "source" or tunnel:  # a direct tunnel's OPEN does not name the service
                 told |= {"destination_service": "web.shop.svc.cluster.local", "destination_service_namespace": "shop",
                          "destination_service_name": "web"}
+                agent.access_log('dst.service="web.shop.svc.cluster.local"')
             assert told.items() <= labels.items()
             assert value(agent, "istio_tcp_connections_opened_total") == 1
             assert value(agent, "istio_tcp_received_bytes_total") == value(agent, "istio_tcp_sent_bytes_total") == 5

@@ -2,11 +2,11 @@
 """Which tunnel a connection takes, and what `culvertctl connections` says of it."""
 
 import contextlib
-import re
 import time
 
 import pytest
 from culvert_harness import Authority, envoy, programs, scaled
+from culvert_harness.traffic import echoes, no_further_tunnels, tunnel_ports
 from test_fidelity import connect
 
 VIP = "10.96.0.7"
@@ -53,18 +53,16 @@ def test_a_gateway_is_why_a_connection_to_another_network_is_on_hbone(world):
         assert whys(world) == {"h2: a gateway is asked for a name"}
 
 
-def start(world, transport: str, **hbone: object):
+CONNECT_TIMEOUT_S = 2
+
+
+def start(world, transport: str, *, connect_timeout: str = "10s", **hbone: object):
     """Client and server; with one worker, so that there is nothing to choose but that worker's tunnels."""
-    world.tunnel = {"offer": [transport], "hbone": hbone}
+    world.tunnel = {"offer": [transport], "connect_timeout": connect_timeout, "hbone": hbone}
     world.a.agent.extra_config = {"workers": 1}
     world.start_with(client="a", server="b")
     programs.echo_server(world.pods["server"])
     return world.pods["client"], world.pods["server"]
-
-
-def tunnel_ports(pod) -> list[str]:
-    """The pod's own ports of its tunnels."""
-    return re.findall(r":(\d+)\s+\S+:15008", pod.run(["ss", "-Htn", "state", "established", "dport", "=", ":15008"]).stdout)
 
 
 def black_hole(world, action: str, ports: list[str]) -> None:
@@ -94,6 +92,24 @@ def test_a_new_connection_does_not_wait_for_a_tunnel_whose_peer_has_fallen_silen
         assert "no answer to PING" not in world.a.agent.log()
 
 
+def test_what_waits_for_a_stream_on_a_tunnel_that_falls_silent_gets_another_tunnel(world):
+    """It waits because the tunnel is full and no other one could be made, and not until the silent one is given up, after 21 s."""
+    client, server = start(world, "hbone", ping_interval="1s", streams_per_connection=1)
+    with contextlib.ExitStack() as stack:
+        hold(stack, client, server.v4, 7002, 1)
+        [port] = tunnel_ports(client)
+        with no_further_tunnels(client):
+            waiting = stack.enter_context(contextlib.closing(connect(client, server.v4, 7002)))
+            waiting.sendall(b"x")
+            waiting.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                waiting.recv(1)
+            black_hole(world, "add", [port])
+        waiting.settimeout(6)
+        assert waiting.recv(1) == b"x"
+        assert world.a.agent.metric("culvert_tunnels_open") == 2, "the silent one is left alone"
+
+
 @pytest.mark.parametrize("transport, connections", [("direct", 1), ("hbone", 1), ("hbone", 12)])
 def test_a_pooled_tunnel_that_died_unnoticed_is_replaced_before_the_application_notices(world, transport, connections):
     """What the application says waits for the answer on a tunnel that was silent for two seconds, and moves after two more: to a new tunnel, not to another
@@ -112,7 +128,7 @@ def test_a_pooled_tunnel_that_died_unnoticed_is_replaced_before_the_application_
 @pytest.mark.parametrize("transport", ["direct", "hbone"])
 def test_a_pooled_tunnel_that_the_peer_knows_nothing_of_is_replaced_at_once(world, transport):
     """The peer's node has been away and is back: it answers with RST what its last life knew."""
-    client, server = start(world, transport)
+    client, server = start(world, transport, connect_timeout=f"{CONNECT_TIMEOUT_S}s")
     served_within(client, server.v4)
     ports = tunnel_ports(client)
     black_hole(world, "add", ports)
@@ -121,7 +137,12 @@ def test_a_pooled_tunnel_that_the_peer_knows_nothing_of_is_replaced_at_once(worl
     time.sleep(2.5)
     assert tunnel_ports(client) == ports, "the client has not been told"
     black_hole(world, "del", ports)
-    assert served_within(client, server.v4) < scaled(1.5)
+    began = time.monotonic()
+    with contextlib.closing(connect(client, server.v4, 7002)) as connection:
+        assert echoes(connection)
+        assert time.monotonic() - began < scaled(1.5)
+        time.sleep(2 * CONNECT_TIMEOUT_S + 0.5)  # by then it would have had its answer on the old tunnel
+        assert echoes(connection), "what was wrong with the old tunnel has cut it on the new one"
 
 
 @pytest.mark.parametrize("transport", ["direct", "hbone"])

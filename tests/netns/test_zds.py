@@ -86,7 +86,7 @@ def test_a_pod_of_istio_cni_is_reached_through_a_tunnel_and_sees_the_clients_own
     assert programs.curl(server, f"http://{client.v4}/").stdout.encode() == SECRET
     link.stop()
     link.assert_only_tunnels()
-    wait_for(lambda: any(f'src.identity="{server.identity}"' in line for line in world.a.agent.access_log()), "the inbound line")
+    world.a.agent.access_log(f'src.identity="{server.identity}"')
 
 
 def test_without_a_bpffs_the_agent_serves_istio_cnis_pods_and_no_others(world, cni):
@@ -136,7 +136,7 @@ def test_two_pods_of_istio_cni_on_one_node_talk_through_their_agent(town):
     programs.nginx(other, {"index.html": SECRET})
     client = world.pods["client"]
     assert programs.curl(client, f"http://{other.v4}/peer").stdout.strip() == client.v4
-    wait_for(lambda: any(f'src.identity="{client.identity}"' in line for line in world.a.agent.access_log()), "the line")
+    world.a.agent.access_log(f'src.identity="{client.identity}"')
 
 
 def test_plaintext_from_outside_reaches_the_application_with_its_address_and_probes_pass_by_the_agent(town):
@@ -147,13 +147,13 @@ def test_plaintext_from_outside_reaches_the_application_with_its_address_and_pro
     programs.nginx(client, {"index.html": b"x"})
     for host, own in ((client.v4, stranger.v4), (f"[{client.v6}]", stranger.v6)):
         assert programs.curl(stranger, f"http://{host}/peer").stdout.strip() == own
-    wait_for(lambda: len(world.a.agent.access_log()) == 2, "both plaintext lines")
+    assert len(world.a.agent.access_log(count=2)) == 2, "both plaintext lines"
     # As the host's SNAT rule makes a kubelet's probe look.
     node = world.a.netns
     node.run(["ip", "addr", "add", f"{zds.PROBE_V4}/32", "dev", "lo"])
     done = node.run(["curl", "-sS", "--interface", zds.PROBE_V4, f"http://{client.v4}/peer"])
     assert done.stdout.strip() == zds.PROBE_V4
-    assert len(world.a.agent.access_log()) == 2
+    assert len(world.a.agent.access_log_so_far()) == 2
 
 
 def test_strict_refuses_plaintext_that_came_by_the_rules(world, cni):
@@ -181,7 +181,7 @@ def test_connections_to_the_agents_own_ports_come_to_nothing_and_start_no_loop(t
                          (client, server.v4), (stranger, client.v4), (stranger, client.v6)):
         assert not reaches(source, host, port), f"{source.name} to {host}:{port}"
     wait_for(lambda: not world.a.agent.ctl("connections"), "everything to have ended")
-    assert len(world.a.agent.access_log()) < 40  # no connection begets another
+    assert len(world.a.agent.access_log_so_far()) < 40  # no connection begets another
     programs.echo_server(server)
     assert reaches(client, server.v4, 7002)
 

@@ -130,7 +130,8 @@ void ConfigDump::endpoint() {
   const state::Snapshot& mesh = *source_->snapshot();
   const state::Service& service = *mesh.service_at(at_);
   const state::EndpointTable& table = mesh.endpoints(service);
-  const auto& rows = table.rows;
+  // As ztunnel: what may not be used is no endpoint.
+  const auto rows = mesh.usable_endpoints(service);
   if (inner_at_ == rows.size()) {
     end_service(json_, service, mesh.network());
     ++at_;

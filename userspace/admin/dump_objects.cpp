@@ -64,7 +64,7 @@ void write_addresses(JsonWriter& json, const state::Service& service, std::strin
   json.key("vips").begin_array();
   bool has_ranges = false;
   for (const state::NetworkAddress& vip : service.vips) {
-    if (vip.prefix_bits == state::NetworkAddress::kWhole) {
+    if (vip.is_whole()) {
       json.value(address_text(vip, own_network));
     } else {
       has_ranges = true;
@@ -74,7 +74,7 @@ void write_addresses(JsonWriter& json, const state::Service& service, std::strin
   if (!has_ranges) return;
   json.key("cidrVips").begin_array();
   for (const state::NetworkAddress& vip : service.vips) {
-    if (vip.prefix_bits == state::NetworkAddress::kWhole) continue;
+    if (vip.is_whole()) continue;
     json.begin_object()
         .field("network", or_own(vip.network, own_network))
         .field("cidr", fmt::format("{}/{}", vip.address.to_string(), vip.prefix_bits))

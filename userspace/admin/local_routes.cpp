@@ -24,7 +24,7 @@ constexpr std::string_view kIndex =
 constexpr std::string_view kLoggingHelp =
     "usage: POST /logging              the level in force\n"
     "       POST /logging?level=LEVEL  for everything: off, error, warn, info, debug, trace\n"
-    "       POST /logging?level=SCOPE=LEVEL,SCOPE=LEVEL  scopes are culvert (messages) and access\n"
+    "       POST /logging?level=SCOPE=LEVEL,SCOPE=LEVEL  scopes are culvert (messages), access and dns\n"
     "       POST /logging?reset        as configured; together with level: that on top\n";
 
 HttpResponse text(std::string body, int status = 200) {

@@ -146,6 +146,7 @@ Result<void> Agent::open_parts() {
   label_budget_ = std::make_unique<telemetry::LabelBudget>(config_.metrics.label_sets_max);
   workers_ = CV_TRY(WorkerSet::start(config_.workers, options_, datapath_->socket_marker(), datapath_->syn_gate(),
                                      *log_, *label_budget_, *queue_));
+  open_posts();
   open_revocation();
   if (auto opened = open_certificates(); !opened) return opened;
   CV_TRY(open_tracing());
@@ -201,11 +202,21 @@ void Agent::open_control_plane() {
   xds_ = std::make_unique<control::XdsSource>(config_, std::move(callbacks));
 }
 
+void Agent::open_posts() {
+  const auto post = [this](auto make) {
+    return std::make_unique<UntilDone>(*reactor_, WorkerSet::kRetryMs, [this, make] {
+      return workers_->post_each([&](std::size_t) -> proxy::ToWorker { return make(); });
+    });
+  };
+  post_snapshot_ = post([this] { return proxy::SetSnapshot{snapshot_}; });
+  post_options_ = post([this] { return proxy::SetOptions{proxy_options()}; });
+  post_revocation_check_ = post([] { return proxy::CheckRevocation{}; });
+}
+
 void Agent::snapshot_changed(std::shared_ptr<const state::Snapshot> snapshot) {
   snapshot_ = std::move(snapshot);
   pods_->set_snapshot(snapshot_);
-  static_cast<void>(
-      workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetSnapshot{snapshot_}; }));
+  post_snapshot_->run();
   warm_certificates();
   start_zds_when_warm();
 }
@@ -218,8 +229,7 @@ void Agent::config_changed(const control::Config& config, std::shared_ptr<const 
     set_log_filter(file_log_filter_);
   }
   if (embedded_source_ != nullptr) embedded_source_->set_lifetime_ms(config_.identity.embedded.lifetime_ms);
-  static_cast<void>(
-      workers_->post_each([this](std::size_t) -> proxy::ToWorker { return proxy::SetOptions{proxy_options()}; }));
+  post_options_->run();
   // In a cluster the file says how this agent runs, and istiod who is in the mesh, beside what LOCAL_XDS says.
   if (xds_ != nullptr) xds_->set_local_mesh(config_.local);
   if (config_.control_plane.xds_address.empty()) snapshot_changed(std::move(snapshot));
@@ -234,7 +244,7 @@ void Agent::config_changed(const control::Config& config, std::shared_ptr<const 
 void Agent::publish_local_workloads() {
   std::vector<state::Workload> local;
   for (const admin::Pod& pod : pods_->list()) {
-    if (pod.state != "joined") continue;
+    if (pod.slot == 0 || pod.state == "leaving") continue;
     // Of these istiod says what there is to say, and their connections wait for it.
     if (const enroll::PodSpec* spec = enroller_->find(pod.id);
         xds_ != nullptr && spec != nullptr && spec->capture == enroll::Capture::Rules) {
@@ -315,6 +325,7 @@ proxy::Options Agent::proxy_options() {
   options.hbone.streams_before_settings = hbone.streams_per_connection;
   options.hbone.ping_interval_ms = hbone.ping_interval_ms;
   options.hbone.ping_timeout_ms = hbone.ping_timeout_ms;
+  options.hbone.settings_timeout_ms = config_.tunnel.handshake.timeout_ms;
   options.hbone_connections_per_peer = hbone.connections_per_peer;
   options.hbone_early_data = hbone.early_data;
   options.hbone_response_baggage = hbone.response_baggage;

@@ -29,6 +29,7 @@
 #include "control/zds_client.hpp"
 #include "control/zds_session.hpp"
 #include "core/reactor.hpp"
+#include "core/until_done.hpp"
 #include "datapath/datapath.hpp"
 #include "dns/counters.hpp"
 #include "dns/proxy.hpp"
@@ -91,7 +92,6 @@ class Agent final : public admin::Provider {
   [[nodiscard]] Result<void> open_certificates();
   void warm_certificates();
   void open_revocation();
-  void check_revocation();
   void tell_of_idle_lists();
   void know_issuers(const tls::Credentials* credentials);
   [[nodiscard]] admin::Revocation revocation() const;
@@ -102,6 +102,7 @@ class Agent final : public admin::Provider {
   void open_control_plane();
   void add_workload_manager(std::vector<prometheus::MetricFamily>& families) const;
   void add_control_plane(std::vector<prometheus::MetricFamily>& families) const;
+  void open_posts();
   void snapshot_changed(std::shared_ptr<const state::Snapshot> snapshot);
   void publish_mesh_file();
   void open_zds();
@@ -156,6 +157,10 @@ class Agent final : public admin::Provider {
   std::unique_ptr<telemetry::LabelBudget> label_budget_;
   std::unique_ptr<telemetry::SpanQueue> span_queue_;  // null, as the next two: no collector
   std::unique_ptr<WorkerSet> workers_;
+  // Not lost to a full mailbox: a worker that is behind hears of the newest later.
+  std::unique_ptr<UntilDone> post_snapshot_;
+  std::unique_ptr<UntilDone> post_options_;
+  std::unique_ptr<UntilDone> post_revocation_check_;
   std::unique_ptr<control::OtlpExporter> span_exporter_;
   std::unique_ptr<control::GrpcSpanSender> span_sender_;  // ends before the exporter, whose spans it sends
   std::unique_ptr<dns::Resolver> resolver_;

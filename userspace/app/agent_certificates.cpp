@@ -11,8 +11,6 @@
 namespace culvert::app {
 namespace {
 
-constexpr std::uint64_t kMailboxRetryMs = 50;
-
 std::string state_of(const tls::Revocation::ListInfo& list, std::int64_t now_s) {
   if (!list.is_vouched) return "not signed by a known issuer";
   if (list.next_update_s != 0 && list.next_update_s <= now_s) return "expired";
@@ -54,7 +52,7 @@ Result<void> Agent::open_certificates() {
       [this](const SpiffeId& identity, std::shared_ptr<const tls::Credentials> credentials) {
         know_issuers(credentials.get());
         // With the built-in CA the first one arrives inside `hold`, before the pod is with the workers.
-        if (pods_ != nullptr) pods_->credentials_changed(identity, std::move(credentials));
+        if (pods_ != nullptr) pods_->credentials_changed(identity);
       },
       [this](const SpiffeId& identity, const Error& error) {
         log_->error("no new certificate for {}: {}", identity.to_string(), error.message());
@@ -75,7 +73,7 @@ void Agent::open_revocation() {
   control::RevocationFile::Callbacks callbacks;
   callbacks.changed = [this] {
     log_->info("{} revocation lists are in force", revocation_->lists().size());
-    check_revocation();
+    post_revocation_check_->run();
     tell_of_idle_lists();
   };
   callbacks.failed = [this](const Error& error) {
@@ -89,13 +87,6 @@ void Agent::open_revocation() {
   };
   revocation_file_ =
       control::RevocationFile::open(*reactor_, config_.identity.revocation.path, *revocation_, std::move(callbacks));
-}
-
-// Not lost to a full mailbox: a worker that is behind hears of it later.
-void Agent::check_revocation() {
-  if (!workers_->post_each([](std::size_t) -> proxy::ToWorker { return proxy::CheckRevocation{}; })) {
-    reactor_->after_ms(kMailboxRetryMs, [this] { check_revocation(); });
-  }
 }
 
 // So that lists of our own issuers count, and are known to count, before the first peer comes.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "app/pod_manager.hpp"
+#include "control/xds_source.hpp"
 
 namespace culvert::app {
 
@@ -15,13 +16,17 @@ std::string PodManager::control_plane_uid(const enroll::PodSpec& spec) const {
   return fmt::format("{}//Pod/{}/{}", parts_.config->cluster, spec.namespace_name, spec.name);
 }
 
+std::string PodManager::local_uid(const enroll::PodSpec& spec) const {
+  return fmt::format("{}{}/{}", is_in_cluster() ? control::XdsSource::kLocalUid : "", spec.namespace_name, spec.name);
+}
+
 bool PodManager::waits_for_name(const enroll::PodSpec& spec) const noexcept {
   return is_in_cluster() && spec.capture == enroll::Capture::Rules;
 }
 
 bool PodManager::may_guess(const enroll::PodSpec& spec) const {
   if (!is_in_cluster()) return true;
-  const bool is_all_said = snapshot_ != nullptr && snapshot_->are_policies_known();
+  const bool is_all_said = snapshot_ != nullptr && snapshot_->is_complete();
   return !waits_for_name(spec) && (is_all_said || monotonic_ms() >= guess_after_ms_);
 }
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "admin/provider.hpp"
@@ -17,6 +18,7 @@
 #include "control/certificate_manager.hpp"
 #include "control/config.hpp"
 #include "core/reactor.hpp"
+#include "core/until_done.hpp"
 #include "dns/proxy.hpp"
 #include "enroll/enroller.hpp"
 #include "enroll/pod_service.hpp"
@@ -37,7 +39,9 @@ class PodManager final : public enroll::PodService {
     // The pod's DNS, answered from within its namespace; null: this agent does not capture it.
     std::function<Result<std::unique_ptr<dns::Proxy>>(const enroll::PodSpec&, UniqueFd netns)> open_dns;
   };
-  explicit PodManager(Parts parts) : parts_(std::move(parts)) {}
+  explicit PodManager(Parts parts)
+      : parts_(std::move(parts)),
+        post_credentials_(*parts_.reactor, WorkerSet::kRetryMs, [this] { return post_credentials(); }) {}
 
   // enroll::PodService
   [[nodiscard]] Result<enroll::JoinAnswer> join(enroll::PodSpec spec, UniqueFd netns) override;
@@ -59,7 +63,7 @@ class PodManager final : public enroll::PodService {
   // What the mesh says of the pods may have changed. Before the workers hear of the snapshot, so that they know each pod's identity in time.
   void set_snapshot(std::shared_ptr<const state::Snapshot> snapshot);
   // A certificate of `identity` is there or was renewed.
-  void credentials_changed(const SpiffeId& identity, std::shared_ptr<const tls::Credentials> credentials);
+  void credentials_changed(const SpiffeId& identity);
   // Called whenever the set of joined pods has changed.
   void on_change(std::function<void()> changed) { changed_ = std::move(changed); }
   void set_ready() noexcept { is_ready_ = true; }
@@ -81,6 +85,7 @@ class PodManager final : public enroll::PodService {
     std::uint32_t slot = 0;
     bool holds_certificate = false;  // of `identity`; false: the control plane has not named it yet
     bool is_leaving = false;
+    std::uint64_t leave = 0;          // which one it is that it leaves by
     std::unique_ptr<dns::Proxy> dns;  // may be null
     std::optional<SpiffeId> next;     // will be its identity when there is a certificate of it, and is held until then
   };
@@ -99,6 +104,8 @@ class PodManager final : public enroll::PodService {
   // pod_identity.cpp
   [[nodiscard]] bool is_in_cluster() const noexcept;
   [[nodiscard]] std::string control_plane_uid(const enroll::PodSpec& spec) const;
+  // Of its workload in a mesh that does not name it (publish_local_workloads).
+  [[nodiscard]] std::string local_uid(const enroll::PodSpec& spec) const;
   // Nothing is done for it, and no certificate asked for, before the control plane has named it.
   [[nodiscard]] bool waits_for_name(const enroll::PodSpec& spec) const noexcept;
   // It may be taken for one of the configured trust domain while the control plane does not name it.
@@ -107,11 +114,20 @@ class PodManager final : public enroll::PodService {
   [[nodiscard]] const state::WorkloadEntry* workload_of(const enroll::PodSpec& spec) const;
   [[nodiscard]] Result<SpiffeId> identity_of(const enroll::PodSpec& spec) const;
   void follow_control_plane();
+  [[nodiscard]] bool post_credentials();
   void release_certificates(const Joined& joined);
   // False: nothing has changed.
   bool take_trust_domain(Joined& joined, const std::string& trust_domain);
   void add_exclusions(enroll::PodSpec& spec, const control::Exclusions& exclusions) const;
-  void finish_leave(const std::string& id, std::uint32_t slot);
+  void finish_leave(const std::string& id, std::uint64_t number);
+  // What is done about a pod that the enroller could not join (again), and about one that it joined and the workers do not have.
+  void join_failed(const std::string& id, const Error& error);
+  void serve_failed(const std::string& id, std::uint32_t slot, bool was_captured, const Error& error);
+  // The pod stays captured, and its new connections wait: it is taken over as an earlier agent's would be.
+  void adopt_later(const std::string& id, const Error& error);
+  void plan_adoption();
+  // The workers let go of a pod at once, and nothing here knows it any more.
+  void forget(const std::string& id);
   // Joining leaves the hooks in a form that is quick to make; once no pod has joined for a moment they get the one that they
   // keep, one pod at a time.
   void settle_later();
@@ -125,13 +141,17 @@ class PodManager final : public enroll::PodService {
   std::uint64_t guess_after_ms_ = monotonic_ms() + kFirstWordMs;
   std::unordered_map<std::string, Joined> joined_;
   std::uint64_t started_ = 0;
+  std::uint64_t leaves_ = 0;
   std::unordered_map<std::string, Failure> failed_;               // by id
   std::unordered_map<std::string, control::PodConfig> in_force_;  // of the file's joined pods, as they were listed
   std::uint64_t adopt_again_ms_ = 0;                              // 0: nothing failed
   std::uint64_t adopt_wait_ms_ = 0;
   std::function<void()> changed_;
+  std::unordered_set<SpiffeId> new_credentials_;  // of which some worker has not heard yet
+  UntilDone post_credentials_;
   std::uint64_t settle_at_ms_ = 0;  // not before; every join moves it on
   bool is_settling_ = false;        // a timer runs
+  bool will_follow_ = false;        // at the next turn of the loop
   bool is_ready_ = false;
   bool is_draining_ = false;
 };

@@ -27,22 +27,44 @@ void PodManager::adopt() {
     parts_.log->error("pod {} of an earlier agent cannot be taken over; its new connections stay blocked: {}", id,
                       error.message());
   });
+  for (enroll::Pod& pod : pods) {
+    const std::string id = pod.spec.id;
+    const bool is_ours = is_joined(id);
+    if (auto served = serve(std::move(pod)); served) {
+      settle_later();
+      parts_.log->info("pod {} {}", id, is_ours ? "has listeners again" : "taken over from an earlier agent");
+    } else {
+      failing.insert(id);
+      parts_.enroller->forget_listeners(id);
+      if (!note_failure(id, served.error().message(), Origin::Adoption)) continue;
+      parts_.log->error("pod {}: {}; its new connections stay blocked", id, served.error().message());
+    }
+  }
   std::erase_if(failed_, [&](const auto& entry) {
     return entry.second.origin == Origin::Adoption && !failing.contains(entry.first);
   });
-  for (enroll::Pod& pod : pods) {
-    const std::string id = pod.spec.id;
-    if (auto served = serve(std::move(pod)); served) {
-      settle_later();
-      parts_.log->info("pod {} taken over from an earlier agent", id);
-    } else if (note_failure(id, served.error().message(), Origin::Adoption)) {
-      parts_.log->error("pod {}: {}", id, served.error().message());
-    }
+  adopt_again_ms_ = 0;
+  if (failing.empty()) {
+    adopt_wait_ms_ = 0;
+  } else {
+    plan_adoption();
   }
+}
+
+void PodManager::adopt_later(const std::string& id, const Error& error) {
+  parts_.enroller->forget_listeners(id);
+  if (note_failure(id, error.message(), Origin::Adoption)) {
+    parts_.log->error("pod {} is without listeners, and its new connections stay blocked until another try: {}", id,
+                      error.message());
+  }
+  if (adopt_again_ms_ == 0) plan_adoption();
+}
+
+void PodManager::plan_adoption() {
   constexpr std::uint64_t kAdoptWaitMsMin = 2'000;
   constexpr std::uint64_t kAdoptWaitMsMax = 60'000;
   adopt_wait_ms_ = std::clamp(adopt_wait_ms_ * 2, kAdoptWaitMsMin, kAdoptWaitMsMax);
-  adopt_again_ms_ = failing.empty() ? 0 : monotonic_ms() + adopt_wait_ms_;
+  adopt_again_ms_ = monotonic_ms() + adopt_wait_ms_;
 }
 
 void PodManager::follow_configuration() {

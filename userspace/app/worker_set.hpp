@@ -24,7 +24,8 @@ class WorkerSet {
   // Label sets that no connection has had for so long go. What the workers let go at the last call is free again.
   void sweep_traffic(std::uint64_t expiry_ms);
 
-  // `make` builds the message of each worker. False: a mailbox is full.
+  // `make` builds the message of each worker. False: a mailbox is full; after kRetryMs it may have room.
+  static constexpr std::uint64_t kRetryMs = 50;
   template <typename Make>
   bool post_each(Make&& make) {
     bool is_posted = true;

@@ -94,7 +94,7 @@ void visit_pool(FieldVisitor& v, PoolConfig& pool) {
 }
 
 void visit_handshake(FieldVisitor& v, HandshakeConfig& handshake) {
-  v.scalar({"timeout", kLive, "A TLS handshake that takes longer is closed."},
+  v.scalar({"timeout", kLive, "How long a TLS handshake may take, and after it HTTP/2's preface and SETTINGS."},
            duration_value(handshake.timeout_ms, 100, 5 * kMinute));
   v.scalar({"concurrency_per_worker", kLive,
             "Handshakes in progress on one worker; more are refused, and once half are taken those of a source address "
@@ -254,7 +254,9 @@ void visit_config(FieldVisitor& v, Config& config) {
   v.section("records", "Who carries TLS records, per direction.",
             [&config](FieldVisitor& inner) { visit_records(inner, config.records); });
   v.section("buffers", "Memory for bytes in flight.", [&config](FieldVisitor& inner) {
-    inner.scalar({"bytes_per_worker_max", kRestart, "Buffers of one worker; at the limit it stops reading."},
+    inner.scalar({"bytes_per_worker_max", kRestart,
+                  "Buffers of one worker; at the limit it stops reading. HBONE streams arrive up to their windows all "
+                  "the same: `tunnel.hbone.connection_window` beyond twice the limit those that hold much are reset."},
                  size_value(config.buffers.bytes_per_worker_max, kMiB, 64 * 1'024 * kMiB));
   });
   v.section("drain", "How live connections end.", [&config](FieldVisitor& inner) { visit_drain(inner, config.drain); });

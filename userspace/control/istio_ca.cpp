@@ -66,7 +66,8 @@ struct IstioCa::Call {
   std::unique_ptr<grpc::ClientContext> context;
   IstioCertificateRequest message;
   IstioCertificateResponse response;
-  bool has_tried_other_name = false;
+  bool has_other_name = false;  // it was sent under the alternative name
+  bool has_tried_both_names = false;
 };
 
 // Outlives every call that is under way: the library's threads hold plain pointers to it and to the calls, and nothing that would end a channel,
@@ -115,6 +116,7 @@ void IstioCa::State::start(const std::shared_ptr<Call>& call) {
   // Pauses between attempts are the manager's: a connection that failed long ago is tried now.
   grpc::experimental::ChannelResetConnectionBackoff(channel.get());
   call->context->set_wait_for_ready(false);
+  call->has_other_name = uses_other_name;
   call->context->set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(options.call_timeout_ms));
   {
     const std::lock_guard lock(mutex);
@@ -140,11 +142,14 @@ void IstioCa::State::answered(Call* call, const grpc::Status& status) {
 }
 
 void IstioCa::State::finished(const std::shared_ptr<Call>& call, const grpc::Status& status) {
-  // The certificate may carry the other name alone: the other way round for this call and those that follow.
+  // The certificate may carry the other name alone: the other way round for this call and those that follow, unless one that was under way
+  // beside it has turned it round already.
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE && !options.endpoint.alternative_name.empty() &&
-      !std::exchange(call->has_tried_other_name, true)) {
-    uses_other_name = !uses_other_name;
-    channel.reset();
+      !std::exchange(call->has_tried_both_names, true)) {
+    if (call->has_other_name == uses_other_name) {
+      uses_other_name = !uses_other_name;
+      channel.reset();
+    }
     call->response.Clear();
     start(call);
     return;

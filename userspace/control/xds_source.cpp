@@ -12,7 +12,7 @@ namespace culvert::control {
 XdsSource::XdsSource(const Config& config, Callbacks callbacks)
     : callbacks_(std::move(callbacks)), store_(config.network), session_(store_, config.control_plane.on_demand) {
   store_.set_node(config.node_name);
-  store_.set_policies_known(false);
+  store_.set_complete(false);
   exchange_local_mesh(store_, session_, *local_mesh_, *config.local);
   local_mesh_ = config.local;
   publish();
@@ -26,7 +26,10 @@ XdsSource::XdsSource(const Config& config, Callbacks callbacks)
 
 XdsSource::~XdsSource() = default;
 
-void XdsSource::publish() { callbacks_.changed(store_.publish()); }
+// Never the half of a response.
+void XdsSource::publish() {
+  if (!is_amid_response_) callbacks_.changed(store_.publish());
+}
 
 std::optional<XdsRequest> XdsSource::received(const XdsUpdate& update) {
   if (!is_connected_) {
@@ -35,11 +38,12 @@ std::optional<XdsRequest> XdsSource::received(const XdsUpdate& update) {
     callbacks_.connected();
   }
   const bool is_last = update.is_last;
+  is_amid_response_ = !is_last;
   if (is_last && !XdsSession::knows_type(update.type_url)) note_unknown(update.type_url);
   changes_ += update.removed.size() + update.resources.size();
   std::optional<XdsRequest> answer = session_.take(update, monotonic_ms());
   if (!update.removed.empty()) restore_local_mesh(store_, session_, *local_mesh_, update.removed);
-  if (session_.is_warm()) store_.set_policies_known(true);
+  if (session_.is_warm()) store_.set_complete(true);
   if (is_last) publish();
   if (session_.demands().has_questions()) ask_soon();
   if (answer && !answer->error.empty() && std::exchange(last_refusal_, answer->error) != answer->error) {
@@ -98,6 +102,8 @@ void XdsSource::tend_soon() {
 
 void XdsSource::ended(XdsEnd end, const std::string& why) {
   is_connected_ = false;
+  // No more of it comes, and each object stands for itself.
+  if (std::exchange(is_amid_response_, false)) publish();
   const std::string text = why.empty() ? std::string(to_string(end)) : why;
   if (std::exchange(last_error_, text) != text) callbacks_.failed(text);
 }

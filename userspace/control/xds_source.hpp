@@ -86,6 +86,7 @@ class XdsSource {
   std::size_t surprises_ = 0;                  // since then
   std::size_t changes_ = 0;
   bool is_connected_ = false;
+  bool is_amid_response_ = false;  // more of it is to come
   bool is_ask_due_ = false;
   bool is_tend_due_ = false;
   std::uint64_t asked_ms_ = 0;  // when names were last asked for

@@ -58,6 +58,10 @@ class BufferPool {
   void append(Lent& lent, ByteView data);
   // True while at least `bytes_max` is out: read no more on behalf of connections that cannot write.
   [[nodiscard]] bool is_exhausted() const noexcept { return lent_bytes_ >= bytes_max_; }
+  // Twice that is out, and `allowance` more: what still comes unasked for such a connection is not kept.
+  [[nodiscard]] bool is_overdrawn(std::size_t allowance) const noexcept {
+    return lent_bytes_ >= 2 * bytes_max_ + allowance;
+  }
   [[nodiscard]] std::size_t lent_bytes() const noexcept { return lent_bytes_; }
   [[nodiscard]] std::size_t cached_bytes() const noexcept { return cached_bytes_; }
   // Frees the cached blocks, for an idle agent.

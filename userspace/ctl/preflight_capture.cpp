@@ -75,6 +75,8 @@ void add_hooks(Checks& checks, const datapath::Capabilities& found) {
       "packets are redirected at tc", note_on(found, "steered"));
   add(checks, "sockops", "the node's own connections", found.has_sockops, "recognised by sockops",
       "not told from foreign ones", note_on(found, "probes"));
+  add(checks, "socket-options", "options that send past the capture", found.has_option_hook, "refused to pods",
+      "not refused", note_on(found, "PACKET_QDISC_BYPASS"));
   add_egress(checks, found);
   add(checks, "sk-lookup", "listeners by sk_lookup", found.has_sk_lookup, "can be attached", "cannot be attached",
       note_on(found, "sk_lookup"));

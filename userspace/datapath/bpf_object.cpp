@@ -135,6 +135,7 @@ const bpf_program* BpfObject::program(Program which) const {
     case Program::Recvmsg4: return programs.cv_recvmsg4;
     case Program::Recvmsg6: return programs.cv_recvmsg6;
     case Program::Sockops: return programs.cv_sockops;
+    case Program::Setsockopt: return programs.cv_setsockopt;
     case Program::Egress: return programs.cv_egress_all;
     case Program::HoldSyn: return programs.cv_hold_syn;
     case Program::PodLookup: return programs.cv_pod_lookup;

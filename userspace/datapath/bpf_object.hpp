@@ -27,6 +27,7 @@ enum class Program : std::uint8_t {
   Recvmsg4,
   Recvmsg6,
   Sockops,
+  Setsockopt,
   Egress,
   HoldSyn,
   PodLookup,

@@ -26,6 +26,7 @@ struct Capabilities {
   bool has_sk_lookup = false;             // without it none either
   bool has_connect_hook = false;          // steering at connect; else every flow is redirected at tc egress
   bool has_sockops = false;               // the node's own connections are recognised
+  bool has_option_hook = false;           // socket options that send past tc egress are refused to pods
   bool has_dns_hooks = false;             // questions to port 53 can be given to the agent; only tried when wanted
   std::uint32_t lo_segment_bytes_v4 = 0;  // largest GSO segment that lo can be given, per family
   std::uint32_t lo_segment_bytes_v6 = 0;

@@ -53,6 +53,10 @@ Result<void> attach_dns(const BpfObject& object, const PinPlan& pins, int cgroup
   return {};
 }
 
+constexpr const char* kOptionsAreOpen =
+    "A pod with CAP_NET_RAW can send past the capture, by PACKET_QDISC_BYPASS or AF_XDP: take that capability from "
+    "pods; ";
+
 }  // namespace
 
 void attach_node_hooks(const BpfObject& object, const PinPlan& pins, const Datapath::Options& options,
@@ -69,6 +73,7 @@ void attach_node_hooks(const BpfObject& object, const PinPlan& pins, const Datap
     capabilities.notes.push_back(
         "Connections are redirected packet by packet, and probes are treated as from outside: " +
         cgroup.error().message());
+    capabilities.notes.push_back(kOptionsAreOpen + cgroup.error().message());
     return;
   }
   if (options.allow_connect_hook) {
@@ -93,6 +98,12 @@ void attach_node_hooks(const BpfObject& object, const PinPlan& pins, const Datap
   if (!sockops)
     capabilities.notes.push_back("The node's own connections (probes) are treated as from outside: " +
                                  sockops.error().message());
+  const auto options_hook = ensure_link({.pin = pins.link("setsockopt"),
+                                         .program_fd = object.program_fd(Program::Setsockopt),
+                                         .target = cgroup->get(),
+                                         .attach_type = BPF_CGROUP_SETSOCKOPT});
+  capabilities.has_option_hook = options_hook.has_value();
+  if (!options_hook) capabilities.notes.push_back(kOptionsAreOpen + options_hook.error().message());
 }
 
 }  // namespace culvert::datapath

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The hooks that a node has once: connect and sockops on the root of the cgroup2 tree. Control thread, at start.
+// The hooks that a node has once: connect, sockops and setsockopt on the root of the cgroup2 tree. Control thread, at start.
 #pragma once
 
 #include "datapath/bpf_object.hpp"

@@ -2,7 +2,7 @@
 // The one table of what is pinned where, below an agent's pin directory. Names hold no dot: bpffs refuses them.
 //
 //   maps/NAME              every map of the object
-//   links/connect4|connect6|sockops|sendmsg4|sendmsg6|recvmsg4|recvmsg6    the cgroup hooks; the last four where DNS is captured
+//   links/connect4|connect6|sockops|setsockopt|sendmsg4|sendmsg6|recvmsg4|recvmsg6    the cgroup hooks; the last four where DNS is captured
 //   pods/SLOT/lookup       the pod's sk_lookup link
 //   pods/SLOT/egress_IFINDEX           its tcx links, by the index of the device in the pod (none with clsact)
 #pragma once

@@ -87,10 +87,16 @@ PodEntries entries_of(const PodPlan& plan) {
 
 Result<std::map<std::uint32_t, PodEntries>> PodMaps::read_all() const {
   std::map<std::uint32_t, PodEntries> all;
-  for (__u32 slot = 1; slot < CV_POD_SLOTS_MAX; ++slot) {
-    cv_pod pod{};
-    if (bpf_map_lookup_elem(fds_.pods, &slot, &pod) != 0) return fail_errno(errno, "cannot read cv_pods");
-    if (pod.netns_cookie != 0) all[slot].pod = pod;
+  std::vector<__u32> slots(CV_POD_SLOTS_MAX);
+  std::vector<cv_pod> pods(CV_POD_SLOTS_MAX);
+  __u32 cursor = 0;
+  __u32 count = CV_POD_SLOTS_MAX;
+  // ENOENT: there are no more.
+  if (bpf_map_lookup_batch(fds_.pods, nullptr, &cursor, slots.data(), pods.data(), &count, nullptr) != 0 &&
+      errno != ENOENT)
+    return fail_errno(errno, "cannot read cv_pods");
+  for (__u32 i = 0; i < count; ++i) {
+    if (pods[i].netns_cookie != 0) all[slots[i]].pod = pods[i];
   }
   if (all.empty()) return all;
   CV_TRY(for_each_key<cv_addr>(fds_.pod_addrs, [&](const cv_addr& key) {

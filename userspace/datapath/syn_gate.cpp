@@ -27,9 +27,10 @@ SynRing::~SynRing() {
 
 void SynRing::Free::operator()(ring_buffer* ring) const noexcept { ring_buffer__free(ring); }
 
-void SynRing::drain(unsigned count_max) {
+unsigned SynRing::drain(unsigned count_max) {
   left_ = count_max;
   ring_buffer__consume(ring_.get());
+  return count_max - left_;
 }
 
 // A negative answer ends the round, this sample counted in.

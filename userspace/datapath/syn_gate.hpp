@@ -27,8 +27,8 @@ class SynRing {
 
   // Readable, level-triggered, while SYNs wait.
   [[nodiscard]] int fd() const noexcept { return map_fd_.get(); }
-  // Hands over what waits, `count_max` at most.
-  void drain(unsigned count_max);
+  // Hands over what waits, `count_max` at most; how many that were. `count_max` is above 0.
+  unsigned drain(unsigned count_max);
 
  private:
   friend class SynGate;

@@ -25,9 +25,14 @@ void add_with_short_forms(std::vector<Candidate>& all, std::string_view name, st
   if (labels == 3) add(all, fmt::format("{}.svc.{}", name, domain), alias);
 }
 
+// A range of addresses is none that an answer could give.
+bool has_address(const state::Service& service) {
+  return std::ranges::any_of(service.vips, &state::NetworkAddress::is_whole);
+}
+
 // A service with neither a virtual address nor a name of the cluster is none that DNS knows.
 bool has_records(const state::Service& service, std::string_view domain) {
-  if (!service.vips.empty()) return true;
+  if (has_address(service)) return true;
   std::string_view rest = service.hostname;
   if (!rest.ends_with(domain)) return false;
   rest.remove_suffix(domain.size());
@@ -61,10 +66,9 @@ void add_addresses(const state::Snapshot& snapshot, const Client& client, const 
                    std::vector<IpAddress>& to) {
   for (const state::NetworkAddress& vip : service.vips) {
     const bool is_here = vip.network.empty() || vip.network == client.network;
-    if (is_here && vip.prefix_bits == state::NetworkAddress::kWhole && vip.address.family() == family)
-      to.push_back(vip.address);
+    if (is_here && vip.is_whole() && vip.address.family() == family) to.push_back(vip.address);
   }
-  if (!service.vips.empty()) return;
+  if (has_address(service)) return;
   for (const state::EndpointRow& endpoint : snapshot.usable_endpoints(service)) {
     const std::span<const IpAddress> own = snapshot.workload(endpoint.workload).addresses();
     const auto first = std::ranges::find_if(own, [&](const IpAddress& one) { return one.family() == family; });

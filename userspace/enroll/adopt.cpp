@@ -17,13 +17,12 @@ Result<Pod> Enroller::State::adopt(PodRecord record, UniqueFd netns) {
   if (std::ranges::none_of(pinned, is_ours)) record.slot = CV_TRY(datapath.allocate_slot());
   pod.record = std::move(record);
   const std::string id = pod.record.spec.id;
+  if (const auto known = pods.find(id); known != pods.end()) pod.shares_ports = known->second.shares_ports;
   auto content = read_netns(pod.netns.get(), home.get());
   if (content) pod.devices = std::move(content->devices);
-  auto listeners =
-      content ? bring_up(pod, true) : Result<std::vector<PodListeners>>(std::unexpected(std::move(content).error()));
-  JoinedPod& kept = pods.insert_or_assign(id, std::move(pod)).first->second;
-  if (!listeners) return std::unexpected(std::move(listeners).error());
-  return answer(kept, std::move(*listeners));
+  auto adopted = content ? bring_up(pod) : Result<Pod>(std::unexpected(std::move(content).error()));
+  pods.insert_or_assign(id, std::move(pod));
+  return adopted;
 }
 
 std::vector<Pod> Enroller::adopt_all(const std::function<void(const std::string&, const Error&)>& failed) {
@@ -42,11 +41,13 @@ std::vector<Pod> Enroller::adopt_all(const std::function<void(const std::string&
     }
     PodRecord& record = *entry.record;
     known_slots.push_back(record.slot);
-    if (const auto known = state_->pods.find(entry.id); known != state_->pods.end() && known->second.has_listeners)
-      continue;
+    // One that leaves is left to whoever began that.
+    const auto known = state_->pods.find(entry.id);
+    const bool is_known = known != state_->pods.end();
+    if (is_known && (known->second.has_listeners || known->second.record.is_leaving)) continue;
     auto netns = find_netns(record.spec.netns_path, record.netns_id, record.netns_cookie);
     const bool is_gone = !netns && netns.error().code() == ErrorCode::NotFound;
-    if (is_gone || record.is_leaving || std::ranges::binary_search(tombstones, entry.id)) {
+    if (!is_known && (is_gone || record.is_leaving || std::ranges::binary_search(tombstones, entry.id))) {
       const auto left = state_->tear_down(record, netns ? netns->get() : -1);
       if (!left) failed(entry.id, left.error());
       continue;

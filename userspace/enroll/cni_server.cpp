@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <unordered_map>
 
 #include <sys/epoll.h>
@@ -19,6 +20,7 @@ namespace {
 
 constexpr int kBacklog = 512;
 constexpr unsigned kAcceptsPerTurn = 64;  // then the loop's other work has its turn
+constexpr std::uint64_t kLookAwayMs = 100;
 
 // 0 when the peer is `allowed`, else a sentence.
 std::string refusal_of_peer(int fd, uid_t allowed) {
@@ -42,6 +44,7 @@ struct CniServer::State {
       : options(std::move(given_options)), reactor(given_reactor), handler(given_service) {}
 
   void accept_some();
+  void look_away(int error);
   void admit(UniqueFd fd);
   void on_readable(int fd);
   // False: the connection is to be closed.
@@ -67,21 +70,24 @@ void CniServer::State::refuse(const std::string& sentence) {
 void CniServer::State::accept_some() {
   for (unsigned i = 0; i < kAcceptsPerTurn; ++i) {
     UniqueFd fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!fd && (errno == EINTR || errno == ECONNABORTED)) continue;
-    if (!fd && (errno == EMFILE || errno == ENFILE)) {
-      // The waiting connection keeps the listener readable: look away for a moment instead of spinning.
-      refuse("no descriptor is left for a connection of the CNI plugin");
-      reactor.unwatch(listener.get());
-      retry_timer = reactor.after_ms(100, [this] {
-        retry_timer = 0;
-        [[maybe_unused]] const auto watched =
-            reactor.watch(listener.get(), EPOLLIN, [this](std::uint32_t) { accept_some(); });
-      });
+    if (!fd) {
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno != EAGAIN) look_away(errno);
       return;
     }
-    if (!fd) return;
     admit(std::move(fd));
   }
+}
+
+// The waiting connection keeps the listener readable: not looking for a moment instead of spinning. It stays registered, because
+// registering it anew could fail for the same reason.
+void CniServer::State::look_away(int error) {
+  refuse(fmt::format("a connection of the CNI plugin has to wait: {}", ::strerrordesc_np(error)));
+  [[maybe_unused]] const auto paused = reactor.modify(listener.get(), 0);
+  retry_timer = reactor.after_ms(kLookAwayMs, [this] {
+    retry_timer = 0;
+    [[maybe_unused]] const auto resumed = reactor.modify(listener.get(), EPOLLIN);
+  });
 }
 
 void CniServer::State::admit(UniqueFd fd) {

@@ -33,7 +33,7 @@ Result<std::unique_ptr<Enroller>> Enroller::open(const Options& options, datapat
 Enroller::Enroller(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Enroller::~Enroller() = default;
 
-Result<Pod> Enroller::join(PodSpec spec, UniqueFd netns) {
+Result<Pod> Enroller::join(PodSpec spec, UniqueFd netns, Listeners listeners) {
   CV_TRY(validate(spec));
   const std::string context = context_of(spec);
   if (spec.capture == Capture::Programs && !state_->datapath.has_programs()) {
@@ -52,7 +52,7 @@ Result<Pod> Enroller::join(PodSpec spec, UniqueFd netns) {
   const auto known = state_->pods.find(spec.id);
   if (known != state_->pods.end() && known->second.record.netns_cookie == facts.netns_cookie) {
     JoinedPod& pod = known->second;
-    const bool needs_listeners = pod.record.is_leaving || !pod.has_listeners;
+    const bool needs_listeners = pod.record.is_leaving || !pod.has_listeners || listeners == Listeners::Anew;
     return with_context(needs_listeners ? state_->take_back(pod, std::move(spec), std::move(facts.content))
                                         : state_->update(pod, std::move(spec), std::move(facts.content)),
                         context);
@@ -71,6 +71,16 @@ Result<Pod> Enroller::join(PodSpec spec, UniqueFd netns) {
     }
   }
   return with_context(state_->join_new(std::move(pod)), context);
+}
+
+void Enroller::forget_listeners(const std::string& id) noexcept {
+  const auto place = state_->pods.find(id);
+  if (place != state_->pods.end()) place->second.has_listeners = false;
+}
+
+bool Enroller::has_listeners(const std::string& id) const noexcept {
+  const auto place = state_->pods.find(id);
+  return place != state_->pods.end() && place->second.has_listeners;
 }
 
 bool Enroller::has_unsettled() const noexcept {

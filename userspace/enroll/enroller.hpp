@@ -67,6 +67,9 @@ struct Pod {
   std::vector<PodListeners> listeners;  // one per worker; moved out by the caller
 };
 
+// Of a pod that is joined already: those that it has go on, or the workers get all of them anew.
+enum class Listeners : std::uint8_t { Kept, Anew };
+
 class Enroller {
  public:
   struct Options {
@@ -81,9 +84,13 @@ class Enroller {
 
   // Opens the sockets in the namespace, fills the maps, attaches and verifies; on any failure everything is undone. Joining
   // what is joined already (same id, same namespace) succeeds with no listeners in the answer, and with the new plan in force
-  // where addresses or exclusions changed. A pod that is leaving is taken back: same slot, new listeners. The same id with
-  // another namespace replaces the stale one (in a slot of its own).
-  [[nodiscard]] Result<Pod> join(PodSpec spec, UniqueFd netns);
+  // where addresses or exclusions changed. A pod that is leaving is taken back, and with `Listeners::Anew` one that is joined: same
+  // slot, new listeners, hooks that stay throughout. The same id with another namespace replaces the stale one (in a slot of its own).
+  [[nodiscard]] Result<Pod> join(PodSpec spec, UniqueFd netns, Listeners listeners = Listeners::Kept);
+  // What `join` or `adopt_all` gave could not be served: the pod stays captured, and the next of either gives listeners again.
+  void forget_listeners(const std::string& id) noexcept;
+  // False as well where a join anew failed on the way: the old ones are not found any more.
+  [[nodiscard]] bool has_listeners(const std::string& id) const noexcept;
   // One joined pod's hooks get the form that they keep (Datapath::settle_pod), which takes some time in the kernel: call it when
   // nobody waits, until it gives nothing. An error leaves the hooks as they are; that pod is not tried again.
   [[nodiscard]] bool has_unsettled() const noexcept;

@@ -20,6 +20,7 @@ struct JoinedPod {
   UniqueFd netns;
   std::vector<std::string> devices;  // that have hooks
   bool has_listeners = false;        // false: adopted in part only; the next join puts everything back
+  bool shares_ports = false;         // this agent has given listeners of it away: they may still be open
   bool is_settled = false;           // its hooks have the form that they keep
 };
 
@@ -52,10 +53,10 @@ struct Enroller::State {
   // A slot that an earlier agent left attached to this namespace, or a new one.
   [[nodiscard]] Result<std::uint32_t> slot_for(std::uint64_t netns_cookie);
 
-  // Record, listeners, hooks, verification. Undoes nothing.
-  [[nodiscard]] Result<std::vector<PodListeners>> bring_up(JoinedPod& pod, bool refuses_taken_ports);
+  // Record, listeners, hooks, verification, and the answer. Undoes nothing.
+  [[nodiscard]] Result<Pod> bring_up(JoinedPod& pod);
   // Sockets in the namespace, and the first worker's where sk_lookup finds them.
-  [[nodiscard]] Result<std::vector<PodListeners>> open_listeners(const JoinedPod& pod, bool refuses_taken_ports);
+  [[nodiscard]] Result<std::vector<PodListeners>> open_listeners(JoinedPod& pod);
   // Hooks, entries, slot and record go. An error lists what could not be taken away; what can be goes all the same.
   [[nodiscard]] Result<void> tear_down(const PodRecord& record, int netns_fd);
 
@@ -63,8 +64,8 @@ struct Enroller::State {
   [[nodiscard]] Result<Pod> take_back(JoinedPod& pod, PodSpec spec, NetnsContent content);
   [[nodiscard]] Result<Pod> update(JoinedPod& pod, PodSpec spec, NetnsContent content);
   [[nodiscard]] Result<Pod> adopt(PodRecord record, UniqueFd netns);
-  // The caller's view; its own copy of the descriptor.
-  [[nodiscard]] Result<Pod> answer(const JoinedPod& pod, std::vector<PodListeners> listeners) const;
+  // The caller's view, without listeners; its own copy of the descriptor. It can fail, so it is made before anything is changed.
+  [[nodiscard]] static Result<Pod> answer(const JoinedPod& pod);
 
   Options options;
   datapath::Datapath& datapath;

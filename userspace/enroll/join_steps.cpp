@@ -91,7 +91,7 @@ Result<std::uint32_t> Enroller::State::slot_for(std::uint64_t netns_cookie) {
   return datapath.allocate_slot();
 }
 
-Result<std::vector<PodListeners>> Enroller::State::open_listeners(const JoinedPod& pod, bool refuses_taken_ports) {
+Result<std::vector<PodListeners>> Enroller::State::open_listeners(JoinedPod& pod) {
   const PodRecord& record = pod.record;
   const PodSocketsPlan plan{.workers = options.workers,
                             .has_v4 = has_family(record.spec, AF_INET),
@@ -99,9 +99,10 @@ Result<std::vector<PodListeners>> Enroller::State::open_listeners(const JoinedPo
                             .capture = record.spec.capture,
                             .mark = has_programs(record) ? 0 : options.mark,
                             // Two agents share the ports of a pod while one replaces the other.
-                            .refuses_taken_ports = refuses_taken_ports && has_programs(record)};
+                            .refuses_taken_ports = !pod.shares_ports && has_programs(record)};
   auto workers = CV_TRY(open_pod_sockets(plan, datapath.socket_marker(), pod.netns.get(), home.get()));
   if (workers.empty() || !has_programs(record)) return workers;
+  pod.has_listeners = false;  // from here on the old ones are not found
   // The first worker's socket stands for its SO_REUSEPORT group: the kernel spreads connections over the group.
   using datapath::ListenerRole;
   for (const auto& [family, sockets] :
@@ -114,13 +115,15 @@ Result<std::vector<PodListeners>> Enroller::State::open_listeners(const JoinedPo
   return workers;
 }
 
-Result<std::vector<PodListeners>> Enroller::State::bring_up(JoinedPod& pod, bool refuses_taken_ports) {
+Result<Pod> Enroller::State::bring_up(JoinedPod& pod) {
+  Pod result = CV_TRY(answer(pod));
   CV_TRY(with_context(keep(pod.record), "keeping the pod's record"));
-  auto listeners = CV_TRY(open_listeners(pod, refuses_taken_ports));
+  result.listeners = CV_TRY(open_listeners(pod));
   CV_TRY(attach(pod));
   pod.has_listeners = true;
+  pod.shares_ports = true;
   pod.is_settled = !has_programs(pod.record);
-  return listeners;
+  return result;
 }
 
 Result<void> Enroller::State::tear_down(const PodRecord& record, int netns_fd) {
@@ -140,21 +143,18 @@ Result<void> Enroller::State::tear_down(const PodRecord& record, int netns_fd) {
   return with_context(dir.remove(record.spec.id), "the hooks are gone, the record is not; remove it by hand");
 }
 
-Result<Pod> Enroller::State::answer(const JoinedPod& pod, std::vector<PodListeners> listeners) const {
+Result<Pod> Enroller::State::answer(const JoinedPod& pod) {
   Pod result;
   result.spec = pod.record.spec;
   result.slot = pod.record.slot;
   result.netns_cookie = pod.record.netns_cookie;
   result.netns.reset(::fcntl(pod.netns.get(), F_DUPFD_CLOEXEC, 3));
   if (!result.netns) return fail_errno(errno, "cannot copy the descriptor of {}", pod.record.spec.netns_path);
-  result.listeners = std::move(listeners);
   return result;
 }
 
 Result<Pod> Enroller::State::join_new(JoinedPod pod) {
-  auto listeners = bring_up(pod, true);
-  auto joined =
-      listeners ? answer(pod, std::move(*listeners)) : Result<Pod>(std::unexpected(std::move(listeners).error()));
+  auto joined = bring_up(pod);
   if (joined) {
     pods.insert_or_assign(pod.record.spec.id, std::move(pod));
     return joined;
@@ -170,17 +170,16 @@ Result<Pod> Enroller::State::take_back(JoinedPod& pod, PodSpec spec, NetnsConten
   const std::vector<std::string> devices_before = std::exchange(pod.devices, std::move(content.devices));
   pod.record.spec = std::move(spec);
   pod.record.is_leaving = false;
-  pod.has_listeners = false;
-  auto listeners = bring_up(pod, false);
-  if (listeners) return answer(pod, std::move(*listeners));
-  // As before the call, without listeners: the hooks stay (fail closed), a later join puts everything back, and a leave that was
+  auto joined = bring_up(pod);
+  if (joined) return joined;
+  // As before the call, perhaps without listeners: the hooks stay (fail closed), a later join puts everything back, and a leave that was
   // under way is finished by whoever began it.
   pod.record = before;
   pod.devices = devices_before;
   if (before.is_leaving && has_programs(before)) [[maybe_unused]]
     const auto stopped = datapath.stop_capture(before.slot);
   [[maybe_unused]] const auto written = keep(before);
-  return std::unexpected(std::move(listeners).error());
+  return joined;
 }
 
 Result<Pod> Enroller::State::update(JoinedPod& pod, PodSpec spec, NetnsContent content) {
@@ -192,10 +191,11 @@ Result<Pod> Enroller::State::update(JoinedPod& pod, PodSpec spec, NetnsContent c
   }
   PodSpec before = std::exchange(pod.record.spec, std::move(spec));
   std::vector<std::string> devices_before = std::exchange(pod.devices, std::move(content.devices));
-  Result<void> done = keep(pod.record);
+  Result<Pod> joined = answer(pod);
+  Result<void> done = joined ? keep(pod.record) : std::unexpected(std::move(joined).error());
   if (done) done = attach(pod);
   pod.is_settled = !has_programs(pod.record);
-  if (done) return answer(pod, {});
+  if (done) return joined;
   pod.record.spec = std::move(before);
   pod.devices = std::move(devices_before);
   [[maybe_unused]] const auto attached = attach(pod);

@@ -71,6 +71,7 @@ inline constexpr std::uint32_t kNoError = 0;
 inline constexpr std::uint32_t kProtocolError = 1;
 inline constexpr std::uint32_t kInternalError = 2;
 inline constexpr std::uint32_t kFlowControlError = 3;
+inline constexpr std::uint32_t kSettingsTimeout = 4;
 inline constexpr std::uint32_t kRefusedStream = 7;
 inline constexpr std::uint32_t kCancel = 8;
 inline constexpr std::uint32_t kConnectError = 10;

@@ -67,6 +67,7 @@ std::string_view to_string(SessionFailure failure) noexcept {
     case SessionFailure::Abuse: return "the peer wasted too much (ENHANCE_YOUR_CALM)";
     case SessionFailure::PeerGoneAway: return "the peer ended the connection with an error";
     case SessionFailure::PingTimeout: return "the peer did not answer a PING";
+    case SessionFailure::SettingsTimeout: return "the peer sent no SETTINGS";
     case SessionFailure::NoMemory: return "out of memory";
   }
   return "unknown";
@@ -77,6 +78,7 @@ Session::State::State(const Limits& limits_in, bool is_server_in, std::uint64_t 
       is_server(is_server_in),
       now_ms(now),
       heard_ms(now),
+      settings_due_ms(now + limits_in.settings_timeout_ms),
       meter(is_server_in ? kPrefaceBytes : 0, header_list_max(limits_in, is_server_in), now),
       wasted_streams(kWastedStreams, now),
       interim_answers(kInterimAnswers, now),
@@ -121,6 +123,7 @@ bool Session::receive(ByteView bytes, std::uint64_t now_ms, Events& events) {
     state.now_ms = std::max(state.now_ms, now_ms);
     if (!bytes.empty()) {
       state.heard_ms = state.now_ms;
+      state.has_heard = true;
       state.is_ping_out = false;
     }
   }
@@ -199,10 +202,15 @@ bool Session::is_done() const noexcept {
 std::uint64_t Session::next_tick_ms() const noexcept {
   const State& state = *state_;
   if (state.has_failed()) return 0;
-  const std::uint64_t alive =
-      state.is_ping_out ? state.ping_ms + state.limits.ping_timeout_ms : state.heard_ms + state.limits.ping_interval_ms;
-  if (state.drain != Drain::Announced) return alive;
-  return std::min(alive, state.drain_due_ms == 0 ? std::max<std::uint64_t>(state.now_ms, 1) : state.drain_due_ms);
+  std::uint64_t due = state.heard_ms + state.limits.ping_interval_ms;
+  if (state.is_ping_out) {
+    const std::uint64_t suspect_ms = state.ping_ms + state.limits.ping_suspect_ms;
+    due = state.ping_ms + state.limits.ping_timeout_ms;
+    if (state.now_ms < suspect_ms) due = std::min(due, suspect_ms);
+  }
+  if (state.settings_due_ms != 0) due = std::min(due, state.settings_due_ms);
+  if (state.drain != Drain::Announced) return due;
+  return std::min(due, state.drain_due_ms == 0 ? std::max<std::uint64_t>(state.now_ms, 1) : state.drain_due_ms);
 }
 
 std::uint64_t Session::silent_ms(std::uint64_t now_ms) const noexcept {
@@ -221,6 +229,11 @@ bool Session::tick(std::uint64_t now_ms) {
   if (state.drain == Drain::Announced) {
     if (state.drain_due_ms == 0) state.drain_due_ms = state.now_ms + kDrainRoundTripMs;
     if (state.now_ms >= state.drain_due_ms) state.finish_drain();
+  }
+  if (state.settings_due_ms != 0 && state.now_ms >= state.settings_due_ms) {
+    // One from whom nothing has come at all is gone rather than odd.
+    state.fail(state.has_heard ? SessionFailure::SettingsTimeout : SessionFailure::PingTimeout, kSettingsTimeout);
+    return false;
   }
   if (state.is_ping_out && state.now_ms >= state.ping_ms + state.limits.ping_timeout_ms) {
     state.fail(SessionFailure::PingTimeout, kNoError);

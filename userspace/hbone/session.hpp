@@ -30,6 +30,7 @@ struct Limits {
   std::uint64_t ping_interval_ms = 10'000;  // of silence
   std::uint64_t ping_timeout_ms = 20'000;   // silence after our PING
   std::uint64_t ping_suspect_ms = 2'000;    // likewise, after which no further stream is begun
+  std::uint64_t settings_timeout_ms = 10'000;  // from the session's begin to the peer's preface and SETTINGS
 };
 
 // Why a stream is gone.
@@ -43,10 +44,11 @@ enum class StreamEnd : std::uint8_t {
 // Why the connection failed; for the log and the counters.
 enum class SessionFailure : std::uint8_t {
   None,
-  Protocol,      // a rule of RFC 9113 or 7541 was broken; preface garbage
-  Abuse,         // one of the limits on wasteful frames: ENHANCE_YOUR_CALM was queued
-  PeerGoneAway,  // GOAWAY with an error code
-  PingTimeout,
+  Protocol,         // a rule of RFC 9113 or 7541 was broken; preface garbage
+  Abuse,            // one of the limits on wasteful frames: ENHANCE_YOUR_CALM was queued
+  PeerGoneAway,     // GOAWAY with an error code
+  PingTimeout,      // or nothing came from the very begin
+  SettingsTimeout,  // bytes came, but neither a whole preface nor SETTINGS
   NoMemory,
 };
 [[nodiscard]] std::string_view to_string(SessionFailure failure) noexcept;
@@ -95,6 +97,8 @@ class Session {
   // up to out.size() bytes, always in order; call again while `wants_write`.
   [[nodiscard]] bool wants_write() const noexcept;
   [[nodiscard]] std::size_t take_control(MutableBytes out);
+  // What its control frames take in memory, taken ones included until they are let go.
+  [[nodiscard]] std::size_t control_bytes_held() const noexcept;
 
   // Client. kNoStream: at the peer's stream limit, or going away. The request's views are copied.
   [[nodiscard]] StreamId connect(const ConnectRequest& request);
@@ -150,7 +154,7 @@ class Session {
   [[nodiscard]] bool is_suspect(std::uint64_t now_ms) const noexcept;
   // Keepalive: PING after silence (data counts as life). When to call `tick` next; 0: never.
   [[nodiscard]] std::uint64_t next_tick_ms() const noexcept;
-  // False: the peer has been silent for too long; close the connection.
+  // False: the peer has been silent for too long, or has not begun to speak HTTP/2; close the connection.
   [[nodiscard]] bool tick(std::uint64_t now_ms);
 
  private:

@@ -245,6 +245,7 @@ int Session::State::on_reset(const nghttp2_frame& frame) {
 
 int Session::State::on_settings(const nghttp2_frame& frame) {
   if ((frame.hd.flags & NGHTTP2_FLAG_ACK) != 0) return 0;
+  settings_due_ms = 0;
   const std::uint32_t before = peer_initial_window;
   peer_initial_window = ::nghttp2_session_get_remote_settings(ng.get(), NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
   if (peer_initial_window <= before) return 0;

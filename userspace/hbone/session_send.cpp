@@ -125,6 +125,8 @@ void Session::State::put_frame_header(const std::uint8_t* header, std::size_t pa
 
 bool Session::wants_write() const noexcept { return state_->control.size() > state_->control_taken; }
 
+std::size_t Session::control_bytes_held() const noexcept { return state_->control.size(); }
+
 std::size_t Session::take_control(MutableBytes out) {
   State& state = *state_;
   const std::size_t count = std::min(out.size(), state.control.size() - state.control_taken);
@@ -134,6 +136,11 @@ std::size_t Session::take_control(MutableBytes out) {
     state.control.clear();
     state.control_taken = 0;
     if (state.control.capacity() > kControlCapacityMax) state.control.shrink_to_fit();
+  } else if (state.control_taken >= kControlCapacityMax && state.control_taken >= state.control.size() / 2) {
+    // A peer that always leaves some of it untaken.
+    state.control.erase(state.control.begin(),
+                        state.control.begin() + static_cast<std::ptrdiff_t>(state.control_taken));
+    state.control_taken = 0;
   }
   return count;
 }

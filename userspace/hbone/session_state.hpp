@@ -80,11 +80,13 @@ struct Session::State {
   bool peer_goes_away = false;
   Drain drain = Drain::None;
   bool is_ping_out = false;
+  bool has_heard = false;
   SessionFailure failure = SessionFailure::None;
   std::uint32_t peer_initial_window = 65'535;
 
   std::uint64_t now_ms;
   std::uint64_t heard_ms;          // when bytes last came
+  std::uint64_t settings_due_ms;   // 0: the peer's are there
   std::uint64_t ping_ms = 0;       // when our PING went out
   std::uint64_t drain_due_ms = 0;  // 0: the next tick sets it
 

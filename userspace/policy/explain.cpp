@@ -191,7 +191,7 @@ class Explainer {
   // As DNS would answer the source; null: with nothing.
   [[nodiscard]] const state::NetworkAddress* vip_for_source(const Service& service) const {
     const auto found = std::ranges::find_if(service.vips, [this](const state::NetworkAddress& one) {
-      return one.network == source_.network && one.prefix_bits == state::NetworkAddress::kWhole;
+      return one.network == source_.network && one.is_whole();
     });
     return found == service.vips.end() ? nullptr : &*found;
   }

@@ -13,7 +13,7 @@ RuleSet RuleSet::find(const state::Snapshot& snapshot, const state::WorkloadEntr
   policies.for_each_in(of_namespace, add);
   policies.for_each_global(add);
   made.is_strict_ = snapshot.peer_auth(namespace_name, workload_name) == state::PeerAuthMode::Strict;
-  made.is_workload_known_ = destination != nullptr && !destination->is_provisional() && snapshot.are_policies_known();
+  made.is_workload_known_ = destination != nullptr && !destination->is_provisional() && snapshot.is_complete();
   if (destination == nullptr) return made;
   for (const std::string& key : destination->authorization_policies()) {
     if (const auto& policy = policies.get(key); policy != nullptr) {

@@ -3,9 +3,12 @@
 
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "proxy/held_syns.hpp"
 #include "proxy/inbound.hpp"
@@ -31,6 +34,9 @@ std::array<ListenerRef, 6> listeners_of(WorkerPod& pod) noexcept {
            {&all.v6.tunnel, ListenerKind::Tunnel, true}}};
 }
 
+constexpr SlabHandle kAlarm{0, 0};  // no pod has slot 0
+constexpr long kLookAwayNs = 100'000'000;
+
 // Closes it with a reset.
 void reset(UniqueFd fd) noexcept {
   const linger at_once{1, 0};
@@ -38,6 +44,12 @@ void reset(UniqueFd fd) noexcept {
 }
 
 }  // namespace
+
+Acceptor::Acceptor(WorkerState& state) noexcept
+    : state_(state), alarm_(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {
+  const std::uint64_t token = make_token(TokenKind::Listener, kAlarm);
+  if (alarm_ && state_.poller.add(alarm_.get(), EPOLLIN, token) != 0) alarm_.reset();
+}
 
 bool Acceptor::open(WorkerPod& pod) {
   for (const ListenerRef& listener : listeners_of(pod)) {
@@ -59,17 +71,25 @@ void Acceptor::close(WorkerPod& pod) {
   }
 }
 
+UniqueFd* Acceptor::find(SlabHandle listener) const noexcept {
+  WorkerPod* pod = state_.pods.find(listener.index);
+  if (pod == nullptr) return nullptr;
+  for (const ListenerRef& one : listeners_of(*pod)) {
+    const bool is_it = one.kind == listener_kind(listener) && one.is_v6 == listener_is_v6(listener);
+    if (is_it && one.fd->is_open()) return one.fd;
+  }
+  return nullptr;
+}
+
 void Acceptor::on_event(SlabHandle listener) {
+  if (listener == kAlarm) return look_again();
   const std::uint32_t slot = listener.index;
   const ListenerKind kind = listener_kind(listener);
   for (unsigned count = 0; count < kAcceptsPerTurn; ++count) {
     WorkerPod* pod = state_.pods.find(slot);  // handling one connection may have closed the pod
-    if (pod == nullptr) return;
-    int listener_fd = -1;
-    for (const ListenerRef& candidate : listeners_of(*pod)) {
-      if (candidate.kind == kind && candidate.is_v6 == listener_is_v6(listener)) listener_fd = candidate.fd->get();
-    }
-    if (listener_fd < 0) return;
+    const UniqueFd* found = find(listener);
+    if (pod == nullptr || found == nullptr) return;
+    const int listener_fd = found->get();
     sockaddr_storage address{};
     socklen_t length = sizeof(address);
     UniqueFd fd(::accept4(listener_fd, reinterpret_cast<sockaddr*>(&address), &length, SOCK_CLOEXEC | SOCK_NONBLOCK));
@@ -77,7 +97,7 @@ void Acceptor::on_event(SlabHandle listener) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
       if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
         state_.counters.accept_errors.add();
-        refuse_one(listener_fd);
+        if (!refuse_one(listener_fd)) look_away(listener, listener_fd);
       }
       return;
     }
@@ -101,10 +121,33 @@ void Acceptor::take_waiting(std::uint32_t slot) {
   }
 }
 
-void Acceptor::refuse_one(int listener_fd) {
+bool Acceptor::refuse_one(int listener_fd) noexcept {
   state_.spare_fd.reset();
-  reset(UniqueFd(::accept4(listener_fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)));
+  UniqueFd refused(::accept4(listener_fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  const bool is_done = refused || errno == EAGAIN;
+  reset(std::move(refused));
+  // Another thread may have been quicker; `look_again` tries once more.
   state_.spare_fd.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  return is_done;
+}
+
+void Acceptor::look_away(SlabHandle listener, int listener_fd) {
+  const itimerspec once{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = kLookAwayNs}};
+  if (!alarm_ || (looked_away_.empty() && ::timerfd_settime(alarm_.get(), 0, &once, nullptr) != 0)) return;
+  if (state_.poller.modify(listener_fd, 0, make_token(TokenKind::Listener, listener)) != 0) return;
+  looked_away_.push_back(listener);
+}
+
+void Acceptor::look_again() {
+  std::uint64_t times = 0;
+  [[maybe_unused]] const auto taken = ::read(alarm_.get(), &times, sizeof(times));
+  if (!state_.spare_fd) state_.spare_fd.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  for (const SlabHandle listener : std::exchange(looked_away_, {})) {
+    const UniqueFd* found = find(listener);
+    if (found == nullptr) continue;  // the pod has left
+    [[maybe_unused]] const int error =
+        state_.poller.modify(found->get(), EPOLLIN, make_token(TokenKind::Listener, listener));
+  }
 }
 
 }  // namespace culvert::proxy

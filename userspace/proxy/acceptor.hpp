@@ -3,13 +3,15 @@
 // that knows what to do with it.
 #pragma once
 
+#include <vector>
+
 #include "proxy/worker_state.hpp"
 
 namespace culvert::proxy {
 
 class Acceptor {
  public:
-  explicit Acceptor(WorkerState& state) noexcept : state_(state) {}
+  explicit Acceptor(WorkerState& state) noexcept;
 
   // Registers the pod's listeners. False: epoll refused; the pod is not served by this worker.
   [[nodiscard]] bool open(WorkerPod& pod);
@@ -21,10 +23,17 @@ class Acceptor {
 
  private:
   static constexpr unsigned kAcceptsPerTurn = 64;
-  // Accepts and resets one connection with the spare descriptor, so that a peer learns at once and the queue empties.
-  void refuse_one(int listener_fd);
+  [[nodiscard]] UniqueFd* find(SlabHandle listener) const noexcept;
+  // Accepts and resets one connection with the spare descriptor, so that a peer learns at once and the queue empties. False: that was not
+  // possible either, and the connection goes on waiting.
+  [[nodiscard]] bool refuse_one(int listener_fd) noexcept;
+  // The listener is not looked at for a moment: a connection that can be neither taken nor refused keeps it readable.
+  void look_away(SlabHandle listener, int listener_fd);
+  void look_again();
 
   WorkerState& state_;
+  UniqueFd alarm_;  // a timerfd among the listeners; when to `look_again`
+  std::vector<SlabHandle> looked_away_;
 };
 
 }  // namespace culvert::proxy

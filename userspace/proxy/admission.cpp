@@ -107,13 +107,19 @@ void Admission::tell_of_dry_run(const Flow& flow, const policy::RuleSet& rules, 
                   policy::reason(rules, verdict));
 }
 
-const state::WorkloadEntry* Admission::workload_of(const state::Snapshot& snapshot, const WorkerPod& pod) const {
-  if (!pod.setup.uid.empty()) return named_workload(snapshot, pod);
-  for (const IpAddress& address : pod.setup.addresses) {
-    if (const state::WorkloadEntry* found = snapshot.find(address)) return found;
+const state::WorkloadEntry* Admission::workload_of(const state::Snapshot& snapshot, const WorkerPod& pod) {
+  const PodSetup& setup = pod.setup;
+  if (!setup.uid.empty()) {
+    // Not by address, which may have been another pod's a moment ago.
+    const state::WorkloadEntry* named =
+        snapshot.find_pod(setup.uid, setup.namespace_name, setup.name, setup.identity.service_account);
+    if (named != nullptr || setup.waits_for_name) return named;
+  } else {
+    for (const IpAddress& address : setup.addresses) {
+      if (const state::WorkloadEntry* found = snapshot.find(address)) return found;
+    }
   }
-  // As the file names it.
-  return snapshot.find_uid(pod.setup.namespace_name + "/" + pod.setup.name);
+  return snapshot.find_uid(setup.local_uid);
 }
 
 bool Admission::refresh(WorkerPod& pod, const state::Snapshot* before) {
@@ -122,8 +128,8 @@ bool Admission::refresh(WorkerPod& pod, const state::Snapshot* before) {
   const state::WorkloadEntry* known = std::exchange(pod.workload, workload);
   // Most snapshots change other things.
   const bool is_strict = now.peer_auth(pod.setup.namespace_name, pod.setup.name) == state::PeerAuthMode::Strict;
-  if (before != nullptr && before->are_policies_known() == now.are_policies_known() &&
-      &before->policies() == &now.policies() && known == workload && pod.rules.is_strict() == is_strict) {
+  if (before != nullptr && before->is_complete() == now.is_complete() && &before->policies() == &now.policies() &&
+      known == workload && pod.rules.is_strict() == is_strict) {
     return false;
   }
   policy::RuleSet rules = policy::RuleSet::find(now, workload, pod.setup.namespace_name, pod.setup.name);

@@ -49,7 +49,7 @@ class Admission {
 
  private:
   [[nodiscard]] policy::InboundRequest request_of(const Flow& flow) const noexcept;
-  [[nodiscard]] const state::WorkloadEntry* workload_of(const state::Snapshot& snapshot, const WorkerPod& pod) const;
+  [[nodiscard]] static const state::WorkloadEntry* workload_of(const state::Snapshot& snapshot, const WorkerPod& pod);
   // True: connections to it may be judged otherwise now.
   [[nodiscard]] bool refresh(WorkerPod& pod, const state::Snapshot* before);
   [[nodiscard]] policy::UnknownPolicy unknown_policy() const noexcept;

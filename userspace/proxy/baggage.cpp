@@ -10,7 +10,7 @@ std::string_view pod_baggage(WorkerState& state, std::uint32_t pod_slot) {
   if (pod == nullptr) return {};
   const std::uint64_t version = state.snapshot == nullptr ? 0 : state.snapshot->version();
   if (pod->baggage_version == version && !pod->baggage.empty()) return pod->baggage;
-  const state::WorkloadEntry* workload = state.workload_of(*pod);
+  const state::WorkloadEntry* workload = pod->workload;
   hbone::Baggage baggage;
   baggage.cluster = state.options.cluster;
   baggage.namespace_name = pod->setup.namespace_name;

@@ -20,6 +20,7 @@ class Deadline {
     entry_ms_ = when_ms_;
     wheel.schedule(token, entry_ms_);
   }
+  [[nodiscard]] bool is_ahead(std::uint64_t now_ms) const noexcept { return when_ms_ > now_ms; }
   // An entry of this object came out of the wheel: has its time come? Puts another one in where that is needed.
   [[nodiscard]] bool fired(TimerWheel& wheel, std::uint64_t token, std::uint64_t now_ms) {
     if (entry_ms_ == 0 || entry_ms_ > now_ms) return false;  // one that is not counted on any more

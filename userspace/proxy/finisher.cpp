@@ -89,6 +89,10 @@ void Finisher::end(Flow& flow, CloseReason reason, std::string_view detail) {
   const std::size_t direction = direction_index(flow);
   state_.counters.closed[direction][static_cast<std::size_t>(reason)].add();
   state_.counters.live[direction].subtract();
+  // Refused before it was labelled.
+  if (flow.traffic == nullptr && flow.far_end == nullptr && !flow.is_other_network) {
+    flow.far_end = state_.find_workload(flow.is_inbound() ? flow.source.address : flow.destination.address);
+  }
   count_closed(state_, flow, reason);
   if (const bool is_traced = has_span(state_, flow); is_traced || state_.log.has_access_log()) {
     telemetry::ConnectionLog line = describe(flow);
@@ -118,23 +122,13 @@ telemetry::ConnectionLog Finisher::describe(Flow& flow) {
   if (flow.role == FlowRole::Outbound) row.destination.address = flow.next_hop;
   if (flow.role == FlowRole::Passthrough) row.destination.address = flow.target;
   if (flow.role == FlowRole::InboundTunnel) row.destination.address.port = enroll::kPortTunnel;
-  if (flow.details != nullptr) {
-    row.service = flow.details->service;
-    row.authority = flow.details->authority;
-  }
+  row.service = state_.services.text(flow.service);
+  if (flow.details != nullptr) row.authority = flow.details->authority;
   if (row.authority.empty() && flow.goes_through_tunnel()) row.authority = flow.target.to_string();
   row.bytes_sent = flow.is_inbound() ? flow.sent_bytes : flow.received_bytes;
   row.bytes_received = flow.is_inbound() ? flow.received_bytes : flow.sent_bytes;
 
   const WorkerPod* pod = state_.pods.find(flow.pod_slot);
-  const auto fill_from_mesh = [this, &flow](telemetry::Party& party) {
-    const bool is_known = state_.snapshot != nullptr && !flow.is_other_network;
-    const state::WorkloadEntry* workload = is_known ? state_.snapshot->find(party.address.address) : nullptr;
-    if (workload == nullptr) return;
-    party.workload = workload->name();
-    party.namespace_name = workload->namespace_name();
-    party.cluster = workload->cluster();
-  };
   telemetry::Party& local = flow.is_inbound() ? row.destination : row.source;
   telemetry::Party& remote = flow.is_inbound() ? row.source : row.destination;
   if (flow.details != nullptr && flow.details->told != nullptr) {
@@ -142,8 +136,10 @@ telemetry::ConnectionLog Finisher::describe(Flow& flow) {
     remote.workload = told.workload;
     remote.namespace_name = told.namespace_name;
     remote.cluster = told.cluster;
-  } else {
-    fill_from_mesh(remote);
+  } else if (flow.far_end != nullptr) {
+    remote.workload = flow.far_end->name();
+    remote.namespace_name = flow.far_end->namespace_name();
+    remote.cluster = flow.far_end->cluster();
   }
   if (pod != nullptr) {
     row.pod = pod->setup.id;

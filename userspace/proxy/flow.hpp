@@ -32,6 +32,7 @@ struct Side {
   bool has_hangup = false;   // RDHUP, HUP or ERR was reported: read on until 0 or an error, whatever a short read says
   bool is_at_eof = false;    // read FIN
   bool is_fin_sent = false;  // shut down for writing, after everything in `out`
+  bool has_error = false;    // ERR was reported: a read learns of it once what came before has been read
   bool has_failed = false;   // a read or write met an error; the flow is aborted at the next safe point
 };
 
@@ -77,7 +78,6 @@ struct ToldParty {
 
 // What few flows need.
 struct FlowDetails {
-  std::string service;            // hostname of the service that was dialled
   std::string authority;          // of the CONNECT, where it is not `target`
   std::string forwarded_network;  // Outbound, inner tunnel of another network: our own network
   std::unique_ptr<UnresolvedRoute> unresolved;
@@ -87,6 +87,7 @@ struct FlowDetails {
   Endpoint application;                    // and where it listens then: on loopback
   bool is_far_end_told = false;            // Outbound: the answer of another network says who it is
   std::unique_ptr<ToldParty> told;         // who it has said it is; Inbound: likewise of the client
+  std::uint64_t taken_at_reset = 0;        // while is_reset_awaited
   telemetry::TraceContext trace;           // of a connection that gets a span
 };
 
@@ -130,6 +131,10 @@ struct Flow {
   Endpoint next_hop;     // Outbound: where the tunnel goes
   std::string_view why;  // static text: why this way
   telemetry::TrafficSlot* traffic = nullptr;  // held; null: who its ends are is not known (traffic.hpp)
+  // The far end's workload as it was when the connection was labelled (traffic.hpp), for the log: it may be gone, and its address another's,
+  // when the connection ends. Outbound: of `next_hop`; inbound: the client. Null: the mesh did not know it.
+  std::shared_ptr<const state::WorkloadEntry> far_end;
+  std::uint32_t service = 0;  // a number of WorkerState::services: the service that was dialled; 0: none
   std::uint32_t pod_slot = 0;
   std::uint32_t peer_identity = 0;   // index in the identity table; 0: none
   std::uint32_t pool_key = 0;        // Outbound, AwaitTunnel: which queue
@@ -139,26 +144,30 @@ struct Flow {
   std::uint32_t withheld_bytes = 0;  // HBONE: of these, not given back to the connection's either, for lack of memory
   FlowRole role = FlowRole::Outbound;
   FlowState state = FlowState::AwaitTunnel;
-  bool used_tunnel = false;
-  bool is_end_sent = false;      // END towards the tunnel: the plain side is at its end
-  bool is_end_received = false;  // END from the tunnel
-  bool is_retried = false;       // moved once from a tunnel that had gone away
-  bool is_deferred = false;      // already on the worker's list of flows to go on with
-  bool is_hbone = false;         // its tunnel speaks HTTP/2
   TunnelChoice tunnel_choice = TunnelChoice::BothOffer;
-  bool is_held = false;      // its application waits for the answer to its SYN: there is no client socket (HeldSyns)
-  bool is_prompt = false;    // InboundTunnel: its client waits for ACCEPT and sends nothing before
-  bool is_answered = false;  // OPEN or CONNECT has been answered with ACCEPT or 200
   Caution caution = Caution::None;  // Outbound
-  bool is_blocked = false;          // HBONE: on its tunnel's list of flows that wait to send
-  bool is_other_network = false;    // InboundTunnel: its source address says nothing here
-  bool is_source_asked = false;     // inbound: it has waited for the mesh to know its client, and does so once
-  bool is_counted = false;          // it has been counted as opened, under `traffic`
   std::uint8_t attempts = 0;        // HBONE client: CONNECTs that nobody looked at
   // For the log, once the tunnel is gone.
   std::uint8_t cipher = 0;
   std::uint8_t tx_engine = 0;
   std::uint8_t rx_engine = 0;
+  bool used_tunnel : 1 = false;
+  bool is_end_sent : 1 = false;      // END towards the tunnel: the plain side is at its end
+  bool is_end_received : 1 = false;  // END from the tunnel
+  bool is_retried : 1 = false;       // moved once from a tunnel that had gone away
+  bool is_deferred : 1 = false;      // already on the worker's list of flows to go on with
+  bool is_hbone : 1 = false;         // its tunnel speaks HTTP/2
+  bool is_held : 1 = false;    // its application waits for the answer to its SYN: there is no client socket (HeldSyns)
+  bool is_prompt : 1 = false;  // InboundTunnel: its client waits for ACCEPT and sends nothing before
+  bool is_answered : 1 = false;       // OPEN or CONNECT has been answered with ACCEPT or 200
+  bool is_blocked : 1 = false;        // HBONE: on its tunnel's list of flows that wait to send
+  bool is_other_network : 1 = false;  // InboundTunnel: its source address says nothing here
+  bool is_source_asked : 1 = false;   // inbound: it has waited for the mesh to know its client, and does so once
+  // Direct: ERR was reported of its tunnel, which is read on once the plain side takes more.
+  bool has_tunnel_error : 1 = false;
+  // A side has been reset: if the other one has taken nothing by the deadline, the flow ends all the same (Relay::await_reset).
+  bool is_reset_awaited : 1 = false;
+  bool is_counted : 1 = false;  // it has been counted as opened, under `traffic`
 
   [[nodiscard]] bool is_inbound() const noexcept {
     return role == FlowRole::InboundTunnel || role == FlowRole::InboundPlaintext;

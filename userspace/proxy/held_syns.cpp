@@ -22,33 +22,32 @@ namespace {
 
 using telemetry::CloseReason;
 
-constexpr unsigned kSynsPerTurn = 64;
+constexpr unsigned kSynsPerTurn = 64;  // begun
 // The handshake over lo takes no time; when the accept queue was full the application's own next SYNs (1 s, 3 s) bring it about.
 constexpr std::uint64_t kAcceptMs = 5'000;
-
-enum class Answer : std::uint8_t { Reset, Unreachable, Silence };
-
-Answer answer_for(const Flow& flow, CloseReason reason) noexcept {
-  switch (reason) {
-    // HBONE has one status, 503, for whatever a connect failed for; a closed port is the most common by far.
-    case CloseReason::UpstreamFailed: return flow.is_hbone ? Answer::Reset : Answer::Unreachable;
-    // Nobody is there, as far as anybody can tell.
-    case CloseReason::UpstreamTimeout:
-    case CloseReason::TunnelTimeout:
-    case CloseReason::TunnelFailed:
-    case CloseReason::TunnelBroken: return Answer::Unreachable;
-    // The application has gone; or it may try the next agent, by itself.
-    case CloseReason::ClientReset:
-    case CloseReason::Drained: return Answer::Silence;
-    default: return Answer::Reset;
-  }
-}
 
 std::array<UniqueFd*, 2> outbound_listeners(WorkerPod& pod) noexcept {
   return {&pod.setup.listeners.v4.outbound, &pod.setup.listeners.v6.outbound};
 }
 
 }  // namespace
+
+HeldSyns::Answer HeldSyns::answer_for(CloseReason reason, bool is_hbone) noexcept {
+  switch (reason) {
+    // HBONE has one status, 503, for whatever a connect failed for; a closed port is the most common by far.
+    case CloseReason::UpstreamFailed: return is_hbone ? Answer::Reset : Answer::Unreachable;
+    // Nobody is there, as far as anybody can tell.
+    case CloseReason::UpstreamTimeout:
+    case CloseReason::TunnelTimeout:
+    case CloseReason::TunnelFailed:
+    case CloseReason::TunnelBroken:
+    case CloseReason::TunnelSilent: return Answer::Unreachable;
+    // The application has gone; or it may try the next agent, by itself.
+    case CloseReason::ClientReset:
+    case CloseReason::Drained: return Answer::Silence;
+    default: return Answer::Reset;
+  }
+}
 
 bool HeldSyns::wants(const WorkerPod& pod) const noexcept {
   const bool of_node = state_.options.answers_after_connect;
@@ -149,56 +148,79 @@ void HeldSyns::send(const WorkerPod& pod, ByteView frame) {
                  sizeof(to));
 }
 
-void HeldSyns::on_ring() {
-  if (ring_ != nullptr) ring_->drain(kSynsPerTurn);
+void HeldSyns::read_ring() {
+  if (ring_ != nullptr && may_read_ > 0) may_read_ -= ring_->drain(may_read_);
 }
 
+// Called while the ring is read: begins and ends nothing.
 void HeldSyns::on_syn(std::uint32_t slot, ByteView bytes) {
   WorkerPod* pod = state_.pods.find(slot);
   if (pod == nullptr) return;
   const std::optional<SynPacket> packet = SynPacket::parse(bytes);
   if (!packet) return;
-  if (const auto place = held_.find({slot, packet->source(), packet->destination()}); place != held_.end()) {
+  const Key key{slot, packet->source(), packet->destination()};
+  if (const auto place = held_.find(key); place != held_.end()) {
     // Another copy, or the same ports once more: what is under way is for this one from now on.
     place->second.packet = *packet;
     const Flow* flow = state_.flows.find(place->second.flow);
     if (flow == nullptr || flow->state != FlowState::AwaitClient) return;
   } else if (pod->holds_syns && pod->owns(packet->source().address) && pod->held_syns < kPerPodMax &&
              held_.size() < kMax) {
-    return begin(*pod, *packet);
+    held_.emplace(key, Held{*packet, {}});
+    ++pod->held_syns;
+    arrived_.push_back(key);
+    return;
   }
-  FrameBuffer buffer;
-  send(*pod, packet->make_again(buffer));
+  if (state_.is_draining) return;  // there is no listener any more; the next agent gets the next copy
+  answer(*pod, *packet, Answer::Again);
 }
 
-void HeldSyns::begin(WorkerPod& pod, const SynPacket& packet) {
-  Flow* flow = state_.new_flow(FlowRole::Outbound, pod.setup.slot);
+void HeldSyns::begin_arrived() {
+  may_read_ = kReadPerTurn;
+  for (unsigned i = 0; i < kSynsPerTurn && !arrived_.empty(); ++i) {
+    const Key key = arrived_.front();
+    arrived_.pop_front();
+    const auto place = held_.find(key);
+    if (place == held_.end() || place->second.flow != SlabHandle{}) continue;
+    WorkerPod* pod = state_.pods.find(std::get<0>(key));
+    if (pod == nullptr) {
+      held_.erase(place);
+    } else {
+      begin(*pod, place);
+    }
+  }
+}
+
+void HeldSyns::begin(WorkerPod& pod, Place place) {
+  const auto& [slot, source, destination] = place->first;
+  Flow* flow = state_.new_flow(FlowRole::Outbound, slot);
   if (flow == nullptr) {
-    FrameBuffer buffer;
-    return send(pod, packet.make_reset(buffer));
+    read_ring();
+    answer(pod, place->second.packet, Answer::Reset);
+    return erase(place);
   }
   flow->is_held = true;
-  flow->source = packet.source();
-  flow->destination = packet.destination();
+  flow->source = source;
+  flow->destination = destination;
   begin_trace(state_, *flow);
-  held_.emplace(key_of(*flow), Held{packet, flow->self});
-  ++pod.held_syns;
+  place->second.flow = flow->self;
   state_.counters.syns_held.add();
   state_.outbound->start(*flow, pod);
 }
 
 Flow* HeldSyns::take(const WorkerPod& pod, const Endpoint& source, const Endpoint& destination) {
+  read_ring();
   const auto place = held_.find({pod.setup.slot, source, destination});
   if (place == held_.end()) return nullptr;
   Flow* flow = state_.flows.find(place->second.flow);
-  if (flow != nullptr) erase(*flow);
+  if (flow != nullptr) flow->is_held = false;
+  erase(place);
   return flow;
 }
 
-void HeldSyns::erase(Flow& flow) {
-  flow.is_held = false;
-  if (held_.erase(key_of(flow)) == 0) return;
-  if (WorkerPod* pod = state_.pods.find(flow.pod_slot)) --pod->held_syns;
+void HeldSyns::erase(Place place) {
+  if (WorkerPod* pod = state_.pods.find(std::get<0>(place->first))) --pod->held_syns;
+  held_.erase(place);
 }
 
 void HeldSyns::answered(Flow& flow) {
@@ -207,28 +229,42 @@ void HeldSyns::answered(Flow& flow) {
   if (place == held_.end() || pod == nullptr) return;
   flow.state = FlowState::AwaitClient;
   state_.set_deadline(flow, kAcceptMs);
-  FrameBuffer buffer;
-  send(*pod, place->second.packet.make_again(buffer));
+  answer(*pod, place->second.packet, Answer::Again);
 }
 
 void HeldSyns::ended(Flow& flow, CloseReason reason) {
+  read_ring();
+  flow.is_held = false;
   const auto place = held_.find(key_of(flow));
-  const WorkerPod* pod = state_.pods.find(flow.pod_slot);
-  if (place != held_.end() && pod != nullptr) {
-    FrameBuffer buffer;
-    switch (answer_for(flow, reason)) {
-      case Answer::Reset: send(*pod, place->second.packet.make_reset(buffer)); break;
-      case Answer::Unreachable: send(*pod, place->second.packet.make_unreachable(buffer)); break;
-      case Answer::Silence: break;
-    }
+  if (place == held_.end()) return;
+  if (const WorkerPod* pod = state_.pods.find(flow.pod_slot))
+    answer(*pod, place->second.packet, answer_for(reason, flow.is_hbone));
+  erase(place);
+}
+
+void HeldSyns::answer(const WorkerPod& pod, const SynPacket& packet, Answer answer) {
+  FrameBuffer buffer;
+  switch (answer) {
+    case Answer::Reset: return send(pod, packet.make_reset(buffer));
+    case Answer::Unreachable: return send(pod, packet.make_unreachable(buffer));
+    case Answer::Silence: return;
+    case Answer::Again: return send(pod, packet.make_again(buffer));
   }
-  erase(flow);
 }
 
 void HeldSyns::end_all(std::uint32_t slot, CloseReason reason) {
+  read_ring();
   std::vector<SlabHandle> flows;
-  for (const auto& [key, held] : held_) {
-    if (slot == 0 || std::get<0>(key) == slot) flows.push_back(held.flow);
+  for (auto next = held_.begin(); next != held_.end();) {
+    const auto place = next++;
+    if (slot != 0 && std::get<0>(place->first) != slot) continue;
+    if (place->second.flow != SlabHandle{}) {
+      flows.push_back(place->second.flow);
+      continue;
+    }
+    if (const WorkerPod* pod = state_.pods.find(std::get<0>(place->first)))
+      answer(*pod, place->second.packet, answer_for(reason, false));
+    erase(place);
   }
   for (const SlabHandle handle : flows) {
     Flow* flow = state_.flows.find(handle);

@@ -9,10 +9,12 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <tuple>
 
+#include "culvert/abi/syn.h"
 #include "datapath/syn_gate.hpp"
 #include "proxy/syn_packet.hpp"
 #include "proxy/worker_state.hpp"
@@ -25,6 +27,7 @@ class HeldSyns {
   // Of one worker.
   static constexpr std::size_t kPerPodMax = 1'024;
   static constexpr std::size_t kMax = 8'192;
+  static constexpr unsigned kReadPerTurn = CV_SYN_RING_BYTES / 64;  // about what a ring holds
 
   HeldSyns(WorkerState& state, datapath::SynGate gate) noexcept : state_(state), gate_(gate) {}
 
@@ -36,10 +39,14 @@ class HeldSyns {
   void open(WorkerPod& pod);
   // Closes those of its listeners that hold SYNs: none of these is answered on the way.
   void close(WorkerPod& pod);
-  // The ring is readable.
-  void on_ring();
-  // A SYN of a pod, from its IP header on; it may be anything.
+  // Takes what the ring has: it is readable. About a ring's worth between two calls of begin_arrived(), whoever fills it: what finds it full
+  // the kernel answers at once.
+  void read_ring();
+  // A SYN of a pod, from its IP header on; it may be anything. One that is to wait begins when begin_arrived() comes to it.
   void on_syn(std::uint32_t slot, ByteView bytes);
+  // Begins what has arrived, so many at a time that nothing else starves.
+  void begin_arrived();
+  [[nodiscard]] bool has_arrived() const noexcept { return !arrived_.empty(); }
 
   // The flow that waits for this connection, which the listener has just accepted; null: nobody waits for it.
   [[nodiscard]] Flow* take(const WorkerPod& pod, const Endpoint& source, const Endpoint& destination);
@@ -56,22 +63,29 @@ class HeldSyns {
   using Key = std::tuple<std::uint32_t, Endpoint, Endpoint>;  // slot, source, destination
   struct Held {
     SynPacket packet;
-    SlabHandle flow;
+    SlabHandle flow;  // none: it has arrived and not begun
   };
+  using Place = std::map<Key, Held>::iterator;
+  enum class Answer : std::uint8_t { Reset, Unreachable, Silence, Again };  // Again: the SYN, to the listener
 
   [[nodiscard]] static Key key_of(const Flow& flow) { return {flow.pod_slot, flow.source, flow.destination}; }
-  void begin(WorkerPod& pod, const SynPacket& packet);
+  [[nodiscard]] static Answer answer_for(telemetry::CloseReason reason, bool is_hbone) noexcept;
+  void begin(WorkerPod& pod, Place place);
+  void answer(const WorkerPod& pod, const SynPacket& packet, Answer answer);
   void release(WorkerPod& pod);
   [[nodiscard]] bool wants(const WorkerPod& pod) const noexcept;
   [[nodiscard]] bool open_ring();
   [[nodiscard]] int open_sender(WorkerPod& pod);
   void send(const WorkerPod& pod, ByteView frame);
-  void erase(Flow& flow);
+  void erase(Place place);
 
   WorkerState& state_;
   datapath::SynGate gate_;
   std::unique_ptr<datapath::SynRing> ring_;  // null: nothing is held
   std::map<Key, Held> held_;
+  // In the order of their arrival; one that is not held any more, or has begun, is passed over.
+  std::deque<Key> arrived_;
+  unsigned may_read_ = kReadPerTurn;  // of the ring, until the next begin_arrived()
 };
 
 }  // namespace culvert::proxy

@@ -128,7 +128,7 @@ bool Inbound::on_connect(Flow& flow, Tunnel& tunnel, const hbone::ConnectRequest
   }
   flow.is_other_network =
       !request.forwarded_network.empty() && !equals_ignoring_case(request.forwarded_network, state_.options.network);
-  const state::WorkloadEntry* workload = state_.workload_of(*pod);
+  const state::WorkloadEntry* workload = pod->workload;
   const state::InboundTarget target =
       authority->endpoint
           ? state::inbound_target(*state_.snapshot, workload, local->address, *authority->endpoint)

@@ -49,6 +49,7 @@ void Leave::replace(std::uint32_t slot) {
   WorkerPod* pod = state_.pods.find(slot);
   if (pod == nullptr) return;
   state_.acceptor->close(*pod);
+  state_.held->end_all(slot, CloseReason::PodLeft);
   cut(slot, CloseReason::PodLeft);
   // Tunnels carry the identity that they were made with: none of the old pod's may serve the new one.
   state_.tunnel_engine->drop_pod(slot, true);
@@ -71,7 +72,8 @@ void Leave::check() {
     leaving_.erase(leaving_.begin() + static_cast<std::ptrdiff_t>(i));
     if (finished.done) finished.done();
   }
-  const bool is_empty = state_.flows.size() == 0 && state_.streams->live_tunnels() == 0;
+  const bool is_empty =
+      state_.flows.size() == 0 && state_.streams->live_tunnels() == 0 && !state_.tunnel_engine->has_lingering();
   if (drained_ && (is_empty || drain_deadline_ms_ <= state_.now_ms)) {
     cut_all(CloseReason::Drained);
     std::exchange(drained_, nullptr)();

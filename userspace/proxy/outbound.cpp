@@ -28,7 +28,7 @@ state::RouteSource source_of(const WorkerState& state, const WorkerPod& pod, con
   source.network = state.options.network;
   source.namespace_name = pod.setup.namespace_name;
   source.identity = &pod.setup.identity;
-  source.workload = state.workload_of(pod);
+  source.workload = pod.workload;
   return source;
 }
 
@@ -89,7 +89,7 @@ void Outbound::start(Flow& flow, const WorkerPod& pod) {
     state_.finisher->abort(flow, why_not->reason, why_not->detail);
     return;
   }
-  if (!state_.is_named(pod)) {
+  if (!pod.is_named()) {
     flow.role = FlowRole::Passthrough;
     state_.finisher->abort(flow, CloseReason::NoRoute, kUnnamedPod);
     return;
@@ -102,7 +102,6 @@ void Outbound::follow(Flow& flow, const WorkerPod& pod, const state::Route& rout
   flow.why = route.why;
   flow.next_hop = route.next_hop;
   if (route.kind == state::RouteKind::Ask) return ask_mesh(flow, pod, route);
-  if (route.service != nullptr) flow.need_details().service = route.service->hostname;
   label_outbound(state_, flow, pod, route);
   switch (route.kind) {
     case state::RouteKind::Passthrough:
@@ -164,7 +163,7 @@ void Outbound::want_gateway(Flow& flow, const WorkerPod& pod, const state::Route
   via.gateway = route.next_hop;
   via.accepted = state_.accepted.intern(route.workload->identity(), route.accepted);
   via.authority = details.authority;
-  via.service = details.service;
+  via.service = flow.service;
   const std::uint32_t inner = state_.accepted.intern(route.inner_accepted.front(), route.inner_accepted.subspan(1));
   state_.tunnel_engine->want(flow, PoolKey{pod.setup.slot, inner, route.next_hop, state_.vias.intern(via), true});
 }

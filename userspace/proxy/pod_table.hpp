@@ -32,14 +32,17 @@ struct PodSetup {
   std::vector<IpAddress> addresses;
   enroll::Capture capture = enroll::Capture::Programs;
   std::optional<AnswerSyn> answer_syn;  // nothing: as Options say
-  // How the control plane calls the pod; empty: whoever has its address. Its connections wait until the mesh knows it, for a while.
+  // How the control plane calls the pod; empty: there is none, and the pod is whoever has its address.
   std::string uid;
+  // How this agent calls it in a mesh that does not name it.
+  std::string local_uid;
+  bool waits_for_name = false;  // its connections wait until the control plane has named it, for a while
   UniqueFd netns;
   enroll::PodListeners listeners;
   std::shared_ptr<const tls::Credentials> credentials;  // may be null: none yet
 };
 
-// Why a connection of a pod with a uid is refused that the control plane has not named.
+// Why a connection of a pod is refused that waits for its name and that the control plane has not named.
 inline constexpr std::string_view kUnnamedPod = "failed to fetch information about local workload";
 
 enum class ListenerKind : std::uint8_t { Outbound, InboundPlaintext, Tunnel };
@@ -49,7 +52,7 @@ struct WorkerPod {
   std::string baggage;  // what it says of itself, by snapshot `baggage_version` (baggage.hpp)
   std::uint64_t baggage_version = 0;
   policy::RuleSet rules;                           // of the worker's snapshot; kept by Admission, as are the two below
-  const state::WorkloadEntry* workload = nullptr;  // of it; null: it does not know the pod
+  const state::WorkloadEntry* workload = nullptr;  // what it says of this very pod; null: nothing
   std::uint32_t live_flows = 0;
   bool has_new_rules = false;  // its live connections are being judged again
   std::uint64_t held_until_ms =
@@ -61,6 +64,8 @@ struct WorkerPod {
   std::uint32_t held_syns = 0;
   UniqueFd lo_sender;
 
+  // Whether the control plane has said who it is, where that is waited for.
+  [[nodiscard]] bool is_named() const noexcept { return !setup.waits_for_name || workload != nullptr; }
   [[nodiscard]] bool owns(const IpAddress& address) const noexcept {
     return std::ranges::find(setup.addresses, address) != setup.addresses.end();
   }

@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 
 #include "proxy/finisher.hpp"
+#include "proxy/inbound.hpp"
+#include "proxy/outbound.hpp"
 #include "proxy/streams.hpp"
 #include "proxy/traffic.hpp"
 #include "proxy/tunnels.hpp"
@@ -29,7 +31,7 @@ void Relay::note_events(Side& side, std::uint32_t events) noexcept {
     side.is_readable = true;
     side.has_hangup = true;
   }
-  if ((events & EPOLLERR) != 0) side.is_writable = true;  // the next write learns what happened
+  if ((events & EPOLLERR) != 0) side.has_error = side.is_writable = true;  // the next write learns what happened
 }
 
 std::size_t Relay::read_size(const Side& side) const noexcept {
@@ -173,17 +175,15 @@ void Relay::splice_to_tunnel(Flow& flow, Tunnel& tunnel) {
       if (side.has_hangup) side.is_readable = true;
       break;
     case tls::IoStatus::Eof:
-      side.is_at_eof = true;
       side.is_readable = false;
-      break;
-    case tls::IoStatus::Truncated:
-    case tls::IoStatus::Error:
-      if (result.failure == tls::IoFailure::System && result.sys_errno == ECONNRESET && !tunnel.socket.wants_write()) {
-        side.has_failed = true;
+      if (result.sys_errno != 0) {
+        side.has_failed = true;  // the application's RST, and no end of its own
       } else {
-        state_.tunnel_engine->send_failed(tunnel, result);
+        side.is_at_eof = true;
       }
       break;
+    case tls::IoStatus::Truncated:
+    case tls::IoStatus::Error: state_.tunnel_engine->send_failed(tunnel, result); break;
   }
 }
 
@@ -216,6 +216,7 @@ void Relay::run(SlabHandle handle) {
   if (!flow->goes_through_tunnel()) {
     copy(*flow, flow->client, flow->upstream, true);
     copy(*flow, flow->upstream, flow->client, false);
+    await_reset(*flow);
     finish_if_done(*flow);
     return;
   }
@@ -236,7 +237,59 @@ void Relay::run(SlabHandle handle) {
     }
   }
   pass_on_eof(flow->plain(), flow->is_end_received);
+  await_reset(*flow);
   finish_if_done(*flow);
+}
+
+namespace {
+
+constexpr std::uint64_t kResetWaitMs = 5'000;
+
+// Of a side that has ended before there is no more to learn, and a tunnel that is done with is another's.
+bool has_reset(const Flow& flow) noexcept {
+  const auto is_reset = [](const Side& side) { return side.has_error && !side.is_at_eof; };
+  return is_reset(flow.client) || is_reset(flow.upstream) || (flow.has_tunnel_error && flow.tunnel != SlabHandle{});
+}
+
+// Grows with every byte that one side has taken from the other.
+std::uint64_t taken_bytes(const Flow& flow) noexcept {
+  const std::uint64_t kept = flow.client.out.size() + flow.upstream.out.size() + flow.spill.size();
+  return flow.received_bytes + flow.sent_bytes - kept;
+}
+
+}  // namespace
+
+// What came before the RST goes to the other side first, which may have stopped to read.
+void Relay::await_reset(Flow& flow) {
+  if (flow.state != FlowState::Open || flow.is_reset_awaited || !has_reset(flow)) return;
+  if (flow.client.has_failed || flow.upstream.has_failed) return;
+  flow.is_reset_awaited = true;
+  flow.need_details().taken_at_reset = taken_bytes(flow);
+  state_.set_deadline(flow, kResetWaitMs);
+}
+
+void Relay::on_timer(Flow& flow) {
+  if (flow.is_reset_awaited && flow.state == FlowState::Open) {
+    reset_overdue(flow);
+  } else if (flow.is_inbound()) {
+    state_.inbound->on_timer(flow);
+  } else {
+    state_.outbound->on_timer(flow);
+  }
+}
+
+void Relay::reset_overdue(Flow& flow) {
+  const std::uint64_t taken = taken_bytes(flow);
+  if (!has_reset(flow)) {
+    flow.is_reset_awaited = false;
+  } else if (std::exchange(flow.need_details().taken_at_reset, taken) != taken) {
+    state_.set_deadline(flow, kResetWaitMs);
+  } else {
+    const CloseReason reason = flow.client.has_error     ? CloseReason::ClientReset
+                               : flow.upstream.has_error ? CloseReason::ServerReset
+                                                         : CloseReason::TunnelBroken;
+    state_.finisher->abort(flow, reason, "what it had sent before was not taken");
+  }
 }
 
 void Relay::finish_if_done(Flow& flow) {

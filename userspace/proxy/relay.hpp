@@ -22,6 +22,8 @@ class Relay {
   static void note_events(Side& side, std::uint32_t events) noexcept;
   // Moves what can be moved, then ends the flow if it is done or broken. The flow may be gone afterwards.
   void run(SlabHandle handle);
+  // A flow's deadline is there: its own, or the one of whoever begins connections of its kind.
+  void on_timer(Flow& flow);
   // What the application has written so far, to leave together with OPEN; valid until the next read.
   [[nodiscard]] ByteView read_first(Flow& flow);
   // For those who read themselves: how much to ask for; reads into the parts, `wanted` bytes in all, and gives what came (0: the flags
@@ -45,6 +47,9 @@ class Relay {
   void write_some(Side& side, ByteView data);
   void pass_on_eof(Side& to, bool is_source_finished);
   void finish_if_done(Flow& flow);
+  void await_reset(Flow& flow);
+  // The time is over that was given to what came before a reset: the flow ends, unless some of it has been taken meanwhile.
+  void reset_overdue(Flow& flow);
 
   WorkerState& state_;
 };

@@ -59,12 +59,21 @@ Tunnel* Streams::pick(std::uint32_t pool_key) {
   return best;
 }
 
+// A pod's address, whatever address an application has taken for its own: who is told believes it.
+Endpoint Streams::source_to_tell(const Flow& flow) const noexcept {
+  const WorkerPod* pod = state_.pods.find(flow.pod_slot);
+  if (pod == nullptr || pod->owns(flow.source.address) || pod->setup.addresses.empty()) return flow.source;
+  const auto& own = pod->setup.addresses;
+  const auto same =
+      std::ranges::find_if(own, [&](const IpAddress& one) { return one.family() == flow.source.address.family(); });
+  return {same != own.end() ? *same : own.front(), flow.source.port};
+}
+
 bool Streams::start(Tunnel& tunnel, Flow& flow) {
   const FlowDetails* details = flow.details.get();
   const std::string authority =
       details != nullptr && !details->authority.empty() ? details->authority : hbone::format_authority(flow.target);
-  const std::string forwarded =
-      hbone::format_forwarded(flow.source, details == nullptr ? std::string_view{} : details->service);
+  const std::string forwarded = hbone::format_forwarded(source_to_tell(flow), state_.services.text(flow.service));
   const std::string traceparent = traceparent_of(state_, flow);
   hbone::ConnectRequest request;
   request.authority = authority;
@@ -110,7 +119,7 @@ void Streams::on_response(hbone::StreamId stream, const hbone::ConnectResponse& 
       state_.finisher->opened(*flow);
     }
     flow->early.reset();
-    state_.set_deadline(*flow, 0);
+    if (!flow->is_reset_awaited) state_.set_deadline(*flow, 0);
     if (flow->is_held) return state_.held->answered(*flow);
     touched_.push_back(flow->self);
     return;
@@ -132,6 +141,7 @@ bool Streams::retry(Flow& flow, Tunnel& tunnel, bool counts) {
   flow.spill = std::move(early);
   flow.is_end_sent = false;
   flow.is_blocked = false;
+  flow.is_reset_awaited = false;
   flow.state = FlowState::AwaitRetry;
   retries_.push_back({flow.self, key});
   state_.counters.streams_retried.add();

@@ -60,6 +60,12 @@ void Streams::on_data(hbone::StreamId stream, ByteView data) {
     if (!std::exchange(hbone.is_withholding, true)) withholding_.push_back(current_->self);
     flow->withheld_bytes += static_cast<std::uint32_t>(kept);
     hbone.session->consume_connection(data.size() - kept);
+    // Windows bound each stream and each tunnel, and not all of them together. Who holds no less than others do gives way
+    // (a block has up to twice the bytes that are in it).
+    const bool holds_much = 2 * flow->plain().out.size() >= state_.buffers.lent_bytes() / state_.flows.size();
+    if (holds_much && state_.buffers.is_overdrawn(state_.options.hbone.connection_window)) {
+      overdrawn_.push_back(flow->self);
+    }
   } else {
     hbone.session->consume_connection(data.size());
   }
@@ -108,7 +114,8 @@ bool Streams::may_send(const Flow& flow) const noexcept {
 }
 
 void Streams::block(Flow& flow, Tunnel& tunnel) {
-  if (std::exchange(flow.is_blocked, true)) return;
+  if (flow.is_blocked) return;
+  flow.is_blocked = true;
   tunnel.hbone->blocked.push_back(flow.self);
 }
 
@@ -135,6 +142,10 @@ void Streams::writable(Tunnel& tunnel) {
   const SlabHandle handle = tunnel.self;
   flush(tunnel);
   if (tunnel.may_send() && !is_socket_full(tunnel)) run_blocked(handle);
+  // One that goes away may have waited for nothing else.
+  Tunnel* const still = state_.tunnels.find(handle);
+  if (still != nullptr && still->is_going_away && still->hbone != nullptr && still->hbone->flows.empty())
+    mark_dirty(*still);
 }
 
 void Streams::move(Flow& flow, Tunnel& tunnel) {

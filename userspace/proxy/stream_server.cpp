@@ -27,6 +27,9 @@ std::uint16_t status_of(RefuseReason reason) noexcept {
   return 503;
 }
 
+constexpr std::size_t kForwardedBytesMax = 1'024;
+constexpr std::size_t kNetworkBytesMax = 256;
+
 }  // namespace
 
 void Streams::on_connect(hbone::StreamId stream, const hbone::ConnectRequest& request) {
@@ -41,7 +44,12 @@ void Streams::on_connect(hbone::StreamId stream, const hbone::ConnectRequest& re
   flow->state = FlowState::ConnectUpstream;
   attach(*flow, tunnel, stream);
   continue_trace(state_, *flow, request.traceparent);
-  if (state_.inbound->on_connect(*flow, tunnel, request)) starting_.push_back(flow->self);
+  // What may be kept for as long as the connection lives is not as long as headers may be.
+  hbone::ConnectRequest said = request;
+  if (said.baggage.size() > direct::kBaggageBytesMax) said.baggage = {};
+  if (said.forwarded.size() > kForwardedBytesMax) said.forwarded = {};
+  said.forwarded_network = said.forwarded_network.substr(0, kNetworkBytesMax);
+  if (state_.inbound->on_connect(*flow, tunnel, said)) starting_.push_back(flow->self);
 }
 
 // Most applications answer at once: 200 then leaves with their first bytes. A client that waits for it before it speaks gets it now.

@@ -54,6 +54,11 @@ bool Streams::receive(Tunnel& tunnel, ByteView data) {
 
 void Streams::finish_batch(SlabHandle handle) {
   for (const SlabHandle flow : std::exchange(starting_, {})) state_.inbound->start(flow);
+  for (const SlabHandle place : std::exchange(overdrawn_, {})) {
+    if (Flow* flow = state_.flows.find(place))
+      state_.finisher->abort(*flow, CloseReason::Overloaded,
+                             "its reader has stopped, and there is no memory for what it leaves");
+  }
   for (const SlabHandle flow : std::exchange(touched_, {})) state_.relay->run(flow);
   Tunnel* const tunnel = state_.tunnels.find(handle);
   if (tunnel != nullptr && (tunnel->hbone->session->wants_write() || may_serve(*tunnel))) mark_dirty(*tunnel);
@@ -98,6 +103,11 @@ void Streams::reset(Flow& flow, Tunnel& tunnel, std::uint32_t code) {
 // Client: flows wait for a stream like those of this tunnel, and it takes further ones.
 bool Streams::may_serve(const Tunnel& tunnel) const noexcept {
   return tunnel.is_client && !tunnel.is_going_away && state_.pool.waiting(tunnel.pool_key) > 0 && takes_streams(tunnel);
+}
+
+// Client: what waits for a stream of this one waits in vain.
+bool Streams::must_make(const Tunnel& tunnel) const noexcept {
+  return tunnel.is_client && tunnel.is_going_away && state_.pool.waiting(tunnel.pool_key) > 0;
 }
 
 // A stream less: one that waits may have its place, and an idle tunnel has a limit again.
@@ -171,13 +181,14 @@ void Streams::on_closed(hbone::StreamId stream, hbone::StreamEnd end, std::uint3
 void Streams::on_go_away(std::uint32_t) {
   current_->is_going_away = true;
   if (current_->is_client) state_.pool.forget_shared(current_->pool_key, current_->self);
-  if (current_->hbone->flows.empty()) mark_dirty(*current_);
+  if (current_->hbone->flows.empty() || must_make(*current_)) mark_dirty(*current_);
 }
 
 void Streams::go_away(Tunnel& tunnel) {
   tunnel.is_going_away = true;
   if (tunnel.is_client) state_.pool.forget_shared(tunnel.pool_key, tunnel.self);
   tunnel.hbone->session->go_away();
+  if (must_make(tunnel)) mark_dirty(tunnel);
   flush(tunnel);
   schedule(tunnel);
 }
@@ -208,7 +219,9 @@ std::uint64_t Streams::idle_limit_ms(const Tunnel& tunnel) const noexcept {
 // A server waits until the client knows which stream was the last; a client only for what it has still to say.
 bool Streams::is_done(const Tunnel& tunnel) const noexcept {
   const hbone::Session& session = *tunnel.hbone->session;
-  return tunnel.is_going_away && (session.is_done() || (tunnel.is_client && !session.wants_write()));
+  // What the kernel has not taken may be a stream's end.
+  const bool is_sent = !tunnel.may_send() || (tunnel.hbone->out.empty() && !tunnel.socket.wants_write());
+  return tunnel.is_going_away && is_sent && (session.is_done() || (tunnel.is_client && !session.wants_write()));
 }
 
 void Streams::schedule(Tunnel& tunnel) {
@@ -224,8 +237,9 @@ void Streams::schedule(Tunnel& tunnel) {
 void Streams::on_timer(Tunnel& tunnel) {
   HboneTunnel& hbone = *tunnel.hbone;
   if (!hbone.session->tick(state_.now_ms)) {
-    state_.tunnel_engine->end_hbone(tunnel, CloseReason::TunnelBroken,
-                                    "no answer to PING: the peer or the way to it is gone");
+    if (hbone.session->failure() != hbone::SessionFailure::PingTimeout)
+      return state_.tunnel_engine->end_unsound(tunnel);
+    state_.tunnel_engine->end_hbone(tunnel, CloseReason::TunnelSilent, {});
     return;
   }
   const bool is_idle = hbone.idle_since_ms != 0 && hbone.flows.empty();
@@ -236,6 +250,7 @@ void Streams::on_timer(Tunnel& tunnel) {
   if (hbone.answer_due_ms <= state_.now_ms) hbone.answer_due_ms = 0;
   mark_dirty(tunnel);
   schedule(tunnel);
+  if (tunnel.is_client && is_suspect(tunnel)) state_.tunnel_engine->make_elsewhere(tunnel.pool_key);
 }
 
 void Streams::mark_dirty(Tunnel& tunnel) {
@@ -252,7 +267,11 @@ void Streams::flush_dirty() {
       Tunnel* tunnel = state_.tunnels.find(handle);
       if (tunnel == nullptr || tunnel->hbone == nullptr) continue;
       tunnel->hbone->is_dirty = false;
-      if (may_serve(*tunnel)) serve_waiting(*tunnel);
+      if (may_serve(*tunnel)) {
+        serve_waiting(*tunnel);
+      } else if (must_make(*tunnel)) {
+        state_.tunnel_engine->make_elsewhere(tunnel->pool_key);
+      }
       if (tunnel = state_.tunnels.find(handle); tunnel == nullptr) continue;
       const bool holds_answer = tunnel->hbone->answer_due_ms > state_.now_ms;
       if (tunnel->may_send() && !holds_answer) flush(*tunnel);

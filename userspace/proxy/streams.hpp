@@ -76,6 +76,7 @@ class Streams final : private hbone::Events {
   void on_writable(hbone::StreamId stream) override;
   void on_go_away(std::uint32_t code) override;
 
+  [[nodiscard]] Endpoint source_to_tell(const Flow& flow) const noexcept;
   [[nodiscard]] Flow* find(hbone::StreamId stream) noexcept;
   void attach(Flow& flow, Tunnel& tunnel, hbone::StreamId stream);
   void mark_dirty(Tunnel& tunnel);
@@ -84,6 +85,7 @@ class Streams final : private hbone::Events {
   [[nodiscard]] bool is_suspect(const Tunnel& tunnel) const noexcept;
   [[nodiscard]] bool takes_streams(const Tunnel& tunnel) const noexcept;
   [[nodiscard]] bool may_serve(const Tunnel& tunnel) const noexcept;
+  [[nodiscard]] bool must_make(const Tunnel& tunnel) const noexcept;
   void became_free(Tunnel& tunnel);
   void serve_waiting(Tunnel& tunnel);
   void schedule(Tunnel& tunnel);
@@ -103,9 +105,10 @@ class Streams final : private hbone::Events {
   [[nodiscard]] std::size_t send_some(Tunnel& tunnel, ByteView bytes);
 
   WorkerState& state_;
-  Tunnel* current_ = nullptr;         // whose bytes `receive` is looking at
-  std::vector<SlabHandle> starting_;  // flows of this batch whose application is to be connected
-  std::vector<SlabHandle> touched_;   // flows of this batch that have something to do
+  Tunnel* current_ = nullptr;          // whose bytes `receive` is looking at
+  std::vector<SlabHandle> starting_;   // flows of this batch whose application is to be connected
+  std::vector<SlabHandle> touched_;    // flows of this batch that have something to do
+  std::vector<SlabHandle> overdrawn_;  // flows of this batch for which there is no memory
   std::vector<SlabHandle> dirty_;
   struct Retry {
     SlabHandle flow;

@@ -103,8 +103,10 @@ void put_under(WorkerState& state, Flow& flow, const TrafficKey& key, Make&& mak
 void note_told(Flow& flow, const hbone::Baggage& baggage) {
   const std::string_view name = baggage.workload_name.empty() ? baggage.service : baggage.workload_name;
   if (name.empty() && baggage.namespace_name.empty() && baggage.cluster.empty()) return;
-  flow.need_details().told = std::make_unique<ToldParty>(
-      ToldParty{std::string(name), std::string(baggage.namespace_name), std::string(baggage.cluster)});
+  // Kept for as long as the connection lives: no more of it than a name may have (RFC 1035 section 2.3.4).
+  const auto kept = [](std::string_view text) { return std::string(text.substr(0, 255)); };
+  flow.need_details().told =
+      std::make_unique<ToldParty>(ToldParty{kept(name), kept(baggage.namespace_name), kept(baggage.cluster)});
 }
 
 telemetry::Direction direction_of(const Flow& flow) noexcept {
@@ -118,6 +120,13 @@ void label_outbound(WorkerState& state, Flow& flow, const WorkerPod& pod, const 
   const bool is_gateway = kind == state::RouteKind::Gateway;
   const bool is_mutual = is_gateway || kind == state::RouteKind::Tunnel;
   const state::WorkloadEntry* destination = is_gateway ? nullptr : route.workload;
+  // A name was looked up meanwhile: by the snapshot of that time it is labelled already.
+  const state::WorkloadEntry* far_end =
+      route.workload != nullptr ? route.workload : state.snapshot->find(flow.destination.address);
+  if (far_end != nullptr) {
+    if (auto shared = state.snapshot->share(*far_end)) flow.far_end = std::move(shared);
+  }
+  if (route.service != nullptr) flow.service = state.services.intern(route.service->hostname);
   TrafficKey key;
   key.source = key_of(pod);
   key.destination = destination == nullptr ? 0 : destination->name_hash();
@@ -167,6 +176,8 @@ void label_inbound(WorkerState& state, Flow& flow, const WorkerPod& pod, std::st
       snapshot == nullptr || pod.workload == nullptr
           ? nullptr
           : state::inbound_service(*snapshot, *pod.workload, hbone::forwarded_host(forwarded), flow.destination.port);
+  if (source != nullptr) flow.far_end = snapshot->share(*source);
+  if (service != nullptr) flow.service = state.services.intern(service->hostname);
   TrafficKey key;
   key.reporter = Reporter::Destination;
   key.source = source != nullptr ? source->name_hash() : is_mutual ? hash_of(baggage) : 0;

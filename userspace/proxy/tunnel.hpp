@@ -21,10 +21,13 @@
 
 namespace culvert::proxy {
 
+inline constexpr std::uint32_t kNoPod = 0xffff'ffffU;
+
 enum class TunnelState : std::uint8_t {
   Connecting,  // client: TCP connect under way
   Handshaking,
   Ready,  // records flow; `flow` says whether somebody uses it
+  Closing,  // closed for everybody here; its last records, END and close_notify among them, wait for the kernel to take them
 };
 
 struct Tunnel {

@@ -70,6 +70,12 @@ void Tunnels::make_tunnels(std::uint32_t key) {
   while (state_.pool.wants_overflow(key) && state_.pool.making_total() < at_once_max) start_tunnel(key, true);
 }
 
+void Tunnels::make_elsewhere(std::uint32_t key) {
+  if (state_.streams->has_sound(key)) return;
+  state_.pool.resume_making(key);
+  make_tunnels(key);
+}
+
 void Tunnels::start_tunnel(std::uint32_t key, bool is_overflow) {
   const PoolKey wanted = state_.pool.key(key);
   const WorkerPod* pod = state_.pods.find(wanted.pod_slot);
@@ -120,7 +126,8 @@ UniqueFd Tunnels::outer_stream(const WorkerPod& pod, const Via& via) {
   flow->why = "outer tunnel to a network gateway";
   FlowDetails& details = flow->need_details();
   details.authority = via.authority;
-  details.service = via.service;
+  flow->service = via.service;
+  flow->far_end = state_.find_workload(via.gateway.address);
   flow->peer_identity = state_.identities.intern(state_.accepted.find(via.accepted).front());
   if (!state_.watch(flow->client.fd.get(), TokenKind::Client, flow->self)) {
     state_.finisher->abort(*flow, CloseReason::Overloaded, "no memory to watch a socket");
@@ -244,6 +251,7 @@ bool Tunnels::retry_elsewhere(Tunnel& tunnel) {
   tunnel.flow = {};
   flow->tunnel = {};
   flow->is_retried = true;
+  flow->has_tunnel_error = flow->is_reset_awaited = false;  // they were this tunnel's
   close(tunnel, true);
   want(*state_.flows.find(handle), key);
   return true;

@@ -48,7 +48,8 @@ void Tunnels::end_hbone(Tunnel& tunnel, CloseReason reason, std::string_view det
       tunnel.hbone->session->go_away_now();
     state_.streams->flush(tunnel);
   }
-  state_.streams->fail_flows(tunnel, reason, detail, reason == CloseReason::TunnelBroken);
+  state_.streams->fail_flows(tunnel, reason, detail,
+                             reason == CloseReason::TunnelBroken || reason == CloseReason::TunnelSilent);
   const bool is_client = tunnel.is_client;
   const std::uint32_t key = tunnel.pool_key;
   if (is_client) state_.pool.hold(key);
@@ -144,6 +145,7 @@ void Tunnels::fail_flow(Tunnel& tunnel, CloseReason reason, std::string_view det
 
 void Tunnels::detach_if_done(Tunnel& tunnel, Flow& flow) {
   if (tunnel.send_failure != tls::IoFailure::None) {
+    if (tunnel.is_in_receive) return;  // `pump` ends it, behind the batch
     // Otherwise `pump` ends it; a reader of what arrives that has stopped is not waited for.
     if (!flow.plain().out.empty() || (flow.is_end_sent && flow.is_end_received)) end_unsent(tunnel);
     return;
@@ -176,7 +178,7 @@ void Tunnels::reset_flow(Tunnel& tunnel) {
   if (tunnel.is_in_receive) {
     tunnel.must_close = true;
   } else {
-    close(tunnel, true);
+    close(tunnel, !tunnel.socket.wants_write());  // where RESET cannot leave, RST says the same
   }
 }
 
@@ -194,13 +196,55 @@ void Tunnels::close(Tunnel& tunnel, bool is_orderly) {
     state_.counters.key_updates.add(tunnel.socket.rekeys());
     if (is_orderly) {
       tunnel.socket.send_close_notify(state_.io);
-      tunnel.socket.close();
+      if (!linger(tunnel)) tunnel.socket.close();
     } else {
       tunnel.socket.abort();
     }
   }
   state_.counters.tunnels_idle.set(state_.pool.idle_total());
   state_.streams->closed(tunnel);
+  state_.tunnels.free(tunnel.self);
+}
+
+namespace {
+
+constexpr std::uint64_t kLingerMs = 30'000;  // without the kernel taking any
+
+}  // namespace
+
+// Under another name, so that nobody here finds it. False: there is nothing to wait for, or no way to.
+bool Tunnels::linger(Tunnel& tunnel) {
+  if (!tunnel.socket.wants_write()) return false;
+  const SlabHandle handle = state_.tunnels.emplace();
+  Tunnel& rest = *state_.tunnels.find(handle);
+  rest.self = handle;
+  rest.state = TunnelState::Closing;
+  rest.pod_slot = kNoPod;
+  if (!state_.rewatch(tunnel.socket.fd(), TokenKind::Tunnel, handle)) {
+    state_.tunnels.free(handle);
+    return false;
+  }
+  rest.socket = std::move(tunnel.socket);
+  state_.set_deadline(rest, kLingerMs);
+  ++lingering_;
+  return true;
+}
+
+void Tunnels::linger_on(Tunnel& tunnel, std::uint32_t events) {
+  const bool is_broken =
+      (events & (EPOLLERR | EPOLLHUP)) != 0 || tunnel.socket.flush(state_.io).status == tls::IoStatus::Error;
+  if (is_broken) return end_lingering(tunnel, false);
+  if (!tunnel.socket.wants_write()) return end_lingering(tunnel, true);
+  if ((events & EPOLLOUT) != 0) state_.set_deadline(tunnel, kLingerMs);
+}
+
+void Tunnels::end_lingering(Tunnel& tunnel, bool is_orderly) {
+  if (is_orderly) {
+    tunnel.socket.close();
+  } else {
+    tunnel.socket.abort();
+  }
+  --lingering_;
   state_.tunnels.free(tunnel.self);
 }
 

@@ -66,13 +66,14 @@ bool Tunnels::act(Tunnel& tunnel, Action action, const std::optional<direct::Mes
     case Action::Accepted:
       if (Flow* flow = state_.flows.find(tunnel.flow)) {
         flow->is_answered = true;
-        state_.set_deadline(*flow, 0);
+        if (!flow->is_reset_awaited) state_.set_deadline(*flow, 0);
         if (flow->is_held) state_.held->answered(*flow);
         if (flow->caution != Caution::None) state_.defer(*flow);  // it may send now
       }
       return true;
     case Action::KeepTicket: keep_ticket(tunnel, std::get<direct::Ticket>(*message)); return true;
     case Action::StartConnect: {
+      if (tunnel.send_failure != tls::IoFailure::None) return false;  // nothing could be answered
       const bool is_taken = state_.inbound->on_open(tunnel, std::get<direct::Open>(*message)) != nullptr;
       return is_taken || !tunnel.must_close;
     }

@@ -60,6 +60,7 @@ class TunnelPool {
   }
   // Nothing is made for what waits now: those that there are will take it. Until another flow comes, or a tunnel is there or gone.
   void stop_making(std::uint32_t number) noexcept { entries_[number].is_stopped = true; }
+  void resume_making(std::uint32_t number) noexcept { entries_[number].is_stopped = false; }
   [[nodiscard]] std::optional<SlabHandle> dequeue(std::uint32_t number);
   void leave_queue(std::uint32_t number, SlabHandle flow);
 

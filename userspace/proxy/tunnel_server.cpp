@@ -138,8 +138,10 @@ void Tunnels::accept_at_last(Tunnel& tunnel) {
 void Tunnels::refuse(Tunnel& tunnel, direct::RefuseReason reason) {
   tunnel.server.sent_refuse();
   send_message(tunnel, direct::Refuse{reason});
-  // The client owes END; one that does not send it is not waited for.
-  state_.set_deadline(tunnel, state_.options.handshake_timeout_ms);
+  // The client owes END; one that does not send it, or does not read, is not waited for.
+  if (!tunnel.socket.wants_write() || !tunnel.deadline.is_ahead(state_.now_ms)) {
+    state_.set_deadline(tunnel, state_.options.handshake_timeout_ms);
+  }
   if (!tunnel.is_in_receive && tunnel.is_going_away) close(tunnel, true);
 }
 

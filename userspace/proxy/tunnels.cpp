@@ -25,6 +25,7 @@ void Tunnels::on_event(SlabHandle handle, std::uint32_t events) {
       if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) connected(*tunnel);
       return;
     case TunnelState::Handshaking: advance_handshake(*tunnel); return;
+    case TunnelState::Closing: return linger_on(*tunnel, events);
     case TunnelState::Ready: break;
   }
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) tunnel->is_readable = true;
@@ -41,7 +42,8 @@ void Tunnels::on_event(SlabHandle handle, std::uint32_t events) {
     return pump_streams(handle);
   }
   const SlabHandle flow = tunnel->flow;
-  if (state_.flows.find(flow) != nullptr) {
+  if (Flow* user = state_.flows.find(flow); user != nullptr) {
+    if ((events & EPOLLERR) != 0) user->has_tunnel_error = true;
     state_.relay->run(flow);  // both directions, this tunnel's receive included
   } else {
     pump(handle);
@@ -58,7 +60,8 @@ void Tunnels::on_event(SlabHandle handle, std::uint32_t events) {
 
 bool Tunnels::may_receive(Tunnel& tunnel) noexcept {
   Flow* flow = state_.flows.find(tunnel.flow);
-  if (flow == nullptr) return true;
+  // A client that does not read its answers is not read either: they would pile up here.
+  if (flow == nullptr) return tunnel.is_client || !tunnel.may_send() || !tunnel.socket.wants_write();
   return flow->plain().out.empty() && !flow->plain().has_failed;
 }
 
@@ -117,8 +120,10 @@ void Tunnels::pump(SlabHandle handle) {
     const tls::IoResult result = tunnel->socket.receive(state_.io, budget);
     const SlabHandle flow_before = tunnel->flow;
     tunnel->is_in_receive = true;
+    bool is_cut_short = false;
     for (const tls::Segment& segment : state_.io.segments()) {
-      if (!handle_segment(*tunnel, segment)) break;
+      is_cut_short = !handle_segment(*tunnel, segment);
+      if (is_cut_short) break;
     }
     tunnel->is_in_receive = false;
     if (result.status == tls::IoStatus::WouldBlock) tunnel->is_readable = false;
@@ -136,7 +141,8 @@ void Tunnels::pump(SlabHandle handle) {
       receive_ended(*tunnel, result);
       return;
     }
-    if (result.status == tls::IoStatus::WouldBlock && tunnel->send_failure != tls::IoFailure::None) {
+    const bool is_read = is_cut_short || result.status == tls::IoStatus::WouldBlock;
+    if (is_read && tunnel->send_failure != tls::IoFailure::None) {
       end_unsent(*tunnel);
       return;
     }
@@ -175,6 +181,7 @@ void Tunnels::on_timer(SlabHandle handle) {
         accept_at_last(*tunnel);
       }
       return;
+    case TunnelState::Closing: end_lingering(*tunnel, true); return;  // what the kernel has taken still goes
   }
 }
 

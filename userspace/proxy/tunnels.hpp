@@ -50,8 +50,12 @@ class Tunnels {
 
   // HBONE: the session is at its end; flows that are left fail with this reason.
   void end_hbone(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
+  // The same, because the session has failed; counted and logged.
+  void end_unsound(Tunnel& tunnel);
   // Client: more flows wait than tunnels are being made for.
   void make_more(std::uint32_t key) { make_tunnels(key); }
+  // Client: what flows wait for may not come, because a tunnel's peer has fallen silent.
+  void make_elsewhere(std::uint32_t key);
 
   // GOAWAY on every tunnel; idle ones are closed.
   void begin_drain();
@@ -60,6 +64,9 @@ class Tunnels {
   void renew_pod(std::uint32_t slot);
   // Ends a tunnel at once, and every flow on it with this reason.
   void cut(SlabHandle handle, telemetry::CloseReason reason, bool is_orderly);
+
+  // Some that are closed have last records that the kernel has not taken.
+  [[nodiscard]] bool has_lingering() const noexcept { return lingering_ > 0; }
 
   void set_handshake_rate(std::uint32_t per_second) noexcept { limiter_.set_rate(per_second); }
   // Client, direct: another tunnel carries the flow of this one, if none of its bytes has left yet and it has not moved before. False: it cannot.
@@ -81,7 +88,6 @@ class Tunnels {
   void close_broken(Tunnel& tunnel);
   void pump_streams(SlabHandle handle);
   [[nodiscard]] bool receive_streams(Tunnel& tunnel);
-  void end_unsound(Tunnel& tunnel);
   void receive_ended(Tunnel& tunnel, const tls::IoResult& result);
   void end_unsent(Tunnel& tunnel);
   void send_message(Tunnel& tunnel, const direct::Message& message);
@@ -91,6 +97,9 @@ class Tunnels {
   void note_flow_end(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
   void fail_flow(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
   void close(Tunnel& tunnel, bool is_orderly);
+  [[nodiscard]] bool linger(Tunnel& tunnel);
+  void linger_on(Tunnel& tunnel, std::uint32_t events);
+  void end_lingering(Tunnel& tunnel, bool is_orderly);
   [[nodiscard]] bool may_receive(Tunnel& tunnel) noexcept;
 
   // Client.
@@ -110,6 +119,7 @@ class Tunnels {
 
   WorkerState& state_;
   HandshakeLimiter limiter_;
+  std::size_t lingering_ = 0;  // tunnels in TunnelState::Closing
 };
 
 }  // namespace culvert::proxy

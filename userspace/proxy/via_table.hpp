@@ -17,7 +17,7 @@ struct Via {
   Endpoint gateway;
   std::uint32_t accepted = 0;  // identities of the gateway: a number of the AcceptedTable
   std::string authority;       // what the gateway is asked for
-  std::string service;         // for the log
+  std::uint32_t service = 0;   // Flow::service
 };
 
 class ViaTable {

@@ -71,13 +71,14 @@ class Worker::Loop {
     while (!is_stopped_) {
       const bool has_more = !state_.deferred.empty() || !state_.deferred_tunnels.empty() || streams_.has_dirty() ||
                             admission_.has_more() || revocations_.has_more() || listing_.has_more() ||
-                            state_.traffic.has_more_to_sweep();
+                            held_syns_.has_arrived() || state_.traffic.has_more_to_sweep();
       const int timeout = has_more ? 0 : state_.wheel.next_timeout_ms(state_.now_ms);
       std::span<epoll_event> events = busy_wait_.look(state_.poller, space, timeout);
       state_.counters.busy_wait_ns.set(busy_wait_.looked_ns());
       if (events.empty()) events = busy_wait_.sleep(state_.poller, space, timeout);
       state_.now_ms = monotonic_ms();
       for (const epoll_event& event : events) dispatch(event.data.u64, event.events);
+      held_syns_.begin_arrived();
       run_deferred();
       run_timers();
       admission_.run();
@@ -105,7 +106,7 @@ class Worker::Loop {
       case TokenKind::Client: client_event(handle, events); break;
       case TokenKind::Upstream: upstream_event(handle, events); break;
       case TokenKind::Tunnel: tunnels_.on_event(handle, events); break;
-      case TokenKind::SynRing: held_syns_.on_ring(); break;
+      case TokenKind::SynRing: held_syns_.read_ring(); break;
       case TokenKind::FlowTimer:
       case TokenKind::TunnelTimer: break;
     }
@@ -166,11 +167,7 @@ class Worker::Loop {
       if (token_kind(token) == TokenKind::FlowTimer) {
         if (Flow* flow = state_.flows.find(handle);
             flow != nullptr && flow->deadline.fired(state_.wheel, token, state_.now_ms)) {
-          if (flow->is_inbound()) {
-            inbound_.on_timer(*flow);
-          } else {
-            outbound_.on_timer(*flow);
-          }
+          relay_.on_timer(*flow);
         }
       } else if (Tunnel* tunnel = state_.tunnels.find(handle);
                  tunnel != nullptr && tunnel->deadline.fired(state_.wheel, token, state_.now_ms)) {
@@ -213,10 +210,11 @@ class Worker::Loop {
       state_.log.error("worker {} cannot watch the listeners of pod {}", state_.worker_index, pod.setup.id);
     }
   }
-  // The control plane has named it, and its certificate is there: connections before that wait.
+  // Everybody in the mesh is known, the control plane has named the pod, and its certificate is there: connections before that wait.
   [[nodiscard]] bool is_complete(const WorkerPod& pod) const {
-    return state_.is_named(pod) && state_.credentials_of(pod) != nullptr;
+    return is_mesh_known() && pod.is_named() && state_.credentials_of(pod) != nullptr;
   }
+  [[nodiscard]] bool is_mesh_known() const { return state_.snapshot != nullptr && state_.snapshot->tells_who_is_not(); }
   // Pods that are complete by now, or that have waited long enough: what is in their listeners' queues is taken.
   void open_held() {
     if (held_ == 0) return;
@@ -229,7 +227,12 @@ class Worker::Loop {
       }
       pod.held_until_ms = 0;
       if (pod.is_leaving || state_.is_draining) return;
-      if (!state_.is_named(pod)) {
+      if (!is_mesh_known()) {
+        state_.log.warn(
+            "timed out waiting for the control plane's first answer; the connections of pod {} are refused until it "
+            "comes",
+            pod.setup.id);
+      } else if (!pod.is_named()) {
         state_.log.warn("timed out waiting for workload {} from xds; its connections are refused until it comes",
                         pod.setup.uid);
       } else if (state_.credentials_of(pod) == nullptr) {

@@ -29,14 +29,12 @@ WorkerState::WorkerState(const Options& worker_options, Poller worker_poller, da
       log(worker_log),
       home_netns(std::move(home)),
       spare_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)),
-      now_ms(start_ms) {}
+      now_ms(start_ms) {
+  static_cast<void>(services.intern({}));  // 0
+}
 
 std::optional<Endpoint> destination_of(const WorkerPod& pod, int fd) noexcept {
   return pod.setup.capture == enroll::Capture::Rules ? original_destination(fd) : local_endpoint(fd);
-}
-
-const state::WorkloadEntry* named_workload(const state::Snapshot& snapshot, const WorkerPod& pod) noexcept {
-  return snapshot.find_pod(pod.setup.uid, pod.setup.namespace_name, pod.setup.name, pod.setup.identity.service_account);
 }
 
 int WorkerState::pod_socket(const WorkerPod& pod, int family) noexcept {
@@ -80,8 +78,18 @@ void WorkerState::set_deadline(Tunnel& tunnel, std::uint64_t after_ms) {
   tunnel.deadline.move(wheel, make_token(TokenKind::TunnelTimer, tunnel.self), after_ms == 0 ? 0 : now_ms + after_ms);
 }
 
+namespace {
+
+constexpr std::uint32_t kEdges = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+
+}  // namespace
+
 bool WorkerState::watch(int fd, TokenKind kind, SlabHandle handle) noexcept {
-  return poller.add(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, make_token(kind, handle)) == 0;
+  return poller.add(fd, kEdges, make_token(kind, handle)) == 0;
+}
+
+bool WorkerState::rewatch(int fd, TokenKind kind, SlabHandle handle) noexcept {
+  return poller.modify(fd, kEdges, make_token(kind, handle)) == 0;
 }
 
 std::shared_ptr<const tls::Credentials> WorkerState::credentials_of(const WorkerPod& pod) const {
@@ -128,10 +136,9 @@ void WorkerState::note_tunnel(Flow& flow, const Tunnel& tunnel) noexcept {
   flow.rx_engine = static_cast<std::uint8_t>(tunnel.socket.rx_engine());
 }
 
-const state::WorkloadEntry* WorkerState::workload_of(const WorkerPod& pod) const noexcept {
-  if (snapshot == nullptr || pod.setup.addresses.empty()) return nullptr;
-  if (pod.setup.uid.empty()) return snapshot->find(pod.setup.addresses.front());
-  return named_workload(*snapshot, pod);
+std::shared_ptr<const state::WorkloadEntry> WorkerState::find_workload(const IpAddress& address) const noexcept {
+  const state::WorkloadEntry* found = snapshot == nullptr ? nullptr : snapshot->find(address);
+  return found == nullptr ? nullptr : snapshot->share(*found);
 }
 
 void WorkerState::defer(Flow& flow) {

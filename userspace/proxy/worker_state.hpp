@@ -48,10 +48,6 @@ class Tunnels;
 // Where a connection that a listener of the pod has accepted was going; null: it has gone already.
 [[nodiscard]] std::optional<Endpoint> destination_of(const WorkerPod& pod, int fd) noexcept;
 
-// What the control plane says of a pod that has a uid; null: nothing yet.
-[[nodiscard]] const state::WorkloadEntry* named_workload(const state::Snapshot& snapshot,
-                                                         const WorkerPod& pod) noexcept;
-
 struct WorkerState {
   WorkerState(const Options& worker_options, Poller worker_poller, datapath::SocketMarker socket_marker,
               telemetry::WorkerCounters& worker_counters, telemetry::TrafficTable& worker_traffic,
@@ -69,6 +65,8 @@ struct WorkerState {
   IdentityTable identities;
   AcceptedTable accepted;
   ViaTable vias;
+  // Hostnames of the services that were dialled. Grows only by these; 0 is none.
+  state::NameTable services;
   std::unordered_map<SpiffeId, std::shared_ptr<const tls::Credentials>> credentials;
   std::shared_ptr<const state::Snapshot> snapshot;
   datapath::SocketMarker marker;
@@ -108,6 +106,8 @@ struct WorkerState {
   void set_deadline(Tunnel& tunnel, std::uint64_t after_ms);
   // Edge-triggered, all directions. False: out of memory or descriptors.
   [[nodiscard]] bool watch(int fd, TokenKind kind, SlabHandle handle) noexcept;
+  // The same for one that is watched already, under another handle; what is there now is told again.
+  [[nodiscard]] bool rewatch(int fd, TokenKind kind, SlabHandle handle) noexcept;
   [[nodiscard]] std::shared_ptr<const tls::Credentials> credentials_of(const WorkerPod& pod) const;
   // Null when the flow was not taken for a limit.
   [[nodiscard]] Flow* new_flow(FlowRole role, std::uint32_t pod_slot);
@@ -115,12 +115,8 @@ struct WorkerState {
   void note_tunnel(Flow& flow, const Tunnel& tunnel) noexcept;
   void defer(Flow& flow);
   void defer(Tunnel& tunnel);
-  // What the snapshot says of the pod itself; null: nothing. For a pod that the control plane names, only what it says of that very pod.
-  [[nodiscard]] const state::WorkloadEntry* workload_of(const WorkerPod& pod) const noexcept;
-  // Whether the control plane has said what it has to say of this pod.
-  [[nodiscard]] bool is_named(const WorkerPod& pod) const noexcept {
-    return pod.setup.uid.empty() || workload_of(pod) != nullptr;
-  }
+  // Whom the mesh has at this address of the agent's own network; null: nobody.
+  [[nodiscard]] std::shared_ptr<const state::WorkloadEntry> find_workload(const IpAddress& address) const noexcept;
   // Not for secrets: choice among endpoints, trace identifiers.
   [[nodiscard]] std::uint64_t random_word() noexcept { return randomness(); }
 };

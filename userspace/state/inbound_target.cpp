@@ -82,6 +82,7 @@ const IpAddress* address_of(const Snapshot& snapshot, const Service& service) no
   const IpAddress* best = nullptr;
   int best_rank = -1;
   for (const NetworkAddress& vip : service.vips) {
+    if (!vip.is_whole()) continue;  // a range
     const int rank = vip.network != snapshot.network() ? 0 : vip.address.is_v4() ? 2 : 1;
     if (rank <= best_rank) continue;
     best = &vip.address;

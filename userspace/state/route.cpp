@@ -17,6 +17,9 @@ class Decision {
       : snapshot_(snapshot), source_(source), dialled_(destination), random_(random) {}
 
   [[nodiscard]] Route make() {
+    if (!snapshot_.tells_who_is_not()) {
+      return refuse(RouteRefusal::NotKnownYet, nullptr, "before the first complete state");
+    }
     // A workload with the address hides that a service has it too, but only here: below, the service comes first.
     const Service* service = nullptr;
     if (snapshot_.find(dialled_.address) == nullptr) {
@@ -199,6 +202,7 @@ std::string_view to_string(RouteRefusal refusal) noexcept {
     case RouteRefusal::UnknownWaypoint: return "the waypoint that must be passed is unknown or has no endpoint";
     case RouteRefusal::UnknownGateway: return "no gateway to the destination's network is known";
     case RouteRefusal::NoServiceForNetwork: return "another network is reached by services only";
+    case RouteRefusal::NotKnownYet: return "the control plane has not yet said who is in the mesh";
   }
   return "";
 }

@@ -41,6 +41,7 @@ enum class RouteRefusal : std::uint8_t {
   UnknownWaypoint,      // a waypoint is demanded, but cannot be found or has no endpoint; never bypassed
   UnknownGateway,       // another network, and no gateway to it
   NoServiceForNetwork,  // another network is reached by services only
+  NotKnownYet,          // the control plane has not yet said everything once: who is dialled may be of the mesh
 };
 [[nodiscard]] std::string_view to_string(RouteRefusal refusal) noexcept;  // a sentence without a full stop
 

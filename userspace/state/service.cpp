@@ -21,7 +21,7 @@ std::string_view to_string(Visibility visibility) noexcept {
 std::string to_string(const NetworkAddress& address, std::string_view own_network) {
   const bool is_own = address.network.empty() || address.network == own_network;
   std::string text = address.address.to_string();
-  if (address.prefix_bits != NetworkAddress::kWhole) text += fmt::format("/{}", address.prefix_bits);
+  if (!address.is_whole()) text += fmt::format("/{}", address.prefix_bits);
   return is_own ? text : address.network + "/" + text;
 }
 

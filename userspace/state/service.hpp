@@ -21,6 +21,7 @@ struct NetworkAddress {
   IpAddress address;
   std::uint8_t prefix_bits = kWhole;  // of a virtual address that stands for a range, in the family of `address`
   static constexpr std::uint8_t kWhole = 255;
+  [[nodiscard]] bool is_whole() const noexcept { return prefix_bits == kWhole; }
   bool operator==(const NetworkAddress&) const = default;
 };
 

@@ -138,10 +138,12 @@ class Snapshot {
     return modes_->of(namespace_name, workload_name);
   }
   [[nodiscard]] const PolicyIndex& policies() const noexcept { return *policies_; }
-  // False: there may be policies that have not come.
-  [[nodiscard]] bool are_policies_known() const noexcept { return are_policies_known_; }
+  // False: the control plane has not yet said everything once. There may be workloads, services and policies that have not come.
+  [[nodiscard]] bool is_complete() const noexcept { return is_complete_; }
   // True: what is not in here, and not said to be nobody's, may be the mesh's all the same (demand.hpp).
   [[nodiscard]] bool is_on_demand() const noexcept { return is_on_demand_; }
+  // False: who is not in here may be the mesh's all the same, and nobody will say so. Nothing may leave in plain text.
+  [[nodiscard]] bool tells_who_is_not() const noexcept { return is_complete_ || is_on_demand_; }
   // By the names of demand.hpp.
   [[nodiscard]] const AbsentNames& absent() const noexcept { return absent_; }
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
@@ -183,6 +185,12 @@ class Snapshot {
     return endpoints(service).rows;
   }
   [[nodiscard]] const WorkloadEntry& workload(std::uint32_t number) const noexcept { return *workloads_[number]; }
+  // For whoever needs it longer than the snapshot. Null: `workload` is another snapshot's.
+  [[nodiscard]] std::shared_ptr<const WorkloadEntry> share(const WorkloadEntry& workload) const noexcept {
+    const std::uint32_t number = workload.number();
+    if (number >= workloads_.size() || workloads_[number].get() != &workload) return nullptr;
+    return workloads_[number];
+  }
   [[nodiscard]] static std::uint64_t name_hash(const Service& service) noexcept {
     return static_cast<const ServiceEntry&>(service).name_hash;
   }
@@ -191,7 +199,7 @@ class Snapshot {
 
  private:
   friend class Store;
-  bool are_policies_known_ = true;
+  bool is_complete_ = true;
   bool is_on_demand_ = false;
   static constexpr std::uint32_t kOwnNetwork = 0;
   struct ServiceSlot {

@@ -55,7 +55,7 @@ class Store {
   void set_workload_mode(std::string_view namespace_name, std::string_view workload_name, PeerAuthMode mode);
 
   // False until everything has come that may rule a connection; true from the start.
-  void set_policies_known(bool are_known) { now_.are_policies_known_ = are_known; }
+  void set_complete(bool is_complete) { now_.is_complete_ = is_complete; }
 
   // Only what is asked for comes (demand.hpp). Set once, before anything else.
   void set_on_demand() { now_.is_on_demand_ = true; }

@@ -64,7 +64,7 @@ void Store::list_service(const ServiceEntry& entry, bool is_added) {
 
 void Store::list_vip(const ServiceEntry& entry, const NetworkAddress& vip, bool is_added) {
   const std::uint32_t network = now_.network_number(vip.network);
-  if (vip.prefix_bits != NetworkAddress::kWhole) {
+  if (!vip.is_whole()) {
     const Cidr range{vip.address, vip.prefix_bits};
     return is_added ? now_.ranges_.add(network, range, entry.number)
                     : now_.ranges_.remove(network, range, entry.number);

@@ -29,6 +29,7 @@ namespace culvert::telemetry {
   X(CertRevoked, "cert_revoked", "CERT_REVOKED", "connection closed: peer certificate revoked by CRL")           \
   X(NoCertificate, "no_certificate", "IDENTITY_ERROR", "no certificate for the local workload")                  \
   X(TunnelBroken, "tunnel_broken", "CONNECT", "the tunnel ended without close_notify (peer agent gone?)")        \
+  X(TunnelSilent, "tunnel_silent", "CONNECT", "no answer to PING: the peer's agent or the way to it is gone")    \
   X(TunnelProtocol, "tunnel_protocol", "H2_HANDSHAKE_FAILURE", "the peer's agent broke the tunnel protocol")     \
   X(BadRecord, "bad_record", "TLS_FAILURE", "a TLS record could not be opened")                                  \
   X(KeyLimit, "key_limit", "TLS_FAILURE", "a record key reached its limit and could not be replaced")            \

@@ -40,7 +40,8 @@ class Counter {
   X(tunnels_reused, "culvert_tunnels_reused_total", counter, "connections that went over an existing tunnel")        \
   X(streams_retried, "culvert_hbone_streams_retried_total", counter,                                                 \
     "HBONE CONNECTs that a peer did not look at and that were tried elsewhere")                                      \
-  X(sessions_failed, "culvert_hbone_sessions_failed_total", counter, "HBONE tunnels ended for a broken rule")        \
+  X(sessions_failed, "culvert_hbone_sessions_failed_total", counter,                                                 \
+    "HBONE tunnels ended for a broken rule or missing SETTINGS")                                                     \
   X(sessions_abused, "culvert_hbone_sessions_abused_total", counter, "HBONE tunnels ended for wasteful frames")      \
   X(syns_held, "culvert_syns_held_total", counter, "connections answered when the far end had answered, or refused") \
   X(syns_unheld, "culvert_syns_unheld_total", counter,                                                               \

@@ -133,6 +133,11 @@ void append_sides(Fields& fields, const ConnectionLog& connection) {
   fields.text("direction", to_string(connection.direction));
 }
 
+// The connection was made, and an application ended it: with RST or not is theirs to choose, and no error.
+bool is_end(CloseReason reason) noexcept {
+  return reason == CloseReason::Completed || reason == CloseReason::ClientReset || reason == CloseReason::ServerReset;
+}
+
 // ztunnel says so of what it refuses before it knows both sides.
 bool is_early(CloseReason reason) noexcept {
   return reason == CloseReason::SelfCall || reason == CloseReason::NoRoute || reason == CloseReason::UnknownDestination;
@@ -157,7 +162,7 @@ bool parse(std::string_view text, Level& level) noexcept {
 }
 
 Level level_of(const ConnectionLog& connection) noexcept {
-  if (connection.reason == CloseReason::Completed) return Level::Info;
+  if (is_end(connection.reason)) return Level::Info;
   return is_early(connection.reason) ? Level::Warn : Level::Error;
 }
 
@@ -169,7 +174,9 @@ void append_access_line(std::string& out, const ConnectionLog& connection, std::
   fields.number("bytes_sent", connection.bytes_sent);
   fields.number("bytes_recv", connection.bytes_received);
   fields.milliseconds("duration", connection.duration_ms);
-  if (connection.reason != CloseReason::Completed) fields.error("error", text(connection.reason), connection.detail);
+  if (connection.reason != CloseReason::Completed) {
+    fields.error(is_end(connection.reason) ? "reason" : "error", text(connection.reason), connection.detail);
+  }
   append_tail(out, format);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Every decision and drop of the BPF programs, counted per pod. One list: the enum, the metric's name and its help text come
- * from it. Names are label values of a metric: do not rename without a note in the changelog. Append only, or raise
- * CV_ABI_VERSION.
+ * from it. Names are label values of a metric: do not rename without a note in the changelog. Append only, and raise
+ * CV_ABI_VERSION: the value of cv_counters grows.
  */
 #ifndef CULVERT_ABI_COUNTERS_H
 #define CULVERT_ABI_COUNTERS_H
@@ -34,7 +34,9 @@
   X(DROP_NOT_REDIRECTED, "drop_not_redirected", 1, "Captured packets that could not be redirected")                    \
   X(DROP_NO_PROGRAM, "drop_no_program", 1, "Packets dropped because the egress program is not loaded")                 \
   X(DNS_STEERED, "dns_steered", 0, "Questions (UDP) and connections (TCP) to port 53 given to the agent")              \
-  X(DNS_PASSED, "dns_passed", 0, "The same, left to the server that was asked: no agent listens in the pod")
+  X(DNS_PASSED, "dns_passed", 0, "The same, left to the server that was asked: no agent listens in the pod")           \
+  X(DROP_ETHERTYPE, "drop_ethertype", 1, "Frames of another type than their sender told the kernel (packet socket)")   \
+  X(SOCKOPT_REFUSED, "sockopt_refused", 0, "Socket options refused because what is sent then passes no hook")
 
 enum cv_counter {
 #define CV_COUNTER_ENUM(enumerator, name, is_drop, help) CV_COUNTER_##enumerator,

@@ -7,7 +7,7 @@
 #define CULVERT_ABI_LIMITS_H
 
 /* Raised whenever a map's key, value, size or meaning changes: an agent refuses pins of another version. */
-#define CV_ABI_VERSION 1
+#define CV_ABI_VERSION 2
 
 /* Slot 0 means "no pod", so a node holds 1023 pods. */
 #define CV_POD_SLOTS_MAX 1024

@@ -141,7 +141,7 @@ class Agent:
 
     # What it says.
     def ctl_command(self, *arguments: str) -> list[str]:
-        return self.node.netns.command([run.binary("culvertctl"), "--socket", str(self.run_dir / "admin.sock"), *arguments])
+        return [run.binary("culvertctl"), "--socket", str(self.run_dir / "admin.sock"), *arguments]
 
     def ctl(self, *arguments: str, check: bool = True) -> typing.Any:
         """culvertctl ... --json, parsed. A list answer may stand under its command's name."""
@@ -202,8 +202,18 @@ class Agent:
                 total += value
         return total
 
-    def access_log(self) -> list[str]:
-        """Lines of ended connections, oldest first."""
+    def access_log(self, *parts: str, count: int = 1) -> list[str]:
+        """Lines of ended connections that hold all of `parts`, oldest first. Waits until there are `count`: a line is written
+        when both sides of a relay have ended, which is later than what the application sees of it."""
+
+        def found() -> list[str]:
+            return [line for line in self.access_log_so_far() if all(part in line for part in parts)]
+
+        about = f" with {' and '.join(parts)}" if parts else ""
+        return run.wait_for(lambda: len(lines := found()) >= count and lines, f"{count} line(s) of node {self.node.name}'s access log{about}")
+
+    def access_log_so_far(self) -> list[str]:
+        """What of it there is at this moment: to count from, or to say that something is not there."""
         return self.access_lines("complete", "failed")
 
     def opened_log(self) -> list[str]:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packet capture by tcpdump, and a reader of its files: Ethernet, IPv4, IPv6, TCP, and the framing of TLS records."""
 
+import contextlib
 import dataclasses
 import ipaddress
 import pathlib
 import signal
+import socket
 import struct
 from collections.abc import Iterator
 
@@ -13,6 +15,10 @@ from .netns import Netns
 
 TUNNEL_PORT = 15008
 TLS_TYPES = {20, 21, 22, 23}
+# Of our own: an ethertype for experiments (IEEE 802), from and to nobody.
+END_TYPE = 0x88B5
+END_WORD = b"culvert: the end of this capture"
+END_MARK = bytes(12) + END_TYPE.to_bytes(2, "big") + END_WORD.ljust(46, b".")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,22 +51,33 @@ class Capture:
         command = ["tcpdump", "-i", self.interface, "-w", str(self.path), "-U", "--immediate-mode", "-B", "16384", "-s", "0", "-n",
                    "-Z", "root"]
         if self.expression:
-            command.append(self.expression)
+            command.append(f"({self.expression}) or ether proto {END_TYPE:#x}")
         self.daemon = run.Daemon(self.netns.command(command), self.path.with_suffix(".log"))
         daemon = self.daemon
         run.wait_for(lambda: "listening on" in daemon.output(), f"tcpdump on {self.interface}")
 
     def stop(self) -> "Capture":
-        """Ends the capture, with everything up to now in the file."""
+        """Ends the capture, with everything up to now in the file: tcpdump leaves behind what it has not read when it is told to end."""
         if self.daemon is not None:
             if self.daemon.is_running():
+                self._mark_end()
                 self.daemon.signal(signal.SIGINT)
                 self.daemon.wait(10)
             self.daemon = None
         return self
 
+    def _mark_end(self) -> None:
+        """A frame that no stack looks at, and that comes behind everything else. An interface that is down, or gone, takes none, and is silent."""
+        with contextlib.suppress(OSError), self.netns.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+            sender.bind(("lo" if self.interface == "any" else self.interface, 0))
+            sender.send(END_MARK)
+            run.wait_for(lambda: END_WORD in self.path.read_bytes(), "tcpdump to have read all that was captured")
+
     # Reading.
     def packets(self) -> Iterator[bytes]:
+        return (packet for packet in self._all_packets() if END_WORD not in packet)
+
+    def _all_packets(self) -> Iterator[bytes]:
         data = self.path.read_bytes()
         magic = data[:4]
         order = "<" if magic in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"

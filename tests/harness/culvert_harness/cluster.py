@@ -128,7 +128,7 @@ class Cluster:
             f"--cert-dir={self.directory / 'certs'}", "--authorization-mode=Node,RBAC", "--endpoint-reconciler-type=none",
             "--advertise-address=10.255.255.254", "--service-cluster-ip-range=10.96.0.0/16", "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-signing-key-file={key}", f"--service-account-key-file={key}", f"--token-auth-file={self.directory / 'tokens.csv'}",
-            "--disable-admission-plugins=ServiceAccount", "--allow-privileged=true"], env={"GOMEMLIMIT": "200MiB", "GOGC": "40"})
+            "--disable-admission-plugins=ServiceAccount", "--allow-privileged=true"], env={"GOMEMLIMIT": "700MiB"})
         self.wait_http("kube-apiserver to be ready", f"{API}/readyz", "apiserver")
 
     def apply_config(self) -> None:
@@ -162,7 +162,8 @@ class Cluster:
 
     # Objects.
     def kubectl(self, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess:
-        return self.netns.run([str(self.home / "kubectl"), "--kubeconfig", str(self.directory / "kubeconfig"), *arguments], input=input, check=check,
+        return self.netns.run([str(self.home / "kubectl"), "--kubeconfig", str(self.directory / "kubeconfig"),
+                               "--cache-dir", str(self.directory / "kubectl"), *arguments], input=input, check=check,
                               timeout=timeout)
 
     def request(self, method: str, path: str, body: dict | None = None, *, kind: str = "application/json") -> dict:

@@ -28,7 +28,7 @@ from .wire import Wire  # noqa: E402
 if typing.TYPE_CHECKING:
     from .world import Workload, World
 
-PORT = 15012
+ADDRESS, PORT = "127.0.0.1", 15012
 TOKEN = "a-token-that-this-control-plane-takes"
 STREAM = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 CA = "istio.v1.auth.IstioCertificateService"
@@ -60,10 +60,11 @@ class Stream:
 
 
 class ControlPlane:
-    """For the agents of `world`, which it gives ztunnel's environment. With `has_ca` certificates come from it too."""
+    """For the agents of `world`, which it gives ztunnel's environment. With `has_ca` certificates come from it too. `names` are what its own
+    certificate says."""
 
-    def __init__(self, world: "World", *, has_ca: bool = False):
-        self.world, self.has_ca = world, has_ca
+    def __init__(self, world: "World", *, has_ca: bool = False, names: typing.Iterable[str] = (ADDRESS, "istiod.istio-system.svc")):
+        self.world, self.has_ca, self.names = world, has_ca, tuple(names)
         self.lock = threading.RLock()
         self.known: dict[str, dict[str, tuple[str, typing.Any]]] = {proto.ADDRESS: {}, proto.AUTHORIZATION: {}}  # name -> version, message
         self.streams: list[Stream] = []
@@ -93,7 +94,7 @@ class ControlPlane:
             files.mkdir(parents=True, exist_ok=True)
             (files / "root-cert.pem").write_text(self.trust.pem)
             (files / "token").write_text(TOKEN + "\n")
-            address = f"https://127.0.0.1:{PORT}"
+            address = f"https://{ADDRESS}:{PORT}"
             node.agent.environment = {
                 "XDS_ADDRESS": address, "CA_ADDRESS": address if self.has_ca else "", "XDS_ROOT_CA": str(files / "root-cert.pem"),
                 "CA_ROOT_CA": str(files / "root-cert.pem"), "AUTH_TOKEN": str(files / "token"), "NODE_NAME": node.name, "CLUSTER_ID": "Kubernetes",
@@ -118,7 +119,7 @@ class ControlPlane:
                 self._stream, m.DeltaDiscoveryRequest.FromString, lambda said: said if isinstance(said, bytes) else said.SerializeToString())}),
             grpc.method_handlers_generic_handler(CA, {"CreateCertificate": unary(
                 self._certificate, m.IstioCertificateRequest.FromString, m.IstioCertificateResponse.SerializeToString)})))
-        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("istiod.istio-system.svc")]
+        names = [x509.IPAddress(ipaddress.ip_address(name)) if name == ADDRESS else x509.DNSName(name) for name in self.names]
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
         assert server.add_secure_port(f"unix:{self.path}", grpc.ssl_server_credentials([self.trust.server_credentials(names)])) != 0

@@ -88,7 +88,8 @@ class Link:
     """One connection: a thread reads, another writes; streams are used from any thread."""
 
     def __init__(self, tls: tls13.Connection, *, is_client: bool, on_stream: Callable[[Stream], None] | None = None, window: int = WINDOW,
-                 streams: int = 1000):
+                 streams: int = 1000, into: list["Link"] | None = None):
+        """It is in the list `into` before it answers anything."""
         self.tls, self.on_stream = tls, on_stream
         # The library takes only requests with scheme and path for good ones; CONNECT has neither, and is checked by `_request`.
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=is_client, header_encoding="utf-8", validate_inbound_headers=False,
@@ -102,6 +103,8 @@ class Link:
         self.ended: BaseException | str = ""
         self._out: queue.SimpleQueue = queue.SimpleQueue()
         self.do(lambda h: (h.initiate_connection(), h.increment_flow_control_window(1 << 24)))
+        if into is not None:
+            into.append(self)
         for work in (self._read, self._write):
             threading.Thread(target=work, daemon=True).start()
 
@@ -278,7 +281,7 @@ class Server(Acceptor):
         super().__init__(pod, context)
 
     def serve(self, connection: tls13.Connection) -> None:
-        self.links.append(Link(connection, is_client=False, on_stream=self._stream, window=self.window, streams=self.limit))
+        Link(connection, is_client=False, on_stream=self._stream, window=self.window, streams=self.limit, into=self.links)
 
     def _stream(self, stream: Stream) -> None:
         self.requests.append(stream.fields)

@@ -25,6 +25,12 @@ def cgroup_root() -> pathlib.Path:
     raise AssertionError("no cgroup2 is mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
 
 
+def made(cgroup: pathlib.Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        cgroup.mkdir(parents=True, exist_ok=True)
+    return cgroup.is_dir()
+
+
 class Kubelet:
     def __init__(self, cluster: "Cluster", world: "World"):
         self.cluster, self.world = cluster, world
@@ -77,7 +83,8 @@ class Kubelet:
         """The sandbox's process, in a cgroup whose path has the pod's uid: this is how its network namespace is found."""
         uid = self.cluster.pod_uid(pod.workload.namespace, pod.name)
         container = cgroup_root() / "kubepods" / f"pod{uid}" / hashlib.sha256(pod.netns.name.encode()).hexdigest()
-        container.mkdir(parents=True, exist_ok=True)
+        # Another test that ends may take `kubepods` away in between.
+        run.wait_for(lambda: made(container), f"the cgroup {container}")
         self.cgroups += [path for path in (container, container.parent) if path not in self.cgroups]
         process = pod.start(["sleep", "infinity"], name="pause")
         (container / "cgroup.procs").write_text(str(process.pid))

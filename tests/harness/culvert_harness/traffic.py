@@ -2,6 +2,7 @@
 """What an application notices: one connection that lives, new ones all the time, against flowtool's echo server."""
 
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -31,6 +32,27 @@ def talks(pod: Pod, host: str, port: int = 7002, timeout: float = 5) -> bool:
     with contextlib.suppress(OSError), contextlib.closing(connect(pod, host, port, timeout)) as connection:
         return echoes(connection)
     return False
+
+
+def tunnel_ports(pod: Pod) -> list[str]:
+    """The pod's own ports of its tunnels."""
+    return re.findall(r":(\d+)\s+\S+:15008", pod.run(["ss", "-Htn", "state", "established", "dport", "=", ":15008"]).stdout)
+
+
+@contextlib.contextmanager
+def no_further_tunnels(pod: Pod):
+    """While the block runs the pod's node refuses tunnels but those that the pod has; what waits for another one has been told when it ends."""
+    netns = pod.node.netns
+    rules = [["pref", "2", "ipproto", "tcp", "sport", port, "dport", "15008", "lookup", "main"] for port in tunnel_ports(pod)]
+    rules.append(["pref", "3", "ipproto", "tcp", "dport", "15008", "prohibit"])
+    for rule in rules:
+        netns.run(["ip", "rule", "add", *rule])
+    try:
+        yield
+        wait_for(lambda: not pod.run(["ss", "-Htn", "state", "syn-sent"]).stdout, "the other tunnels to be refused")
+    finally:
+        for rule in rules:
+            netns.run(["ip", "rule", "del", *rule])
 
 
 def refused(pod: Pod, host: str, port: int = 7002) -> float:

@@ -147,9 +147,9 @@ class World:
         a.netns.run(["ip", "link", "add", LINK, "mtu", "1500", "type", "veth", "peer", "name", LINK, "mtu", "1500", "netns", b.netns.name])
         for node, other in ((a, b), (b, a)):
             batch = [f"addr add {node.v4}/24 dev {LINK}", f"addr add {node.v6}/64 dev {LINK} nodad", f"link set {LINK} up",
-                     f"route add {other.pods_v4} via {other.v4}"]
+                     f"route add {other.pods_v4} via {other.v4}",
+                     f"route add {other.pods_v6} via {other.v6}"]
             node.netns.run(["ip", "-batch", "-"], input="\n".join(batch) + "\n")
-            node.netns.run(["ip", "-6", "route", "add", other.pods_v6, "via", other.v6])
 
     def remove(self) -> None:
         for capture in self.captures:
@@ -168,7 +168,8 @@ class World:
             shutil.rmtree(pins, ignore_errors=True)
         keep = os.environ.get("CULVERT_KEEP_DIR") == "1"
         if not keep:
-            run.quietly(["umount", "-R", str(self.directory / "mount")])
+            if (mounted := self.directory / "mount").exists():
+                run.quietly(["umount", "-R", str(mounted)])
             shutil.rmtree(self.directory, ignore_errors=True)
         self.captures, self.pods, self.daemons = [], {}, []
 

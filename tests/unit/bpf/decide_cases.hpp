@@ -43,6 +43,20 @@ inline constexpr DnsCase kDnsCases[] = {
     {"a slot without a pod has none", CV_POD_DNS, 0, 0, 0},
 };
 
+struct OptionCase {
+  const char* text;
+  int level, name, bypasses;
+};
+inline constexpr OptionCase kOptionCases[] = {
+    {"PACKET_QDISC_BYPASS", 263, 20, 1},
+    {"an AF_XDP socket's transmit ring", 283, 3, 1},
+    {"and its memory", 283, 4, 1},
+    {"an AF_XDP socket's receive ring", 283, 2, 0},
+    {"another option of packet sockets", 263, 18, 0},
+    {"IPPROTO_TCP with the same number", 6, 20, 0},
+    {"SO_PASSCRED's level with the ring's number", 1, 3, 0},
+};
+
 struct LookupCase {
   const char* text;
   cv_lookup_facts facts;

@@ -12,6 +12,13 @@ TEST_CASE("a connect is captured unless there is a reason not to") {
   }
 }
 
+TEST_CASE("an option that sends past tc egress is told from the others") {
+  for (const auto& c : kOptionCases) {
+    INFO(c.text);
+    CHECK(cv_option_bypasses(c.level, c.name) == c.bypasses);
+  }
+}
+
 TEST_CASE("a question of DNS is the agent's where the pod's are") {
   for (const auto& c : kDnsCases) {
     INFO(c.text);

@@ -63,9 +63,12 @@ Bytes extension(std::uint8_t next, std::uint8_t length = 0) {
   return header;
 }
 
-cv_parse parse(const Bytes& frame, std::uint16_t ethertype, cv_tcp_packet& out) {
+// A frame that is what its sender says; `ethernet()` leaves the type open.
+cv_parse parse(Bytes frame, std::uint16_t ethertype, cv_tcp_packet& out) {
+  if (frame.size() >= 14)
+    frame[12] = static_cast<std::uint8_t>(ethertype >> 8), frame[13] = static_cast<std::uint8_t>(ethertype);
   out = {};
-  return cv_parse_packet(&frame, static_cast<std::uint32_t>(frame.size()), ethertype, &out);
+  return cv_parse_frame(&frame, static_cast<std::uint32_t>(frame.size()), ethertype, &out);
 }
 
 const Bytes kPayload{'h', 'i'};
@@ -155,6 +158,37 @@ TEST_CASE("what cannot be judged is told from what is none of our business") {
   short_header[14] = 0x44;
   cv_tcp_packet out;
   CHECK(parse(short_header, 0x0800, out) == CV_PARSE_TRUNCATED);
+}
+
+TEST_CASE("a frame is judged by its own type, and dropped where its sender told another") {
+  struct Case {
+    const char* text;
+    std::uint16_t in_frame, told;
+    cv_parse parsed;
+  };
+  const Case cases[] = {
+      {"IPv4 said to be ARP", 0x0800, 0x0806, CV_PARSE_ETHERTYPE},
+      {"IPv4 said to be of any type", 0x0800, 0x0003, CV_PARSE_ETHERTYPE},
+      {"IPv4 said to be IPv6", 0x0800, 0x86dd, CV_PARSE_ETHERTYPE},
+      {"IPv6 said to be LLDP", 0x86dd, 0x88cc, CV_PARSE_ETHERTYPE},
+      {"ARP said to be IPv4", 0x0806, 0x0800, CV_PARSE_ETHERTYPE},
+      {"a VLAN tag said to be ARP", 0x8100, 0x0806, CV_PARSE_ETHERTYPE},
+      {"a VLAN tag said to be IPv4", 0x8100, 0x0800, CV_PARSE_ETHERTYPE},
+      {"a length said to be IPv4", 0x0026, 0x0800, CV_PARSE_ETHERTYPE},
+      {"ARP", 0x0806, 0x0806, CV_PARSE_OTHER},
+      {"a length, as a bridge sends it", 0x0026, 0x0004, CV_PARSE_OTHER},
+      {"IPv4", 0x0800, 0x0800, CV_PARSE_TCP},
+  };
+  for (const auto& c : cases) {
+    INFO(c.text);
+    Bytes frame = ethernet() + ipv4(6) + tcp(kAck) + kPayload;
+    frame[12] = static_cast<std::uint8_t>(c.in_frame >> 8), frame[13] = static_cast<std::uint8_t>(c.in_frame);
+    cv_tcp_packet out{};
+    CHECK(cv_parse_frame(&frame, static_cast<std::uint32_t>(frame.size()), c.told, &out) == c.parsed);
+  }
+  const Bytes stump(13, 0);
+  cv_tcp_packet out{};
+  CHECK(cv_parse_frame(&stump, 13, 0x0806, &out) == CV_PARSE_TRUNCATED);
 }
 
 TEST_CASE("no packet, however cut or bent, is read beyond its end") {

@@ -54,6 +54,9 @@ struct Mesh {
     REQUIRE(builder.add(service("api.example.com", "shop", {"10.96.0.3"})));
     REQUIRE(builder.add(service("*.wild.example.com", "shop", {"10.96.0.4"})));
     REQUIRE(builder.add(service("nowhere.example.com", "shop", {})));
+    state::Service ranged = service("ranged.example.com", "shop", {"10.200.0.0"});
+    ranged.vips.front().prefix_bits = 16;
+    REQUIRE(builder.add(std::move(ranged)));
     state::Service hidden = service("hidden.other.svc.cluster.local", "other", {"10.96.0.7"});
     hidden.visibility = state::Visibility::Namespace;
     REQUIRE(builder.add(std::move(hidden)));
@@ -142,6 +145,7 @@ TEST_CASE("what the mesh does not know, or does not show this client, is forward
   const Mesh mesh;
   CHECK(mesh.ask("unknown").is_forwarded);
   CHECK(mesh.ask("nowhere.example.com").is_forwarded);
+  CHECK(mesh.ask("ranged.example.com").is_forwarded);  // a range is no address to answer with
   CHECK(mesh.ask("hidden.other").is_forwarded);
   CHECK(mesh.ask("web", 33).is_forwarded);  // SRV
   CHECK(mesh.ask("").is_forwarded);

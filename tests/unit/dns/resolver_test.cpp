@@ -40,22 +40,13 @@ std::uint16_t free_port() {
 
 class Dnsmasq {
  public:
-  explicit Dnsmasq(int ttl_s = 1, const std::vector<std::string>& further = {}) : port_(free_port()) {
+  explicit Dnsmasq(int ttl_s = 1, const std::vector<std::string>& further = {}) {
     char pattern[] = "/tmp/culvert-dns-XXXXXX";
     directory_ = ::mkdtemp(pattern);
     write("192.0.2.1 db.example\n2001:db8::1 db.example\n192.0.2.9 four.example\n");
-    const std::string port = fmt::format("--port={}", port_);
-    const std::string ttl = fmt::format("--local-ttl={}", ttl_s);
-    const std::string hosts = "--addn-hosts=" + directory_ + "/hosts";
-    std::vector<const char*> arguments = {"dnsmasq",           "--keep-in-foreground", "--conf-file=/dev/null",
-                                          "--no-resolv",       "--no-hosts",           "--listen-address=127.0.0.1",
-                                          "--bind-interfaces", "--local=/example/",    ttl.c_str(),
-                                          "--pid-file=",       "--user=root",          "--log-facility=/dev/null",
-                                          port.c_str(),        hosts.c_str()};
-    for (const std::string& one : further) arguments.push_back(one.c_str());
-    arguments.push_back(nullptr);
-    REQUIRE(::posix_spawnp(&process_, "dnsmasq", nullptr, nullptr, const_cast<char* const*>(arguments.data()),
-                           environ) == 0);
+    // The port may be somebody's by now, or its TCP side; dnsmasq then ends at once.
+    for (int tries = 0; tries < 5 && process_ == 0; ++tries) start(ttl_s, further);
+    REQUIRE(process_ != 0);
   }
   ~Dnsmasq() {
     stop();
@@ -75,7 +66,42 @@ class Dnsmasq {
   [[nodiscard]] std::string servers() const { return fmt::format("127.0.0.1:{}", port_); }
 
  private:
-  std::uint16_t port_;
+  void start(int ttl_s, const std::vector<std::string>& further) {
+    port_ = free_port();
+    const std::string port = fmt::format("--port={}", port_);
+    const std::string ttl = fmt::format("--local-ttl={}", ttl_s);
+    const std::string hosts = "--addn-hosts=" + directory_ + "/hosts";
+    std::vector<const char*> arguments = {"dnsmasq",           "--keep-in-foreground", "--conf-file=/dev/null",
+                                          "--no-resolv",       "--no-hosts",           "--listen-address=127.0.0.1",
+                                          "--bind-interfaces", "--local=/example/",    ttl.c_str(),
+                                          "--pid-file=",       "--user=root",          "--log-facility=/dev/null",
+                                          port.c_str(),        hosts.c_str()};
+    for (const std::string& one : further) arguments.push_back(one.c_str());
+    arguments.push_back(nullptr);
+    REQUIRE(::posix_spawnp(&process_, "dnsmasq", nullptr, nullptr, const_cast<char* const*>(arguments.data()),
+                           environ) == 0);
+    for (int waits = 0; waits < 1'000 && !takes_tcp(); ++waits) {
+      if (has_ended()) return;
+      ::usleep(10'000);
+    }
+    ::usleep(50'000);
+    (void)has_ended();
+  }
+  bool has_ended() {
+    if (::waitpid(process_, nullptr, WNOHANG) == 0) return false;
+    process_ = 0;
+    return true;
+  }
+  [[nodiscard]] bool takes_tcp() const {
+    const UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port_);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  }
+
+  std::uint16_t port_ = 0;
   std::string directory_;
   pid_t process_ = 0;
 };

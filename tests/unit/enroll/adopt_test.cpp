@@ -9,6 +9,7 @@ namespace {
 
 using namespace culvert;
 using namespace culvert::enroll;
+using testing::FewDescriptors;
 using testing::kernel;
 using testing::spec_for;
 using testing::spill;
@@ -202,4 +203,65 @@ TEST_CASE("hooks that did not outlive the agent are attached again in a slot tha
   pods = node.adopt();
   REQUIRE(pods.size() == 1);
   CHECK(pods[0].slot == slot);  // the record has the new one
+}
+
+TEST_CASE("a pod whose adoption ran out of descriptors, wherever, is adopted once there are some") {
+  const TestNetns netns({"10.1.0.5/24"});
+  unsigned failed = 0;
+  for (unsigned more = 0; more < 12; ++more) {
+    CAPTURE(more);
+    Node node;
+    node.join(netns, "c1");
+    node.restart();
+    std::vector<Pod> pods;
+    {
+      const FewDescriptors few(more);
+      pods = node.adopt();
+    }
+    CHECK(pods.size() + node.failures.size() == 1);
+    CHECK(kernel().attached.contains(1));
+    if (!pods.empty()) break;
+    ++failed;
+    CHECK_FALSE(node.enroller->verify("c1"));
+    pods = node.adopt();
+    CHECK(node.failures.empty());
+    REQUIRE(pods.size() == 1);
+    CHECK(pods[0].slot == 1);
+    CHECK(pods[0].listeners.size() == 1);
+    CHECK(node.enroller->verify("c1"));
+  }
+  CHECK(failed > 2);
+  CHECK(failed < 12);
+}
+
+TEST_CASE("a pod that could not be served is adopted again, beside the listeners that some worker may have") {
+  const TestNetns netns({"10.1.0.5/24"});
+  Node node;
+  node.join(netns, "c1");
+  node.restart();
+  const auto lost = node.adopt();
+  REQUIRE(lost.size() == 1);
+  node.enroller->forget_listeners("c1");
+  CHECK_FALSE(node.enroller->has_listeners("c1"));
+  CHECK_FALSE(node.enroller->verify("c1"));
+  CHECK(kernel().attached.contains(1));
+  const auto pods = node.adopt();
+  CHECK(node.failures.empty());
+  REQUIRE(pods.size() == 1);
+  CHECK(pods[0].slot == 1);
+  CHECK(node.enroller->has_listeners("c1"));
+  CHECK(node.enroller->verify("c1"));
+}
+
+TEST_CASE("a pod without listeners that leaves is left to whoever ends that") {
+  const TestNetns netns({"10.1.0.5/24"});
+  Node node;
+  node.join(netns, "c1");
+  node.enroller->forget_listeners("c1");
+  REQUIRE(node.enroller->begin_leave("c1"));
+  CHECK(node.adopt().empty());
+  CHECK(node.failures.empty());
+  CHECK(kernel().attached.contains(1));  // its live connections still need the hooks
+  REQUIRE(node.enroller->finish_leave("c1"));
+  CHECK(kernel().attached.empty());
 }

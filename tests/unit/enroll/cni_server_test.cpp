@@ -4,11 +4,13 @@
 #include <thread>
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.hpp"
 #include "core/seqpacket.hpp"
 #include "enroll/cni_server.hpp"
 #include "scripted_service.hpp"
@@ -176,6 +178,28 @@ TEST_CASE("connections beyond the limit are told to try again") {
   CHECK(bench.answer_on(third)->code == AnswerCode::TryAgain);
   REQUIRE(send_packet(first.get(), status_packet()));
   CHECK(bench.answer_on(first)->code == AnswerCode::Ok);
+}
+
+TEST_CASE("without descriptors connections wait, nothing spins, and they are served once there are some") {
+  Bench bench;
+  const UniqueFd first = bench.connect();
+  const UniqueFd second = bench.connect();
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const UniqueFd next(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const rlimit none{static_cast<rlim_t>(next.get()), before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const std::uint64_t end_ms = monotonic_ms() + 250;
+  unsigned turns = 0;
+  for (; monotonic_ms() < end_ms; ++turns) bench.reactor->turn(20);
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(turns < 50);
+  CHECK(bench.refusals.size() >= 2);
+  CHECK(bench.server->connections() == 0);
+  for (const UniqueFd* fd : {&first, &second}) {
+    REQUIRE(send_packet(fd->get(), status_packet()));
+    CHECK(bench.answer_on(*fd)->code == AnswerCode::Ok);
+  }
 }
 
 TEST_CASE("a client that says nothing is closed after the idle time") {

@@ -213,6 +213,69 @@ TEST_CASE("a pod that gains a family gets all its listeners anew") {
   CHECK(after->slot == before->slot);
 }
 
+TEST_CASE("a pod that joins anew gets listeners of its own, and its hooks stay throughout") {
+  const TestNetns netns;
+  Agent agent;
+  const auto before = agent.enroller->join(spec_for(netns), netns.open());
+  REQUIRE(before);
+  auto spec = spec_for(netns);
+  spec.service_account = "other";
+  SECTION("as it should") {
+    const auto after = agent.enroller->join(spec, netns.open(), Listeners::Anew);
+    REQUIRE(after);
+    CHECK(after->slot == before->slot);
+    CHECK(after->listeners.size() == 1);
+    CHECK(agent.enroller->find("c1")->service_account == "other");
+  }
+  SECTION("with none of its addresses: nothing has changed") {
+    spec.addresses = {ip("10.9.9.9")};
+    CHECK_FALSE(agent.enroller->join(spec, netns.open(), Listeners::Anew));
+    CHECK(agent.enroller->find("c1")->service_account == "default");
+    CHECK(agent.enroller->has_listeners("c1"));
+  }
+  SECTION("and that fails before the old listeners are replaced: they serve on") {
+    kernel().fails_at = "mark";
+    CHECK_FALSE(agent.enroller->join(spec, netns.open(), Listeners::Anew));
+    CHECK(agent.enroller->find("c1")->service_account == "default");
+    CHECK(agent.enroller->has_listeners("c1"));
+  }
+  SECTION("and that fails later: it wants another try") {
+    kernel().fails_at = "attach";
+    CHECK_FALSE(agent.enroller->join(spec, netns.open(), Listeners::Anew));
+    CHECK(agent.enroller->find("c1")->service_account == "default");
+    CHECK_FALSE(agent.enroller->has_listeners("c1"));
+  }
+  CHECK(kernel().attached.contains(1));
+  CHECK(kernel().stopped.empty());
+  CHECK(kernel().count("detach") == 0);
+}
+
+TEST_CASE("a pod that was to be taken back without descriptors is taken back once there are some") {
+  const TestNetns netns({"10.1.0.5/24"});
+  unsigned failed = 0;
+  for (unsigned more = 0; more < 12; ++more) {
+    CAPTURE(more);
+    Agent agent;
+    REQUIRE(agent.enroller->join(spec_for(netns), netns.open()));
+    REQUIRE(agent.enroller->begin_leave("c1"));
+    UniqueFd fd = netns.open();
+    const bool is_back = [&] {
+      const testing::FewDescriptors few(more);
+      return agent.enroller->join(spec_for(netns), std::move(fd)).has_value();
+    }();
+    if (is_back) break;
+    ++failed;
+    CHECK(agent.enroller->is_leaving("c1"));
+    CHECK(kernel().stopped.contains(1));
+    const auto back = agent.enroller->join(spec_for(netns), netns.open());
+    REQUIRE(back);
+    CHECK(back->listeners.size() == 1);
+    CHECK(agent.enroller->verify("c1"));
+  }
+  CHECK(failed > 2);
+  CHECK(failed < 12);
+}
+
 TEST_CASE("a pod leaves in two steps and may be taken back between them") {
   const TestNetns netns;
   Agent agent;

@@ -3,7 +3,9 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <vector>
 
+#include <fcntl.h>
 #include <unistd.h>
 #include <catch2/catch.hpp>
 
@@ -73,5 +75,16 @@ UniqueFd listen_in(const TestNetns& netns, const std::string& endpoint, bool is_
   REQUIRE(listener);
   return std::move(*listener);
 }
+
+FewDescriptors::FewDescriptors(unsigned more) {
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before_) == 0);
+  // The numbers that the next ones would have: the limit is the one after the last of them.
+  std::vector<UniqueFd> next;
+  for (unsigned i = 0; i <= more; ++i) next.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const rlimit few{static_cast<rlim_t>(next.back().get()), before_.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+}
+
+FewDescriptors::~FewDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
 
 }  // namespace culvert::testing

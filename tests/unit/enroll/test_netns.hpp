@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <sys/resource.h>
+
 #include "base/unique_fd.hpp"
 #include "enroll/enroller.hpp"
 
@@ -34,6 +36,17 @@ class TestNetns {
 [[nodiscard]] enroll::PodSpec spec_for(const TestNetns& netns, const std::string& id = "c1");
 // A socket that a program of the pod listens with.
 [[nodiscard]] UniqueFd listen_in(const TestNetns& netns, const std::string& endpoint, bool is_reuseport = false);
+// While it lives, this process gets `more` descriptors beside those that it has, and then none.
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(unsigned more);
+  ~FewDescriptors();
+  FewDescriptors(const FewDescriptors&) = delete;
+  FewDescriptors& operator=(const FewDescriptors&) = delete;
+
+ private:
+  rlimit before_{};
+};
 // Ends the whole test program with the code for "skipped" when it is not run by root.
 void need_root();
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plain way of a stream between two sessions: connect, answer, data, end.
+#include <array>
+
 #include <catch2/catch.hpp>
 
 #include "support.hpp"
@@ -68,6 +70,33 @@ TEST_CASE("a stream carries data both ways and ends, whatever the portions of by
   CHECK(pair.client->live_streams() == 0);
   CHECK(pair.server->live_streams() == 0);
   CHECK(pair.client->failure() == SessionFailure::None);
+}
+
+TEST_CASE("a peer that always leaves some control bytes untaken does not make them pile up") {
+  const Limits limits;
+  auto server = Session::server(limits, kStartMs);
+  auto client = Session::client(limits, kStartMs);
+  Recorder near;
+  Recorder far;
+  std::array<std::uint8_t, 16'384> buffer{};
+  const auto pass = [&](Session& from, Session& to, Recorder& told) {
+    while (from.wants_write()) {
+      const std::size_t bytes = from.take_control(buffer);
+      REQUIRE(to.receive({buffer.data(), bytes}, kStartMs, told));
+    }
+  };
+  pass(*client, *server, near);
+  pass(*server, *client, far);
+  pass(*client, *server, near);
+  constexpr std::array<std::uint8_t, 17> kPing = {0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8};
+  std::uint64_t now_ms = kStartMs;
+  REQUIRE(server->receive(kPing, now_ms, near));  // the answer to this one stays behind, always
+  for (int i = 0; i < 10'000; ++i) {
+    now_ms += 50;
+    REQUIRE(server->receive(kPing, now_ms, near));
+    CHECK(server->take_control(MutableBytes(buffer).first(kPing.size())) == kPing.size());
+  }
+  CHECK(server->control_bytes_held() < 4'096);
 }
 
 TEST_CASE("answers inside the handlers are sent when receive returns") {

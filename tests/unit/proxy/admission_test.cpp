@@ -166,7 +166,7 @@ TEST_CASE("before there is any state, and before it is complete, nobody is let i
   Mesh mesh;
   const bool has_state = GENERATE(false, true);
   if (has_state) {
-    mesh.store.set_policies_known(false);
+    mesh.store.set_complete(false);
     mesh.store.upsert(mesh.pod);
     parts.admission.set_snapshot(mesh.store.publish());
   }

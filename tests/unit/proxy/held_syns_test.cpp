@@ -64,6 +64,11 @@ struct Held : Parts {
     state.flows.for_each([&](SlabHandle, Flow& flow) { found = &flow; });
     return state.flows.size() == 1 ? found : nullptr;
   }
+  // The kernel hands a SYN over, and its turn comes.
+  void arrive(const Bytes& packet) {
+    held.on_syn(kSlot, packet);
+    held.begin_arrived();
+  }
   // The next frame that was sent: its TCP flags, or 0xff for what is not TCP; none.
   std::optional<std::uint8_t> sent() {
     std::array<std::uint8_t, 256> frame{};
@@ -89,7 +94,7 @@ struct Asked : Held {
   Asked() {
     open(peer);
     peer.told.when_connect = [this](hbone::StreamId stream) { asked = stream; };
-    held.on_syn(kSlot, syn(1));
+    arrive(syn(1));
   }
   [[nodiscard]] bool wait() {
     return turn_until([&] { peer.carry(); }, [&] { return asked != 0; });
@@ -105,7 +110,7 @@ TEST_CASE("what the far end says, and its end, wait for the application to be an
   Peer peer(true);
   parts.open(peer);
   peer.told.when_connect = [&](hbone::StreamId stream) { peer.session->respond(stream, 200, {}); };
-  parts.held.on_syn(kSlot, syn(1));
+  parts.arrive(syn(1));
   REQUIRE(parts.only_flow() != nullptr);
   CHECK(parts.only_flow()->state == FlowState::Open);
   CHECK_FALSE(parts.sent());
@@ -135,7 +140,7 @@ TEST_CASE("a far end that refuses has the application refused") {
   parts.open(peer);
   const auto status = static_cast<std::uint16_t>(GENERATE(403, 503, 504));
   peer.told.when_connect = [&](hbone::StreamId stream) { peer.session->respond(stream, status, {}); };
-  parts.held.on_syn(kSlot, syn(1));
+  parts.arrive(syn(1));
   CHECK(parts.turn_until([&] { peer.carry(); }, [&] { return parts.state.flows.size() == 0; }));
   CHECK(parts.sent() == (status == 504 ? std::uint8_t{0xff} : kFlagsRstAck));
   CHECK_FALSE(parts.sent());
@@ -145,14 +150,14 @@ TEST_CASE("a far end that refuses has the application refused") {
 TEST_CASE("a copy of a SYN begins nothing; once the far end has answered it is let through") {
   Asked parts;
   Peer& peer = parts.peer;
-  parts.held.on_syn(kSlot, syn(1));
+  parts.arrive(syn(1));
   REQUIRE(parts.wait());
   CHECK(parts.only_flow() != nullptr);
   CHECK_FALSE(parts.sent());
   peer.session->respond(parts.asked, 200, {});
   REQUIRE(parts.turn_until([&] { peer.carry(); }, [&] { return parts.only_flow()->state == FlowState::AwaitClient; }));
   CHECK(parts.sent() == kFlagSyn);
-  parts.held.on_syn(kSlot, syn(9));  // the same ports once more, or the first one was lost
+  parts.arrive(syn(9));  // the same ports once more, or the first one was lost
   CHECK(parts.sent() == kFlagSyn);
   CHECK(parts.only_flow() != nullptr);
 }
@@ -173,7 +178,7 @@ TEST_CASE("an application that does not come is given up, and told nothing") {
   Peer peer(true);
   parts.open(peer);
   peer.told.when_connect = [&](hbone::StreamId stream) { peer.session->respond(stream, 200, {}); };
-  parts.held.on_syn(kSlot, syn(1));
+  parts.arrive(syn(1));
   REQUIRE(parts.turn_until([&] { peer.carry(); }, [&] { return parts.only_flow()->state == FlowState::AwaitClient; }));
   CHECK(parts.sent() == kFlagSyn);
   parts.pass(4'000);
@@ -187,10 +192,10 @@ TEST_CASE("what is not held is let through at once") {
   Held parts;
   Peer peer(true);
   parts.open(peer);
-  SECTION("a source that is not the pod's") { parts.held.on_syn(kSlot, syn(1, 6)); }
+  SECTION("a source that is not the pod's") { parts.arrive(syn(1, 6)); }
   SECTION("a pod that holds no longer") {
     parts.pod().holds_syns = false;
-    parts.held.on_syn(kSlot, syn(1));
+    parts.arrive(syn(1));
   }
   CHECK(parts.sent() == kFlagSyn);
   CHECK_FALSE(parts.sent());
@@ -202,19 +207,18 @@ TEST_CASE("what is more than a pod may have pending is let through at once") {
   Held parts(options);
   Peer peer(true);
   parts.open(peer);
-  for (unsigned i = 0; i < HeldSyns::kPerPodMax; ++i)
-    parts.held.on_syn(kSlot, syn(1, 5, static_cast<std::uint16_t>(10'000 + i)));
+  for (unsigned i = 0; i < HeldSyns::kPerPodMax; ++i) parts.arrive(syn(1, 5, static_cast<std::uint16_t>(10'000 + i)));
   CHECK(parts.pod().held_syns == HeldSyns::kPerPodMax);
   CHECK_FALSE(parts.sent());
-  parts.held.on_syn(kSlot, syn(1));
+  parts.arrive(syn(1));
   CHECK(parts.sent() == kFlagSyn);
   CHECK(parts.state.flows.size() == HeldSyns::kPerPodMax);
 }
 
 TEST_CASE("what is no SYN of a pod is nothing") {
   Held parts;
-  parts.held.on_syn(kSlot, {});
-  parts.held.on_syn(kSlot, Bytes(40, 0xff));
+  parts.arrive({});
+  parts.arrive(Bytes(40, 0xff));
   parts.held.on_syn(kSlot + 1, syn(1));
   CHECK(parts.state.flows.size() == 0);
   CHECK_FALSE(parts.sent());
@@ -225,7 +229,7 @@ TEST_CASE(
   Held parts;
   Peer peer(true);
   parts.open(peer);
-  parts.held.on_syn(kSlot, syn(1));
+  parts.arrive(syn(1));
   REQUIRE(parts.only_flow() != nullptr);
   const bool leaves = GENERATE(true, false);
   if (leaves) {
@@ -238,6 +242,66 @@ TEST_CASE(
   CHECK(parts.state.flows.size() == 0);
   CHECK(parts.held.is_empty());
   CHECK(parts.sent().has_value() == leaves);
+}
+
+TEST_CASE("a SYN whose turn has not come is known: copies of it begin nothing, and it ends as those that have begun") {
+  Asked parts;
+  REQUIRE(parts.wait());
+  parts.held.on_syn(kSlot, syn(1, 5, 4'001));
+  parts.held.on_syn(kSlot, syn(1, 5, 4'001));
+  CHECK(parts.pod().held_syns == 2);
+  CHECK(parts.state.flows.size() == 1);
+  SECTION("it begins once") {
+    parts.held.begin_arrived();
+    CHECK(parts.state.flows.size() == 2);
+    CHECK_FALSE(parts.held.has_arrived());
+  }
+  SECTION("the kernel has let a copy pass, and the listener has it") {
+    const Endpoint source = Endpoint::parse("10.1.0.5:4001").value();
+    CHECK(parts.held.take(parts.pod(), source, Endpoint::parse("10.2.0.7:80").value()) == nullptr);
+    CHECK(parts.pod().held_syns == 1);
+    parts.held.begin_arrived();
+    CHECK(parts.state.flows.size() == 1);
+  }
+  SECTION("its pod leaves") {
+    parts.held.end_all(kSlot, telemetry::CloseReason::PodLeft);
+    CHECK(parts.sent() == kFlagsRstAck);
+    CHECK(parts.sent() == kFlagsRstAck);
+  }
+  SECTION("the agent drains") {
+    parts.pod().holds_syns = false;
+    parts.state.is_draining = true;
+    parts.held.end_all(0, telemetry::CloseReason::Drained);
+    parts.arrive(syn(1, 5, 4'002));
+    CHECK(parts.held.is_empty());
+  }
+  CHECK_FALSE(parts.sent());
+}
+
+TEST_CASE("where no more connections are possible a SYN whose turn comes is refused") {
+  Options options;
+  options.connections_max = 1;
+  Held parts(options);
+  Peer peer(true);
+  parts.open(peer);
+  parts.arrive(syn(1));
+  parts.arrive(syn(1, 5, 4'001));
+  CHECK(parts.sent() == kFlagsRstAck);
+  CHECK(parts.pod().held_syns == 1);
+  CHECK(parts.state.flows.size() == 1);
+}
+
+TEST_CASE("a flood of SYNs begins little by little") {
+  Options options;
+  options.hbone.streams_before_settings = 1'000;
+  Held parts(options);
+  Peer peer(true);
+  parts.open(peer);
+  for (unsigned i = 0; i < 200; ++i) parts.held.on_syn(kSlot, syn(1, 5, static_cast<std::uint16_t>(10'000 + i)));
+  parts.held.begin_arrived();
+  CHECK(parts.state.flows.size() < 100);
+  for (unsigned turns = 0; turns < 200 && parts.held.has_arrived(); ++turns) parts.held.begin_arrived();
+  CHECK(parts.state.flows.size() == 200);
 }
 
 }  // namespace culvert::proxy::test

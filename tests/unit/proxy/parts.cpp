@@ -91,8 +91,7 @@ void Parts::turn(int wait_ms) {
       Tunnel* tunnel = state.tunnels.find(handle);
       if (tunnel != nullptr && tunnel->deadline.fired(state.wheel, token, state.now_ms)) tunnels.on_timer(handle);
     } else if (Flow* flow = state.flows.find(handle)) {
-      if (flow->deadline.fired(state.wheel, token, state.now_ms))
-        flow->is_inbound() ? inbound.on_timer(*flow) : outbound.on_timer(*flow);
+      if (flow->deadline.fired(state.wheel, token, state.now_ms)) relay.on_timer(*flow);
     }
   }
   streams.flush_dirty();

@@ -80,6 +80,35 @@ TEST_CASE("a reader that has stopped takes no window from its siblings, even whe
   CHECK_FALSE(tunnel.hbone->is_withholding);
 }
 
+TEST_CASE("many readers that have stopped take no more memory than twice the limit and a window") {
+  Options options;
+  options.hbone.stream_window = 64 << 10U;
+  options.hbone.connection_window = 64 << 10U;
+  options.buffer_bytes_max = 32 << 10U;
+  Parts parts(options);
+  constexpr std::size_t kPeers = 8;
+  constexpr std::size_t kLimit = (2 * 32 + 64) << 10U;
+  std::vector<std::unique_ptr<Peer>> peers;
+  std::vector<UniqueFd> stopped(kPeers);
+  std::size_t most = 0;
+  for (UniqueFd& application : stopped) {
+    Peer& peer = *peers.emplace_back(std::make_unique<Peer>(true));
+    Tunnel& tunnel = open(parts, peer);
+    peer.told.when_connect = [&](hbone::StreamId stream) { peer.session->respond(stream, 200, {}); };
+    REQUIRE(parts.streams.start(tunnel, parts.new_flow(application)));
+    REQUIRE(parts.turn_until([&] { peer.carry(); }, [&] { return peer.session->send_window(1) > 0; }));
+    peer.send(1, std::string(60 << 10U, 'x'));
+    for (int i = 0; i < 20; ++i) {
+      parts.turn(1);
+      peer.carry();
+      most = std::max(most, parts.state.buffers.lent_bytes());
+    }
+  }
+  CHECK(most < kLimit + (64 << 10U));
+  CHECK(parts.state.flows.size() >= 1);
+  CHECK(parts.state.flows.size() < kPeers);
+}
+
 TEST_CASE("streams that were not looked at come again on another tunnel, byte for byte") {
   Parts parts;
   Peer before(true);

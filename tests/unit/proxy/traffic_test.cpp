@@ -86,12 +86,12 @@ bool has(const std::string& text, std::string_view part) { return text.find(part
 
 TEST_CASE("in baggage a pod is what the mesh says that it is, and itself where it says nothing") {
   Fixture fixture;
-  fixture.pod.setup.addresses = {IpAddress::parse("10.1.0.5").value()};
+  fixture.pod.workload = fixture.parts.state.snapshot->find(IpAddress::parse("10.1.0.5").value());
   CHECK(pod_baggage(fixture.parts.state, test::kSlot) ==
         "k8s.cluster.name=Kubernetes,k8s.namespace.name=shop,k8s.deployment.name=cart-deployment,service.name=cart-"
         "canonical,"
         "service.version=v2,cloud.region=eu");
-  fixture.pod.setup.addresses = {IpAddress::parse("10.1.0.99").value()};
+  fixture.pod.workload = nullptr;
   fixture.pod.setup.namespace_name = "shop";
   fixture.pod.setup.name = "cart-7f8c";
   fixture.pod.baggage.clear();

@@ -141,6 +141,9 @@ TEST_CASE("a PROXY header has the virtual address of this network first, and nee
   web.vips = {{"far", ip("10.9.0.7")}, {{}, ip("fd09::1")}};
   Mesh mesh({way}, {web});
   CHECK(asked(mesh, web.hostname, 80) == "127.0.0.1:15088 PROXY [fd09::1]:80");
+  web.vips = {{{}, ip("10.200.0.0"), 16}};
+  Mesh ranged({way}, {web});
+  CHECK(asked(ranged, web.hostname, 80) == "503");
   web.vips.clear();
   Mesh without({way}, {web});
   CHECK(asked(without, web.hostname, 80) == "503");

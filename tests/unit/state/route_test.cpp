@@ -31,6 +31,29 @@ TEST_CASE("a workload is tunnelled to, or left plain, by its protocol; who is no
   CHECK_FALSE(route.is_waypoint);
 }
 
+TEST_CASE("a workload is shared out of its own snapshot only") {
+  Mesh mesh({workload("server", {ip("10.0.0.2")})});
+  Mesh other({});
+  const WorkloadEntry& server = *mesh.named("server");
+  CHECK(mesh.snapshot->share(server).get() == &server);
+  CHECK(other.snapshot->share(server) == nullptr);
+}
+
+TEST_CASE("before everything has been said once nothing leaves; on demand each name is asked for") {
+  Store store("");
+  store.set_complete(false);
+  ScriptedRandom random;
+  const RouteSource source{ip("10.0.0.77"), {}, "shop", nullptr, nullptr};
+  CHECK(brief(route(*store.publish(), source, at("192.0.2.1:80"), random)) ==
+        "refused: the control plane has not yet said who is in the mesh");
+  store.set_complete(true);
+  CHECK(brief(route(*store.publish(), source, at("192.0.2.1:80"), random)) == "passthrough 192.0.2.1:80");
+  Store asking("");
+  asking.set_complete(false);
+  asking.set_on_demand();
+  CHECK(route(*asking.publish(), source, at("192.0.2.1:80"), random).kind == RouteKind::Ask);
+}
+
 TEST_CASE("a source that the snapshot does not know is routed all the same") {
   Mesh mesh({workload("server", {ip("10.0.0.2")})}, {service("web", "10.9.0.1", {kHttp}, {"server"})});
   const RouteSource stranger{ip("10.0.0.77"), {}, "elsewhere", nullptr, nullptr};
@@ -223,7 +246,7 @@ TEST_CASE("every route says why, and every refusal is a sentence") {
   CHECK(mesh.route("10.9.0.1:80").why == "endpoint of the service");
   CHECK(mesh.route("10.9.0.1:81").why == "service without a usable endpoint for this port");
   CHECK(mesh.route("192.0.2.1:81").why == "not in the mesh");
-  for (int i = 0; i <= static_cast<int>(RouteRefusal::NoServiceForNetwork); ++i) {
+  for (int i = 0; i <= static_cast<int>(RouteRefusal::NotKnownYet); ++i) {
     CHECK_FALSE(to_string(static_cast<RouteRefusal>(i)).empty());
   }
 }

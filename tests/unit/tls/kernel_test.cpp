@@ -213,6 +213,23 @@ TEST_CASE("splice moves a plain socket's bytes into records", "[kernel]") {
   }
 }
 
+TEST_CASE("a splice tells the plain socket's RST from its end", "[kernel]") {
+  Pair pair(Cipher::Aes128Gcm, kernel_plan(), user_plan(Engine::UserIpsecMb));
+  auto [app, agent] = tcp_pair();
+  REQUIRE(::send(app.get(), "last words", 10, 0) == 10);
+  wait_for(agent.get(), POLLIN);
+  const linger at_once{1, 0};
+  REQUIRE(::setsockopt(app.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
+  app.reset();
+  IoResult moved;
+  for (int i = 0; i < 10 && moved.status != IoStatus::Eof; ++i) {
+    moved = pair.client.splice_from(pair.client_end.context, agent.get(), 1'000'000);
+    REQUIRE(moved.status != IoStatus::Error);
+  }
+  CHECK(moved.status == IoStatus::Eof);
+  CHECK(moved.sys_errno == ECONNRESET);
+}
+
 TEST_CASE("a small spliced write leaves at once", "[kernel]") {
   Pair pair(Cipher::Aes128Gcm, kernel_plan(), user_plan(Engine::UserIpsecMb));
   auto [app, agent] = tcp_pair();
