@@ -67,11 +67,21 @@ class Capture:
         return self
 
     def _mark_end(self) -> None:
-        """A frame that no stack looks at, and that comes behind everything else. An interface that is down, or gone, takes none, and is silent."""
-        with contextlib.suppress(OSError), self.netns.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        """A frame that no stack looks at, and that comes behind everything else; sent until it is in the file, since a full ring takes
+        none. An interface that is down, or gone, takes none either, and is silent."""
+        with contextlib.suppress(OSError), self.netns.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender, self.path.open("rb") as reader:
             sender.bind(("lo" if self.interface == "any" else self.interface, 0))
             sender.send(END_MARK)
-            run.wait_for(lambda: END_WORD in self.path.read_bytes(), "tcpdump to have read all that was captured")
+            tail = b""
+
+            def is_marked() -> bool:
+                nonlocal tail
+                tail = tail[-len(END_WORD):] + reader.read()
+                if END_WORD in tail:
+                    return True
+                sender.send(END_MARK)
+                return False
+            run.wait_for(is_marked, "tcpdump to have read all that was captured")
 
     # Reading.
     def packets(self) -> Iterator[bytes]:

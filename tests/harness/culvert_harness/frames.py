@@ -21,6 +21,7 @@ HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX
 (NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, SETTINGS_TIMEOUT, STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL,
  COMPRESSION_ERROR, CONNECT_ERROR, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY, HTTP_1_1_REQUIRED) = range(14)
 CODES = range(14)
+ODD_SIZE = 100 if run.SLOW else 1000  # in records of one byte, each sealed by Python, 20,000 bytes take half a minute under emulation
 
 
 class Frame(typing.NamedTuple):
@@ -129,8 +130,9 @@ class Wire:
         self.frame(DATA, flags, stream, payload)
 
     def odd_data(self, how: str, stream: int, number: int) -> bytes:
-        """DATA number `number` of 1,000 bytes, in a way that is allowed and that nobody else has (the words of the tests that call it). The bytes."""
-        part = bytes([number]) * 1000
+        """DATA number `number` of ODD_SIZE bytes, in a way that is allowed and that nobody else has (the words of the tests that call it).
+        The bytes."""
+        part = bytes([number]) * ODD_SIZE
         if how == "key updates":
             self.tls.update_keys(ask=number % 2 == 1)
         if how == "unknown frames":
