@@ -25,15 +25,16 @@ namespace culvert::proxy {
 // One plain TCP socket of a flow. epoll is edge-triggered: the flags say what the kernel last told us.
 struct Side {
   UniqueFd fd;
-  Lent out;                      // bytes read elsewhere that this socket has not taken
   std::uint8_t read_shift = 14;  // bytes asked for by the next read, as a power of two
-  bool is_readable = false;
-  bool is_writable = false;
-  bool has_hangup = false;   // RDHUP, HUP or ERR was reported: read on until 0 or an error, whatever a short read says
-  bool is_at_eof = false;    // read FIN
-  bool is_fin_sent = false;  // shut down for writing, after everything in `out`
-  bool has_error = false;    // ERR was reported: a read learns of it once what came before has been read
-  bool has_failed = false;   // a read or write met an error; the flow is aborted at the next safe point
+  bool is_readable : 1 = false;
+  bool is_writable : 1 = false;
+  bool has_hangup : 1 =
+      false;  // RDHUP, HUP or ERR was reported: read on until 0 or an error, whatever a short read says
+  bool is_at_eof : 1 = false;    // read FIN
+  bool is_fin_sent : 1 = false;  // shut down for writing, after everything in `out`
+  bool has_error : 1 = false;    // ERR was reported: a read learns of it once what came before has been read
+  bool has_failed : 1 = false;   // a read or write met an error; the flow is aborted at the next safe point
+  Lent out;                      // bytes read elsewhere that this socket has not taken
 };
 
 enum class FlowRole : std::uint8_t {
@@ -183,5 +184,7 @@ struct Flow {
   // The one plain side of a flow that goes through a tunnel.
   [[nodiscard]] Side& plain() noexcept { return role == FlowRole::Outbound ? client : upstream; }
 };
+
+static_assert(sizeof(Side) <= 16 && sizeof(Flow) <= 296, "an idle connection is a Flow and a Tunnel in each agent");
 
 }  // namespace culvert::proxy

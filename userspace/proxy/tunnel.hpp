@@ -35,10 +35,18 @@ struct Tunnel {
   tls::HandshakeSocket handshake;  // empty once Ready
   UniqueFd connecting;             // only while Connecting
   SlabHandle self;
-  SlabHandle flow;  // direct only
+  SlabHandle flow;     // direct only
+  int send_errno = 0;  // of `send_failure`
   std::unique_ptr<HboneTunnel> hbone;
   std::shared_ptr<const tls::VerifiedChain> peer_chain;  // null: nobody asks whether it is revoked
   Endpoint remote;
+  // A send failed: nothing leaves any more. What the peer said before that is received first, it tells more.
+  tls::IoFailure send_failure = tls::IoFailure::None;
+  bool has_flow_end = false;  // the peer ended the flow out of order: flow_end, flow_end_detail
+  telemetry::CloseReason flow_end = telemetry::CloseReason::Completed;
+  TunnelState state = TunnelState::Connecting;
+  bool is_client = false;
+  bool is_overflow = false;         // client: offers HTTP/2 only, for flows beyond those that have direct tunnels
   Deadline deadline;                // connect, handshake or idle limit, a held answer, keepalive
   std::uint64_t idle_since_ms = 0;  // client, direct: in the pool
   std::uint32_t pod_slot = 0;
@@ -46,26 +54,20 @@ struct Tunnel {
   std::uint32_t pool_key = 0;    // client: index in the pool
   direct::ClientSession client;  // one of the two is in use
   direct::ServerSession server;
-  TunnelState state = TunnelState::Connecting;
-  bool is_client = false;
-  bool is_overflow = false;  // client: offers HTTP/2 only, for flows beyond those that have direct tunnels
   bool is_readable = false;
-  bool is_pooled = false;      // client: on the pool's idle list
-  bool is_going_away = false;  // not used for a further flow
-  bool is_deferred = false;    // on the worker's list of tunnels that have more to receive
-  bool is_in_receive = false;  // segments of this tunnel are being handled: close later
-  bool must_close = false;     // a rule was broken, or memory is out: at the next safe point
-  bool owes_accept = false;    // server: ACCEPT leaves with the first data, or after a moment
-  bool is_untried = false;     // client: the peer closed without looking at our OPEN
-  bool has_flow_end = false;   // the peer ended the flow out of order: flow_end, flow_end_detail
-  telemetry::CloseReason flow_end = telemetry::CloseReason::Completed;
+  bool is_pooled = false;            // client: on the pool's idle list
+  bool is_going_away = false;        // not used for a further flow
+  bool is_deferred = false;          // on the worker's list of tunnels that have more to receive
+  bool is_in_receive = false;        // segments of this tunnel are being handled: close later
+  bool must_close = false;           // a rule was broken, or memory is out: at the next safe point
+  bool owes_accept = false;          // server: ACCEPT leaves with the first data, or after a moment
+  bool is_untried = false;           // client: the peer closed without looking at our OPEN
   std::string_view flow_end_detail;  // static text
-  // A send failed: nothing leaves any more. What the peer said before that is received first, it tells more.
-  tls::IoFailure send_failure = tls::IoFailure::None;
-  int send_errno = 0;
 
   [[nodiscard]] bool may_send() const noexcept { return !must_close && send_failure == tls::IoFailure::None; }
 };
+
+static_assert(sizeof(Tunnel) <= 440, "an idle connection is a Flow and a Tunnel in each agent");
 
 [[nodiscard]] constexpr std::size_t direction_index(const Tunnel& tunnel) noexcept {
   return static_cast<std::size_t>(tunnel.is_client ? telemetry::Direction::Outbound : telemetry::Direction::Inbound);

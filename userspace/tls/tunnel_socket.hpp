@@ -146,8 +146,16 @@ class TunnelSocket {
   Cipher cipher_ = Cipher::Aes128Gcm;
   Engine tx_engine_ = Engine::UserEvp;
   Engine rx_engine_ = Engine::UserEvp;
-  std::uint32_t rekeys_ = 0;  // both directions together
-  TrafficKeys tx_;            // with kernel records the sequence number is an upper bound, made exact at the limits
+  bool is_client_ : 1 = false;
+  bool has_kernel_rekey_ : 1 = false;
+  bool has_hangup_ : 1 = false;
+  bool holds_flight_ : 1 = false;     // pending_out_ is the handshake's last flight, not yet sent
+  bool owes_key_update_ : 1 = false;  // the peer asked for one
+  bool asked_key_update_ : 1 = false;
+  bool is_tx_ended_ : 1 = false;  // close_notify was queued, or sending failed
+  std::uint32_t rekeys_ = 0;      // both directions together
+  int rx_errno_ = 0;
+  TrafficKeys tx_;  // with kernel records the sequence number is an upper bound, made exact at the limits
   TrafficKeys rx_;
   Lent pending_out_;  // user space: sealed records; kernel: {type, length, content} of records not sent yet
   Lent pending_in_;   // the beginning of a record, or what the handshake read ahead
@@ -160,16 +168,8 @@ class TunnelSocket {
   std::uint8_t peer_alert_ = 0;
   IoStatus rx_end_ = IoStatus::Ok;  // terminal once it is not Ok
   IoFailure rx_failure_ = IoFailure::None;
-  int rx_errno_ = 0;
-  bool is_client_ : 1 = false;
-  bool has_kernel_rekey_ : 1 = false;
-  bool has_hangup_ : 1 = false;
-  bool holds_flight_ : 1 = false;     // pending_out_ is the handshake's last flight, not yet sent
-  bool owes_key_update_ : 1 = false;  // the peer asked for one
-  bool asked_key_update_ : 1 = false;
-  bool is_tx_ended_ : 1 = false;  // close_notify was queued, or sending failed
 };
 
-static_assert(sizeof(TunnelSocket) <= 320, "an idle connection is mostly this");
+static_assert(sizeof(TunnelSocket) <= 280, "an idle connection is mostly this");
 
 }  // namespace culvert::tls

@@ -223,6 +223,19 @@ TEST_CASE("an inbound client is who has the address, and what it says of itself 
   }
 }
 
+TEST_CASE("of what a peer says of itself a connection keeps no more than a name may have") {
+  Fixture fixture;
+  Flow& flow = fixture.flow(FlowRole::InboundTunnel);
+  flow.source = Endpoint::parse("10.9.9.9:4000").value();
+  const std::string name(3000, 'n');
+  label_inbound(fixture.parts.state, flow, fixture.pod,
+                "k8s.namespace.name=" + name + ",k8s.cluster.name=" + name + ",k8s.pod.name=" + name, {});
+  const telemetry::Party client = fixture.parts.finisher.describe(flow).source;
+  CHECK(client.workload == name.substr(0, 255));
+  CHECK(client.namespace_name == name.substr(0, 255));
+  CHECK(client.cluster == name.substr(0, 255));
+}
+
 TEST_CASE("the far end in another network is who it says it is in its answer") {
   Fixture fixture;
   Flow& flow = fixture.labelled(FlowRole::Outbound, state::RouteKind::Gateway);
