@@ -72,6 +72,7 @@ void PodManager::release_certificates(const Joined& joined) {
 bool PodManager::take_trust_domain(Joined& joined, const std::string& trust_domain) {
   SpiffeId identity = joined.identity;
   identity.trust_domain = trust_domain;
+  if (!SpiffeId::make(trust_domain, identity.namespace_name, identity.service_account)) return false;
   if (joined.next && *joined.next != identity) parts_.certificates->release(*std::exchange(joined.next, std::nullopt));
   if (joined.holds_certificate && joined.identity == identity) return false;
   if (!joined.next) parts_.certificates->hold(identity);

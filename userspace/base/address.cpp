@@ -34,6 +34,21 @@ Result<IpAddress> IpAddress::from_bytes(ByteView bytes) {
   return fail(ErrorCode::InvalidArgument, "an address has 4 or 16 bytes, not {}", bytes.size());
 }
 
+Result<Cidr> Cidr::from_bytes(ByteView bytes, std::uint32_t bits) {
+  const IpAddress address = CV_TRY(IpAddress::from_bytes(bytes));
+  const auto bits_max = static_cast<std::uint32_t>(8 * bytes.size());
+  if (bits > bits_max) {
+    return fail(ErrorCode::InvalidArgument, "{} has the prefix length {}; at most {} bits", address.to_string(), bits,
+                bits_max);
+  }
+  const std::uint32_t in_front = address.is_v4() ? bits_max - 32 : 0;
+  if (bits < in_front) {
+    return fail(ErrorCode::InvalidArgument, "{} in 16 bytes has the prefix length {}; at least {} bits",
+                address.to_string(), bits, in_front);
+  }
+  return Cidr{address, static_cast<std::uint8_t>(bits - in_front)};
+}
+
 Result<IpAddress> IpAddress::parse(std::string_view text) {
   const std::string terminated(text);
   if (terminated.find('\0') != std::string::npos)

@@ -54,6 +54,9 @@ struct Cidr {
   std::uint8_t bits = 0;
 
   [[nodiscard]] static Result<Cidr> parse(std::string_view text);
+  // An address of 4 or 16 bytes in network order, and how many of their bits count: of an IPv4-mapped address at least the 96 in front.
+  [[nodiscard]] static Result<Cidr> from_bytes(ByteView bytes, std::uint32_t bits);
+  [[nodiscard]] bool is_whole() const noexcept { return bits == (network.is_v4() ? 32 : 128); }
   [[nodiscard]] bool contains(const IpAddress& address) const noexcept { return address.in_prefix(network, bits); }
   [[nodiscard]] std::string to_string() const;
   bool operator==(const Cidr&) const noexcept = default;

@@ -31,14 +31,10 @@ Result<state::NetworkAddress> network_address_of(const pb::NetworkAddress& from,
   state::NetworkAddress made;
   made.network = from.network();
   made.address = CV_TRY(address_of(from.address(), field));
-  const std::uint32_t bits_max = made.address.is_v4() ? 32 : 128;
-  if (from.has_length()) {
-    if (from.length() > bits_max) {
-      return fail(ErrorCode::InvalidArgument, "{} {} has the prefix length {}; at most {} bits", field,
-                  made.address.to_string(), from.length(), bits_max);
-    }
-    if (from.length() != bits_max) made.prefix_bits = static_cast<std::uint8_t>(from.length());
-  }
+  if (!from.has_length()) return made;
+  const auto range = Cidr::from_bytes(bytes_of(from.address()), from.length());
+  if (!range) return fail(ErrorCode::InvalidArgument, "{}: {}", field, range.error().message());
+  if (!range->is_whole()) made.prefix_bits = range->bits;
   return made;
 }
 
@@ -86,10 +82,10 @@ Result<state::Workload> workload_of(const pb::Workload& from) {
   const auto or_default = [](const std::string& text, std::string_view otherwise) {
     return text.empty() ? otherwise : std::string_view(text);
   };
-  auto identity = SpiffeId::make(or_default(from.trust_domain(), "cluster.local"), from.namespace_(),
-                                 or_default(from.service_account(), "default"));
-  if (!identity) return std::unexpected(std::move(identity).error());
-  made.identity = std::move(*identity);
+  // As they come, and whoever wrote them: in a WorkloadEntry any text may be an account. One that is no SPIFFE ID is in no certificate, so that
+  // tunnels to such a workload fail, and nothing else does.
+  made.identity = {std::string(or_default(from.trust_domain(), "cluster.local")), from.namespace_(),
+                   std::string(or_default(from.service_account(), "default"))};
   made.node = from.node();
   made.network = from.network();
   made.cluster = or_default(from.cluster_id(), "Kubernetes");
@@ -177,7 +173,7 @@ Result<state::Service> service_of(const pb::Service& from) {
       case pb::LoadBalancing::CLUSTER: made.routing_preference.push_back(state::LbScope::Cluster); break;
       case pb::LoadBalancing::NETWORK: made.routing_preference.push_back(state::LbScope::Network); break;
       default:
-        return fail(ErrorCode::InvalidArgument, "load_balancing.routing_preference has {}; 1 to 6 are known", scope);
+        break;  // of a newer istiod: a preference that cannot be followed, which is no reason to lose the service
     }
   }
   if (from.load_balancing().health_policy() == pb::LoadBalancing::ALLOW_ALL) {

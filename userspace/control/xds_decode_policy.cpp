@@ -34,13 +34,14 @@ std::vector<state::ServiceAccountMatch> accounts_of(const Repeated<pb::ServiceAc
   return made;
 }
 
+// One that cannot be read stays as a range that nobody is in (the unspecified address), or a match that says more would say less: without any
+// range it has everybody.
 std::vector<Cidr> ranges_of(const Repeated<pb::Address>& from) {
   std::vector<Cidr> made;
   for (const pb::Address& one : from) {
     const auto& bytes = one.address();
-    const auto network = IpAddress::from_bytes({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
-    if (!network || one.length() > (network->is_v4() ? 32U : 128U)) continue;
-    made.push_back({*network, static_cast<std::uint8_t>(one.length())});
+    const ByteView view{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
+    made.push_back(Cidr::from_bytes(view, one.length()).value_or(Cidr{IpAddress{}, 128}));
   }
   return made;
 }

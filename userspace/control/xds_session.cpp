@@ -100,8 +100,10 @@ bool XdsSession::has_address(const std::string& name) const {
 }
 
 std::vector<XdsRequest> XdsSession::begin() {
-  addresses_.error.clear();
-  authorizations_.error.clear();
+  for (Type* type : {&addresses_, &authorizations_}) {  // the stream says anew what this end does not have
+    type->error.clear();
+    type->missing.clear();
+  }
   demands_.restart();
   std::vector<XdsRequest> requests;
   requests.push_back(first(kAddressType, addresses_, !is_on_demand_));
@@ -141,10 +143,12 @@ std::optional<XdsRequest> XdsSession::take(const XdsUpdate& update, std::uint64_
   }
   Type& type = is_address ? addresses_ : authorizations_;
   for (const std::string& name : update.removed) {
+    type.missing.erase(name);
     remove(update.type_url, name);
     if (is_address) answered(name, true, now_ms);
   }
   for (const XdsUpdate::Resource& resource : update.resources) {
+    type.missing.erase(resource.name);
     const bool is_kept = std::visit(
         [this](const auto& value) {
           store_.upsert(value);
@@ -160,10 +164,13 @@ std::optional<XdsRequest> XdsSession::take(const XdsUpdate& update, std::uint64_
     answered(resource.name, true, now_ms);
     for (const std::string& alias : resource.aliases) answered(alias, false, now_ms);
   }
-  for (const XdsUpdate::Rejected& one : update.rejected) add_error(type.error, one);
+  for (const XdsUpdate::Rejected& one : update.rejected) {
+    add_error(type.error, one);
+    if (!type.is_warm) type.missing.insert(one.name);
+  }
   if (!update.is_last) return std::nullopt;
   answer.error = std::exchange(type.error, {});
-  type.is_warm = type.is_warm || answer.error.empty();
+  type.is_warm = type.is_warm || type.missing.empty();
   return answer;
 }
 

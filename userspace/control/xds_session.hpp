@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -89,7 +90,7 @@ class XdsSession {
   [[nodiscard]] bool has_policy(const std::string& name) const { return authorizations_.versions.contains(name); }
   // Of others a response is acknowledged, and nothing done with it.
   [[nodiscard]] static bool knows_type(std::string_view url) noexcept;
-  // Every type that is not on demand was taken over whole at least once.
+  // Every type that is not on demand was answered for, and nothing of it was missing then.
   [[nodiscard]] bool is_warm() const noexcept {
     return authorizations_.is_warm && (is_on_demand_ || addresses_.is_warm);
   }
@@ -101,6 +102,8 @@ class XdsSession {
     // By name: what is known beside what the store remembers (keep_version).
     std::unordered_map<std::string, std::string> versions;
     std::string error;  // of the response that is being taken
+    // Until it is warm: names of what could not be taken, until they are taken or removed.
+    std::unordered_set<std::string> missing;
     bool is_warm = false;
   };
   [[nodiscard]] XdsRequest first(std::string_view url, const Type& type, bool has_wildcard) const;

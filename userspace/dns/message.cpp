@@ -136,10 +136,12 @@ std::size_t answer_count(ByteView message) noexcept {
 ParsedQuery parse_query(ByteView packet) {
   ParsedQuery parsed;
   if (packet.size() < kHeaderBytes) return parsed;
+  // Not even FORMERR, which is an answer too: two proxies, or one and itself, would answer each other without end.
+  if ((packet[2] & kResponse) != 0) return parsed;
   parsed.state = QueryState::FormErr;
   Query& query = parsed.query;
   query.id = read_u16(packet, 0);
-  if ((packet[2] & kResponse) != 0 || packet.size() > kQueryBytesMax) return parsed;
+  if (packet.size() > kQueryBytesMax) return parsed;
   if ((packet[2] & kOpcode) != 0) {
     parsed.state = QueryState::NotImp;
     return parsed;

@@ -36,7 +36,12 @@ inline constexpr std::size_t kHeaderBytes = 12;
 // How many records a message says that its answer has.
 [[nodiscard]] std::size_t answer_count(ByteView message) noexcept;
 
-enum class QueryState : std::uint8_t { Good, Drop, FormErr, NotImp };  // Drop: too short to be answered
+enum class QueryState : std::uint8_t {
+  Good,
+  Drop,
+  FormErr,
+  NotImp
+};  // Drop: too short to be answered, or an answer itself
 struct ParsedQuery {
   QueryState state = QueryState::Drop;
   Query query;

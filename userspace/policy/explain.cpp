@@ -156,9 +156,7 @@ class Explainer {
   Result<void> find_destination(const std::string& host) {
     if (const auto address = IpAddress::parse(host)) {
       dialled_.address = *address;
-      const WorkloadEntry* workload = snapshot_.find(source_.network, *address);
-      const Service* service =
-          workload != nullptr ? nullptr : snapshot_.find_vip(source_.network, *address, source_.namespace_name);
+      const auto [service, workload] = snapshot_.find_owner(source_.network, *address, source_.namespace_name);
       tell_destination(service, workload);
       return {};
     }

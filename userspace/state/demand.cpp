@@ -26,8 +26,8 @@ bool is_known(const Snapshot& snapshot, const Wanted& wanted) noexcept {
     return snapshot.find_service(wanted.scope, wanted.hostname) != nullptr ||
            snapshot.find_workload(wanted.scope, wanted.hostname) != nullptr;
   }
-  return snapshot.find(wanted.scope, wanted.address) != nullptr ||
-         snapshot.find_vip(wanted.scope, wanted.address, std::nullopt) != nullptr;
+  // A range around it says nothing of who has the address itself.
+  return snapshot.find(wanted.scope, wanted.address) != nullptr || snapshot.has_vip(wanted.scope, wanted.address);
 }
 
 std::optional<Wanted> lacking(const Snapshot& snapshot, const Wanted& wanted) {

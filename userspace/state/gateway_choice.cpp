@@ -6,13 +6,15 @@ namespace culvert::state {
 
 Found find_upstream(const Snapshot& snapshot, const RouteSource& source, std::string_view network,
                     const Endpoint& destination, PortRule rule, RouteRandom& random) {
-  const Service* service = snapshot.find_vip(network, destination.address, source.namespace_name);
-  if (service != nullptr) {
-    if (snapshot.traits(*service).lb_mode == LbMode::Passthrough) return {.upstream = {}, .is_passthrough = true};
-    return {.upstream = choose_endpoint(snapshot, source, *service, destination.port, rule, random)};
+  const auto [service, owner] = snapshot.find_owner(network, destination.address, source.namespace_name);
+  const bool is_passthrough = service != nullptr && snapshot.traits(*service).lb_mode == LbMode::Passthrough;
+  if (service != nullptr && !is_passthrough) {
+    const Upstream chosen = choose_endpoint(snapshot, source, *service, destination.port, rule, random);
+    if (chosen.workload != nullptr) return {.upstream = chosen};
   }
-  const WorkloadEntry* workload = snapshot.find(network, destination.address);
-  if (workload == nullptr) return {};
+  // What a service lets pass, or has nothing for, is for the workload that has the address as well: it never gets plain text for it.
+  const WorkloadEntry* workload = service == nullptr ? owner : snapshot.find(network, destination.address);
+  if (workload == nullptr) return {.upstream = {}, .is_passthrough = is_passthrough};
   return {.upstream = {workload, nullptr, destination.port, true}};
 }
 

@@ -22,21 +22,27 @@ bool has_endpoint(const Snapshot& snapshot, const Service& service, const Worklo
                              [&](const EndpointRow& row) { return &snapshot.workload(row.workload) == &workload; });
 }
 
-// The waypoint that who has `address` names; null: none.
-const GatewayRef* waypoint_at(const Snapshot& snapshot, const IpAddress& address) {
+// Calls `is_it` for each waypoint that who has `address` names, until it says yes. Peers differ in whom they look for first where a workload
+// and a service have one address.
+template <typename Predicate>
+bool any_waypoint_at(const Snapshot& snapshot, const IpAddress& address, Predicate&& is_it) {
   const WorkloadEntry* workload = snapshot.find(address);
-  const Service* service = workload != nullptr ? nullptr : snapshot.find_vip(snapshot.network(), address, std::nullopt);
-  const Rare<GatewayRef>* waypoint = workload != nullptr  ? &workload->waypoint()
-                                     : service != nullptr ? &service->waypoint
-                                                          : nullptr;
-  return waypoint == nullptr || !*waypoint ? nullptr : &**waypoint;
+  if (workload != nullptr && workload->waypoint() && is_it(*workload->waypoint())) return true;
+  const Service* service = snapshot.find_vip(snapshot.network(), address, std::nullopt);
+  if (service == nullptr) return false;
+  if (service->waypoint && is_it(*service->waypoint)) return true;
+  return std::ranges::any_of(service->weighted_waypoints, is_it, &WeightedWaypoint::destination);
 }
 
 // What is to be known before it can be said whose waypoint is meant.
 std::optional<Wanted> lacking_of_waypoint(const Snapshot& snapshot, const IpAddress& address) {
-  if (auto wanted = lacking(snapshot, {}, address)) return wanted;
-  const GatewayRef* waypoint = waypoint_at(snapshot, address);
-  return waypoint == nullptr ? std::nullopt : lacking(snapshot, *waypoint);
+  std::optional<Wanted> wanted = lacking(snapshot, {}, address);
+  if (wanted) return wanted;
+  static_cast<void>(any_waypoint_at(snapshot, address, [&](const GatewayRef& waypoint) {
+    wanted = lacking(snapshot, waypoint);
+    return wanted.has_value();
+  }));
+  return wanted;
 }
 
 // A service is asked for by its namespace, which the workload says of its own.
@@ -49,12 +55,12 @@ std::optional<Wanted> lacking_service(const Snapshot& snapshot, const WorkloadEn
 // Whether who has `address` names this workload as its waypoint.
 bool is_waypoint_for(const Snapshot& snapshot, const WorkloadEntry& local, const IpAddress& local_address,
                      const IpAddress& address) {
-  const GatewayRef* waypoint = waypoint_at(snapshot, address);
-  if (waypoint == nullptr) return false;
-  const Referent referent = find_referent(snapshot, *waypoint);
-  if (referent.service != nullptr) return has_endpoint(snapshot, *referent.service, local);
-  return referent.workload != nullptr &&
-         std::ranges::find(referent.workload->addresses(), local_address) != referent.workload->addresses().end();
+  return any_waypoint_at(snapshot, address, [&](const GatewayRef& waypoint) {
+    const Referent referent = find_referent(snapshot, waypoint);
+    if (referent.service != nullptr) return has_endpoint(snapshot, *referent.service, local);
+    return referent.workload != nullptr &&
+           std::ranges::find(referent.workload->addresses(), local_address) != referent.workload->addresses().end();
+  });
 }
 
 const std::vector<ServicePort>* own_ports(const Service& service, const WorkloadEntry& local) noexcept {

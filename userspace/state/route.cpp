@@ -20,20 +20,16 @@ class Decision {
     if (!snapshot_.tells_who_is_not()) {
       return refuse(RouteRefusal::NotKnownYet, nullptr, "before the first complete state");
     }
-    // A workload with the address hides that a service has it too, but only here: below, the service comes first.
-    const Service* service = nullptr;
-    if (snapshot_.find(dialled_.address) == nullptr) {
-      service = snapshot_.find_vip(snapshot_.network(), dialled_.address, source_.namespace_name);
-      if (service == nullptr) {
-        if (const auto wanted = lacking(snapshot_, {}, dialled_.address)) return ask(*wanted, nullptr);
-      }
-    }
+    if (const auto wanted = lacking(snapshot_, {}, dialled_.address)) return ask(*wanted, nullptr);
+    const Service* service =
+        snapshot_.find_owner(snapshot_.network(), dialled_.address, source_.namespace_name).service;
     if (service != nullptr && snapshot_.traits(*service).has_waypoint) {
       const GatewayRef* waypoint = waypoint_of(*service, random_);
       if (waypoint != nullptr) return to_waypoint(*waypoint, service, service);
     }
     const Found found = find_upstream(snapshot_, source_, source_.network, dialled_, PortRule::Standard, random_);
     if (found.upstream.workload == nullptr) return to_nobody(found, service);
+    if (found.upstream.service == nullptr) service = nullptr;
     const WorkloadEntry& workload = *found.upstream.workload;
     if (is_remote(found.upstream)) {
       return to_network(found.upstream, service, "endpoint in another network, through its gateway");

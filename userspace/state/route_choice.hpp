@@ -30,7 +30,7 @@ struct Found {
   Upstream upstream;  // none: nobody has the address, or the service has nothing usable or is in PASSTHROUGH mode
   bool is_passthrough = false;
 };
-// Who serves `destination` in `network`: a service that the source sees first, then a workload.
+// Who serves `destination` in `network` (Snapshot::find_owner, as the source sees it), and the workload with the address where a service does not.
 [[nodiscard]] Found find_upstream(const Snapshot& snapshot, const RouteSource& source, std::string_view network,
                                   const Endpoint& destination, PortRule rule, RouteRandom& random);
 

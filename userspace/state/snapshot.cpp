@@ -104,6 +104,21 @@ const Service* Snapshot::find_vip(std::string_view network, const IpAddress& add
   return best.best();
 }
 
+Snapshot::Owner Snapshot::find_owner(std::string_view network, const IpAddress& address,
+                                     std::optional<std::string_view> client_namespace) const noexcept {
+  const bool is_vip = has_vip(network, address);
+  if (is_vip) {
+    if (const Service* service = find_vip(network, address, client_namespace)) return {service, nullptr};
+  }
+  if (const WorkloadEntry* workload = find(network, address)) return {nullptr, workload};
+  return {is_vip ? nullptr : find_vip(network, address, client_namespace), nullptr};
+}
+
+bool Snapshot::has_vip(std::string_view network, const IpAddress& address) const noexcept {
+  const std::uint32_t number = network_number(network);
+  return number != NameTable::kNone && find_sharers(number, address) != SharedIndex::kNone;
+}
+
 const Service* Snapshot::find_range(std::uint32_t network, const IpAddress& address,
                                     std::optional<std::string_view> client_namespace) const noexcept {
   const Service* narrowest = nullptr;

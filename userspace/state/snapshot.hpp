@@ -128,6 +128,16 @@ class Snapshot {
   // the client's namespace first, then the longest prefix, then a canonical one.
   [[nodiscard]] const Service* find_vip(std::string_view network, const IpAddress& address,
                                         std::optional<std::string_view> client_namespace) const noexcept;
+  // Who has an address: at most one of the two. The service with this very address comes first, so that no workload takes it from it; then
+  // a workload; then a service with a range around it, which says nothing of the workloads in it.
+  struct Owner {
+    const Service* service = nullptr;
+    const WorkloadEntry* workload = nullptr;
+  };
+  [[nodiscard]] Owner find_owner(std::string_view network, const IpAddress& address,
+                                 std::optional<std::string_view> client_namespace) const noexcept;
+  // Some service has this very address, whoever sees it.
+  [[nodiscard]] bool has_vip(std::string_view network, const IpAddress& address) const noexcept;
   // Exactly this one, whoever asks.
   [[nodiscard]] const Service* find_service(std::string_view namespace_name, std::string_view hostname) const noexcept;
   // By hostname alone, chosen as by find_vip.

@@ -95,7 +95,6 @@ TEST_CASE("what is wrong with a workload is an error that names the field and it
       {[](wds::Workload& w) { w.set_tunnel_protocol(wds::LEGACY_ISTIO_MTLS); }, "tunnel_protocol is 2"},
       {[](wds::Workload& w) { w.add_addresses("abc"); }, "addresses has 3 bytes"},
       {[](wds::Workload& w) { w.mutable_waypoint(); }, "waypoint has neither"},
-      {[](wds::Workload& w) { w.set_namespace_("a b"); }, "a b"},
       {[](wds::Workload& w) { (*w.mutable_services())["noslash"]; }, "\"noslash\""},
       {[](wds::Workload& w) { w.mutable_application_tunnel()->set_port(70'000); }, "70000"},
   }));
@@ -104,6 +103,45 @@ TEST_CASE("what is wrong with a workload is an error that names the field and it
   const auto made = decoded(address);
   REQUIRE_FALSE(made);
   CHECK_THAT(made.error().message(), Catch::Contains(std::string(says)));
+}
+
+TEST_CASE("an account that no certificate can have does not lose its workload, nor anybody else's") {
+  wds::Address address = pod();
+  address.mutable_workload()->set_service_account("not valid");
+  const auto made = decoded(address).value();
+  CHECK(made.identity.service_account == "not valid");
+  CHECK_FALSE(SpiffeId::parse(made.identity.to_string()));
+}
+
+TEST_CASE("an IPv4-mapped range counts its bits over all 16 bytes") {
+  wds::Address address;
+  wds::Service& from = *address.mutable_service();
+  from.set_hostname("out.example.com");
+  wds::NetworkAddress& range = *from.add_addresses();
+  range.set_address(std::string("\0\0\0\0\0\0\0\0\0\0\xff\xff\x0a\x08\0\0", 16));
+  range.set_length(112);
+  auto made = decode_address(view(address.SerializeAsString()));
+  REQUIRE(made);
+  CHECK(std::get<state::Service>(*made).vips[0].prefix_bits == 16);
+  range.set_length(128);
+  made = decode_address(view(address.SerializeAsString()));
+  REQUIRE(made);
+  CHECK(std::get<state::Service>(*made).vips[0].is_whole());
+  for (const unsigned bits : {95U, 129U}) {
+    range.set_length(bits);
+    CHECK_FALSE(decode_address(view(address.SerializeAsString())));
+  }
+}
+
+TEST_CASE("a preference that only a newer control plane knows is left out") {
+  wds::Address address;
+  wds::Service& from = *address.mutable_service();
+  from.set_hostname("web.example.com");
+  from.mutable_load_balancing()->add_routing_preference(static_cast<wds::LoadBalancing::Scope>(7));
+  from.mutable_load_balancing()->add_routing_preference(wds::LoadBalancing::ZONE);
+  const auto made = decode_address(view(address.SerializeAsString()));
+  REQUIRE(made);
+  CHECK(std::get<state::Service>(*made).routing_preference == std::vector{state::LbScope::Zone});
 }
 
 TEST_CASE("a service may have ranges of addresses; a name that is no SPIFFE identity is left out") {
@@ -135,7 +173,9 @@ TEST_CASE("bytes that are no message, and an address that is nothing, are errors
   CHECK_FALSE(decode_authorization(view("\xff\xff\xff")));
 }
 
-TEST_CASE("a policy keeps its structure; entries that say nothing are dropped") {
+TEST_CASE(
+    "a policy keeps its structure; entries that say nothing are dropped, and ranges that cannot be read have nobody in "
+    "them") {
   rbac::Authorization from;
   from.set_name("deny");
   from.set_namespace_("shop");
@@ -147,6 +187,9 @@ TEST_CASE("a policy keeps its structure; entries that say nothing are dropped") 
   match.add_principals()->mutable_presence();
   match.add_principals();
   match.add_source_ips()->set_address("xx");
+  rbac::Address& mapped = *match.add_not_source_ips();
+  mapped.set_address(std::string("\0\0\0\0\0\0\0\0\0\0\xff\xff\x0a\0\0\x05", 16));
+  mapped.set_length(120);
   match.add_destination_ports(443);
   const state::Authorization made = decode_authorization(view(from.SerializeAsString())).value();
   CHECK(made.key() == "shop/deny");
@@ -156,7 +199,10 @@ TEST_CASE("a policy keeps its structure; entries that say nothing are dropped") 
   REQUIRE(made.rules.size() == 1);
   const state::PolicyMatch& kept = made.rules[0].clauses.at(0).matches.at(0);
   CHECK(kept.principals.size() == 2);
-  CHECK(kept.source_ips.empty());
+  REQUIRE(kept.source_ips.size() == 1);
+  CHECK_FALSE(kept.source_ips[0].contains(IpAddress::parse("10.0.0.5").value()));
+  CHECK_FALSE(kept.source_ips[0].contains(IpAddress::parse("::1").value()));
+  CHECK(kept.not_source_ips == std::vector{Cidr::parse("10.0.0.5/24").value()});
   CHECK(kept.destination_ports == std::vector<std::uint16_t>{443});
   from.set_action(static_cast<rbac::Action>(5));
   CHECK_FALSE(decode_authorization(view(from.SerializeAsString())));

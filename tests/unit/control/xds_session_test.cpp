@@ -173,8 +173,24 @@ TEST_CASE("the session is warm when each type was taken over whole") {
   static_cast<void>(world.session.take(std::move(bad)));
   static_cast<void>(world.session.take(update(kAuthorizationType)));
   CHECK_FALSE(world.session.is_warm());
-  static_cast<void>(world.session.take(update(kAddressType)));
-  CHECK(world.session.is_warm());
+  // What comes next has to do with something else.
+  static_cast<void>(world.session.take(with_workload("a//Pod/x/1", "1")));
+  CHECK_FALSE(world.session.is_warm());
+  SECTION("when what could not be taken comes in order") {
+    static_cast<void>(world.session.take(with_workload("x", "2")));
+    CHECK(world.session.is_warm());
+  }
+  SECTION("when it is gone") {
+    XdsUpdate gone = update(kAddressType);
+    gone.removed.push_back("x");
+    static_cast<void>(world.session.take(std::move(gone)));
+    CHECK(world.session.is_warm());
+  }
+  SECTION("when a new stream does not have it") {
+    static_cast<void>(world.session.begin());
+    static_cast<void>(world.session.take(update(kAddressType)));
+    CHECK(world.session.is_warm());
+  }
 }
 
 TEST_CASE("a push in pieces is answered once, with the mistakes of all of them") {

@@ -44,11 +44,11 @@ TEST_CASE("a question's name is read in lower case, with its type and what EDNS 
   CHECK(parse_query(query_of("", kTypeA)).state == QueryState::Good);
 }
 
-TEST_CASE("what is no question is refused, and what is too short to answer is dropped") {
+TEST_CASE("what is no question is refused; what is too short to answer, or is an answer itself, is dropped") {
   Bytes packet = query_of("web", kTypeA);
   CHECK(parse_query(Bytes(11, 0)).state == QueryState::Drop);
   packet[2] |= 0x80;
-  CHECK(parse_query(packet).state == QueryState::FormErr);
+  CHECK(parse_query(packet).state == QueryState::Drop);
   packet[2] = 0x10;
   CHECK(parse_query(packet).state == QueryState::NotImp);
   packet = query_of("web", kTypeA);

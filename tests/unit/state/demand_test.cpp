@@ -60,6 +60,17 @@ TEST_CASE("an unknown address is asked for, once it is said to be nobody's it is
   CHECK(mesh.outcome("10.0.0.7:80") == "tunnel 10.0.0.7:15008 for 10.0.0.7:80 at seven");
 }
 
+TEST_CASE("a range says nothing of who is in it") {
+  Part mesh;
+  Service range = service("egress", "", {{80, 80}}, {});
+  range.vips = {NetworkAddress{{}, ip("10.0.0.0"), 8}};
+  range.lb_mode = LbMode::Passthrough;
+  mesh.store.upsert(range);
+  CHECK(mesh.outcome("10.0.0.7:80") == "ask net/10.0.0.7");
+  mesh.store.set_absent("net/10.0.0.7", true);
+  CHECK(mesh.outcome("10.0.0.7:80") == "passthrough 10.0.0.7:80");
+}
+
 TEST_CASE("a service that the client does not see is known all the same: it is not asked for again and again") {
   Part mesh;
   Service hidden = service("hidden", "10.96.0.9", {{80, 80}}, {});

@@ -64,6 +64,17 @@ TEST_CASE("a waypoint without an application tunnel is asked for what names it a
   }
 }
 
+TEST_CASE(
+    "a waypoint is asked for a service's address, whichever workload claims it, and though it is one of several") {
+  Service web = service("web", "10.9.0.1", {kHttp}, {"other"});
+  SECTION("as the only one") { web.waypoint = by_address("10.0.0.2"); }
+  SECTION("as one of several") {
+    web.weighted_waypoints = {{by_address("10.0.0.8"), 90}, {by_address("10.0.0.2"), 10}};
+  }
+  Mesh mesh({workload("server", {kLocal}), workload("claims", {ip("10.9.0.1")})}, {web});
+  CHECK(asked(mesh, "10.9.0.1:80") == "10.0.0.2:80");
+}
+
 TEST_CASE("a waypoint that is not healthy still serves those that found it") {
   Service web = service("web", "10.9.0.1", {kHttp}, {});
   web.waypoint = by_name("way");

@@ -111,11 +111,33 @@ TEST_CASE("a service in PASSTHROUGH mode lets everything pass as it was dialled,
   CHECK(brief(guarded.route("10.9.0.1:80")) == "tunnel 10.0.0.9:15008 for 10.9.0.1:80 at way");
 }
 
-TEST_CASE("where a workload has a service's address as well, the service is used, but its waypoint is not") {
+TEST_CASE("a workload that claims a service's address takes neither the service nor its waypoint from it") {
   Mesh mesh(
       {workload("server", {ip("10.0.0.2")}), workload("holder", {ip("10.9.0.1")}), workload("way", {ip("10.0.0.9")})},
       {with_waypoint(service("web", "10.9.0.1", {kHttp}, {"server"}), by_address("10.0.0.9"))});
-  CHECK(brief(mesh.route("10.9.0.1:80")) == "tunnel 10.0.0.2:15008 for 10.0.0.2:8080 at server");
+  CHECK(brief(mesh.route("10.9.0.1:80")) == "tunnel 10.0.0.9:15008 for 10.9.0.1:80 at way");
+}
+
+TEST_CASE("no service that claims a workload's address makes what is for the workload leave in plain text") {
+  Workload guarded = workload("server", {ip("10.0.0.2")});
+  guarded.waypoint = by_address("10.0.0.9");
+  const std::vector<Workload> both{guarded, workload("way", {ip("10.0.0.9")})};
+  constexpr std::string_view kGuarded = "tunnel 10.0.0.9:15008 for 10.0.0.2:80 at way";
+  Service range = service("egress", "", {kHttp}, {});
+  range.vips = {NetworkAddress{{}, ip("10.0.0.0"), 8}};
+  range.lb_mode = LbMode::Passthrough;
+  Service exact = service("entry", "10.0.0.2", {kHttp}, {});
+  exact.lb_mode = LbMode::Passthrough;
+  for (const Service& claims : {range, exact, service("entry", "10.0.0.2", {kHttp}, {})}) {
+    Mesh mesh(both, {claims});
+    CHECK(brief(mesh.route("10.0.0.2:80")) == kGuarded);
+  }
+  Mesh mesh(both, {range});
+  CHECK(brief(mesh.route("10.0.0.3:80")) == "passthrough 10.0.0.3:80");
+  Mesh used({workload("server", {ip("10.0.0.2")}), workload("other", {ip("10.0.0.3")})},
+            {service("entry", "10.0.0.2", {kHttp}, {"other"})});
+  CHECK(brief(used.route("10.0.0.2:80")) == "tunnel 10.0.0.3:15008 for 10.0.0.3:8080 at other");
+  CHECK(brief(used.route("10.0.0.2:9090")) == "tunnel 10.0.0.2:15008 for 10.0.0.2:9090 at server");
 }
 
 TEST_CASE("a service without an endpoint is refused, and so is one whose endpoints nobody knows yet") {
