@@ -112,6 +112,17 @@ Result<std::map<std::uint32_t, PodEntries>> PodMaps::read_all() const {
 }
 
 Result<void> PodMaps::write(std::uint32_t slot, const PodEntries& now, const PodEntries& before) const {
+  if (auto written = write_all(slot, now); !written) {
+    remove_stale(slot, now, before);
+    return written;
+  }
+  if (before.pod.netns_cookie != 0 && before.pod.netns_cookie != now.pod.netns_cookie)
+    disable_steering(slot, before.pod.netns_cookie);
+  remove_stale(slot, before, now);
+  return {};
+}
+
+Result<void> PodMaps::write_all(std::uint32_t slot, const PodEntries& now) const {
   const auto full = [](int saved_errno, const char* what, unsigned limit) {
     return fail_errno(saved_errno, "cannot note {} (a node holds {})", what, limit);
   };
@@ -126,9 +137,6 @@ Result<void> PodMaps::write(std::uint32_t slot, const PodEntries& now, const Pod
       return full(errno, "a pod address", CV_POD_ADDRS_MAX);
   if (bpf_map_update_elem(fds_.pods, &slot, &now.pod, BPF_ANY) != 0)
     return fail_errno(errno, "cannot write pod {}", slot);
-  if (before.pod.netns_cookie != 0 && before.pod.netns_cookie != now.pod.netns_cookie)
-    disable_steering(slot, before.pod.netns_cookie);
-  remove_stale(slot, before, now);
   return {};
 }
 

@@ -51,6 +51,7 @@ class PodMaps {
   void zero_counters(std::uint32_t slot) const noexcept;
 
  private:
+  [[nodiscard]] Result<void> write_all(std::uint32_t slot, const PodEntries& now) const;
   void remove_stale(std::uint32_t slot, const PodEntries& old, const PodEntries& kept) const noexcept;
   MapFds fds_;
 };

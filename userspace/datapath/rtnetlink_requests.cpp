@@ -16,6 +16,9 @@
 namespace culvert::datapath {
 namespace {
 
+// What the kernel says to a removal where a family is not built in, or is switched off at boot (ipv6.disable=1): there is nothing to remove.
+bool is_family_absent(int error) noexcept { return error == EAFNOSUPPORT || error == EOPNOTSUPP; }
+
 // Newer than Debian 12's headers (6.3).
 constexpr std::uint16_t kIflaGsoIpv4MaxSize = 63;
 constexpr std::uint16_t kIflaGroIpv4MaxSize = 64;
@@ -159,7 +162,7 @@ Result<void> RtNetlink::add_rule(const Rule& rule) {
 
 Result<void> RtNetlink::remove_rule(const Rule& rule) {
   auto request = rule_request(RTM_DELRULE, NLM_F_ACK, rule);
-  if (const int error = CV_TRY(exchange(request)); error != 0 && error != ENOENT && error != EAFNOSUPPORT)
+  if (const int error = CV_TRY(exchange(request)); error != 0 && error != ENOENT && !is_family_absent(error))
     return fail_errno(error, "cannot remove the rule fwmark {:#x} lookup {}", rule.mark, rule.table);
   return {};
 }
@@ -202,7 +205,7 @@ Result<void> RtNetlink::add_local_default(std::uint32_t table, const IpAddress& 
 Result<void> RtNetlink::remove_local_default(std::uint32_t table, int family) {
   auto request = local_default_request(RTM_DELROUTE, NLM_F_ACK, table, family);
   const int error = CV_TRY(exchange(request));
-  if (error != 0 && error != ESRCH && error != ENOENT && error != EAFNOSUPPORT)
+  if (error != 0 && error != ESRCH && error != ENOENT && !is_family_absent(error))
     return fail_errno(error, "cannot remove the local route of table {}", table);
   return {};
 }

@@ -13,14 +13,18 @@ Result<Pod> Enroller::State::adopt(PodRecord record, UniqueFd netns) {
   const auto is_ours = [&](const datapath::PinnedPod& candidate) {
     return candidate.slot == record.slot && candidate.netns_cookie == record.netns_cookie;
   };
-  // Hooks that did not outlive the agent (the bpffs was emptied): the slot may be another pod's by now.
-  if (std::ranges::none_of(pinned, is_ours)) record.slot = CV_TRY(datapath.allocate_slot());
+  const auto known = pods.find(record.spec.id);
+  const bool is_pinned = std::ranges::any_of(pinned, is_ours);
+  if (!is_pinned) {  // hooks that did not outlive the agent (the bpffs was emptied): the slot may be another pod's by now
+    const bool is_tried = known != pods.end() && known->second.record.netns_cookie == record.netns_cookie;
+    record.slot = is_tried ? known->second.record.slot : CV_TRY(slot_for(record.netns_cookie));
+  }
   pod.record = std::move(record);
   const std::string id = pod.record.spec.id;
-  if (const auto known = pods.find(id); known != pods.end()) pod.shares_ports = known->second.shares_ports;
+  if (known != pods.end()) pod.shares_ports = known->second.shares_ports;
   auto content = read_netns(pod.netns.get(), home.get());
   if (content) pod.devices = std::move(content->devices);
-  auto adopted = content ? bring_up(pod) : Result<Pod>(std::unexpected(std::move(content).error()));
+  auto adopted = content ? bring_up(pod, is_pinned) : Result<Pod>(std::unexpected(std::move(content).error()));
   pods.insert_or_assign(id, std::move(pod));
   return adopted;
 }
@@ -48,7 +52,7 @@ std::vector<Pod> Enroller::adopt_all(const std::function<void(const std::string&
     auto netns = find_netns(record.spec.netns_path, record.netns_id, record.netns_cookie);
     const bool is_gone = !netns && netns.error().code() == ErrorCode::NotFound;
     if (!is_known && (is_gone || record.is_leaving || std::ranges::binary_search(tombstones, entry.id))) {
-      const auto left = state_->tear_down(record, netns ? netns->get() : -1);
+      const auto left = state_->clear_away(record, netns ? netns->get() : -1);
       if (!left) failed(entry.id, left.error());
       continue;
     }

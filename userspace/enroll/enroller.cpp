@@ -16,6 +16,17 @@ std::string context_of(const PodSpec& spec) {
   return fmt::format("pod {}/{} ({})", spec.namespace_name, spec.name, spec.id);
 }
 
+// What the agent cannot find by its path or by a process, it would take for gone a moment later, and its pod would leave the mesh.
+Result<void> must_be_visible(const PodSpec& spec, const JoinFacts& facts) {
+  const auto found = find_netns(spec.netns_path, facts.netns_id, facts.netns_cookie);
+  if (found || found.error().code() != ErrorCode::NotFound) return {};
+  return fail(
+      ErrorCode::Unavailable,
+      "culvertd does not see the network namespace at {}: mount that directory into the agent's container, with "
+      "mountPropagation HostToContainer",
+      spec.netns_path);
+}
+
 bool is_to_settle(const JoinedPod& pod) noexcept {
   return !pod.is_settled && pod.has_listeners && !pod.record.is_leaving;
 }
@@ -57,6 +68,15 @@ Result<Pod> Enroller::join(PodSpec spec, UniqueFd netns, Listeners listeners) {
                                         : state_->update(pod, std::move(spec), std::move(facts.content)),
                         context);
   }
+  if (known != state_->pods.end() && has_programs(known->second.record) && !known->second.record.is_leaving &&
+      is_netns_alive(spec.id)) {
+    return fail(
+        ErrorCode::AlreadyExists,
+        "{}: the id {} is that of the pod of {}, which lives; join this one by another id (--id), or let that one "
+        "leave first",
+        context, spec.id, known->second.record.spec.netns_path);
+  }
+  if (spec.capture == Capture::Programs) CV_TRY(with_context(must_be_visible(spec, facts), context));
   JoinedPod pod;
   pod.record = {.spec = std::move(spec), .netns_cookie = facts.netns_cookie, .netns_id = facts.netns_id};
   pod.netns = std::move(netns);

@@ -54,11 +54,14 @@ struct Enroller::State {
   [[nodiscard]] Result<std::uint32_t> slot_for(std::uint64_t netns_cookie);
 
   // Record, listeners, hooks, verification, and the answer. Undoes nothing.
-  [[nodiscard]] Result<Pod> bring_up(JoinedPod& pod);
+  // `is_kept`: the state directory has this very record, and need not take a write.
+  [[nodiscard]] Result<Pod> bring_up(JoinedPod& pod, bool is_kept = false);
   // Sockets in the namespace, and the first worker's where sk_lookup finds them.
   [[nodiscard]] Result<std::vector<PodListeners>> open_listeners(JoinedPod& pod);
   // Hooks, entries, slot and record go. An error lists what could not be taken away; what can be goes all the same.
   [[nodiscard]] Result<void> tear_down(const PodRecord& record, int netns_fd);
+  // Likewise for a record of an earlier agent, whose slot may be another pod's by now: then only the record goes.
+  [[nodiscard]] Result<void> clear_away(const PodRecord& record, int netns_fd);
 
   [[nodiscard]] Result<Pod> join_new(JoinedPod pod);
   [[nodiscard]] Result<Pod> take_back(JoinedPod& pod, PodSpec spec, NetnsContent content);

@@ -115,9 +115,9 @@ Result<std::vector<PodListeners>> Enroller::State::open_listeners(JoinedPod& pod
   return workers;
 }
 
-Result<Pod> Enroller::State::bring_up(JoinedPod& pod) {
+Result<Pod> Enroller::State::bring_up(JoinedPod& pod, bool is_kept) {
   Pod result = CV_TRY(answer(pod));
-  CV_TRY(with_context(keep(pod.record), "keeping the pod's record"));
+  if (!is_kept) CV_TRY(with_context(keep(pod.record), "keeping the pod's record"));
   result.listeners = CV_TRY(open_listeners(pod));
   CV_TRY(attach(pod));
   pod.has_listeners = true;
@@ -139,6 +139,17 @@ Result<void> Enroller::State::tear_down(const PodRecord& record, int netns_fd) {
     return detached;
   }
   datapath.release_slot(record.slot);
+  dir.remove_tombstone(record.spec.id);
+  return with_context(dir.remove(record.spec.id), "the hooks are gone, the record is not; remove it by hand");
+}
+
+Result<void> Enroller::State::clear_away(const PodRecord& record, int netns_fd) {
+  const bool is_anothers =
+      std::ranges::any_of(pods, [&](const auto& pod) { return pod.second.record.slot == record.slot; });
+  const bool is_its_own = std::ranges::any_of(datapath.pinned_pods(), [&](const datapath::PinnedPod& pinned) {
+    return pinned.slot == record.slot && pinned.netns_cookie == record.netns_cookie;
+  });
+  if (is_its_own && !is_anothers) return tear_down(record, netns_fd);
   dir.remove_tombstone(record.spec.id);
   return with_context(dir.remove(record.spec.id), "the hooks are gone, the record is not; remove it by hand");
 }

@@ -28,6 +28,16 @@ Answer not_known_yet(const cni::PodName& pod) {
           fmt::format("the agent does not know yet whether pod {}/{} is in the mesh", pod.namespace_name, pod.name)};
 }
 
+// Outside Kubernetes a runtime names no pod; then the container's id and the default names stand in, also for who is in the mesh.
+void stand_in(cni::PodName& pod, const std::string& id) {
+  const auto or_else = [](std::string& name, std::string_view otherwise) {
+    if (name.empty()) name = otherwise;
+  };
+  or_else(pod.name, id);
+  or_else(pod.namespace_name, "default");
+  or_else(pod.service_account, "default");
+}
+
 RequestHandler::Outcome refusal(AnswerCode code, std::string message) { return {{code, std::move(message)}, false}; }
 
 }  // namespace
@@ -63,18 +73,15 @@ RequestHandler::Outcome RequestHandler::handle(Packet packet) {
 
 Answer RequestHandler::run(cni::JoinRequest request, UniqueFd netns) {
   Answer answer;
+  stand_in(request.pod, request.id);
   answer.membership = request.enrol == cni::Enrol::Always ? Membership::Inside : service_.is_in_mesh(request.pod);
   if (answer.membership == Membership::Outside) return answer;
   if (answer.membership == Membership::Unknown) return not_known_yet(request.pod);
   PodSpec spec;
-  // Outside Kubernetes a runtime names no pod; then the container's id and the default names stand in.
-  const auto or_else = [](std::string& name, const std::string& otherwise) {
-    return name.empty() ? otherwise : std::move(name);
-  };
   spec.id = std::move(request.id);
-  spec.name = or_else(request.pod.name, spec.id);
-  spec.namespace_name = or_else(request.pod.namespace_name, "default");
-  spec.service_account = or_else(request.pod.service_account, "default");
+  spec.name = std::move(request.pod.name);
+  spec.namespace_name = std::move(request.pod.namespace_name);
+  spec.service_account = std::move(request.pod.service_account);
   spec.netns_path = std::move(request.netns_path);
   spec.addresses = std::move(request.addresses);
   spec.cni_network = std::move(request.network);
@@ -84,8 +91,9 @@ Answer RequestHandler::run(cni::JoinRequest request, UniqueFd netns) {
   return answer;
 }
 
-Answer RequestHandler::run(const cni::CheckRequest& request) {
+Answer RequestHandler::run(cni::CheckRequest request) {
   Answer answer;
+  stand_in(request.pod, request.id);
   answer.membership = request.enrol == cni::Enrol::Always ? Membership::Inside : service_.is_in_mesh(request.pod);
   if (answer.membership == Membership::Outside) return answer;
   if (answer.membership == Membership::Unknown) return not_known_yet(request.pod);
@@ -104,8 +112,9 @@ Answer RequestHandler::run(const cni::StatusRequest&) {
   return ready ? Answer{} : Answer{AnswerCode::TryAgain, ready.error().message()};
 }
 
-Answer RequestHandler::run(const cni::EligibilityRequest& request) {
+Answer RequestHandler::run(cni::EligibilityRequest request) {
   Answer answer;
+  stand_in(request.pod, {});
   answer.membership = service_.is_in_mesh(request.pod);
   return answer;
 }

@@ -22,11 +22,11 @@ class RequestHandler {
 
  private:
   [[nodiscard]] cni::Answer run(cni::JoinRequest request, UniqueFd netns);
-  [[nodiscard]] cni::Answer run(const cni::CheckRequest& request);
+  [[nodiscard]] cni::Answer run(cni::CheckRequest request);
   [[nodiscard]] cni::Answer run(const cni::LeaveRequest& request);
   [[nodiscard]] cni::Answer run(const cni::GcRequest& request);
   [[nodiscard]] cni::Answer run(const cni::StatusRequest& request);
-  [[nodiscard]] cni::Answer run(const cni::EligibilityRequest& request);
+  [[nodiscard]] cni::Answer run(cni::EligibilityRequest request);
 
   PodService& service_;
 };

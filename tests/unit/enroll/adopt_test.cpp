@@ -76,6 +76,50 @@ TEST_CASE("pods whose namespace ended while no agent ran are cleaned up in silen
   CHECK_FALSE(std::filesystem::exists(node.dir.path("pods/c1.json")));
 }
 
+TEST_CASE("a record that outlived its pod takes nothing from the pod that has its slot now") {
+  Node node;
+  std::string record;
+  {
+    TestNetns netns({"10.1.0.5/24"});
+    node.join(netns, "c1");
+    record = testing::slurp(node.dir.path("pods/c1.json"));
+    REQUIRE(node.enroller->begin_leave("c1"));
+    REQUIRE(node.enroller->finish_leave("c1"));
+  }
+  node.restart();
+  const TestNetns next({"10.1.0.6/24"});
+  node.join(next, "c2");
+  // A disk that took no removal has it still.
+  const std::size_t slot = record.find("1", record.find("\"slot\""));
+  record.replace(slot, 1, std::to_string(node.enroller->slot_of("c2")));
+  spill(node.dir.path("pods/c1.json"), record);
+  CHECK(node.adopt().empty());
+  CHECK(node.failures.empty());
+  CHECK(kernel().attached.size() == 1);
+  CHECK(node.enroller->verify("c2"));
+  CHECK_FALSE(std::filesystem::exists(node.dir.path("pods/c1.json")));
+}
+
+TEST_CASE("pods are adopted from a directory that takes no writes, and tried again in one slot") {
+  const TestNetns netns;
+  Node node;
+  node.join(netns, "c1");
+  node.restart();
+  SECTION("a full disk") {
+    std::filesystem::create_symlink("/dev/full", node.dir.path("pods/.c1.json.new"));
+    CHECK(node.adopt().size() == 1);
+    CHECK(node.failures.empty());
+    CHECK(node.enroller->verify("c1"));
+  }
+  SECTION("hooks that are gone, and cannot be attached") {
+    REQUIRE(node.datapath->detach_pod(1, -1, -1));
+    node.datapath->release_slot(1);
+    kernel().fails_at = "attach";
+    for (int i = 0; i < 3; ++i) CHECK(node.adopt().empty());
+    CHECK(kernel().used_slots.size() == 1);
+  }
+}
+
 TEST_CASE("a path that names another namespace now is not the pod") {
   const TestNetns other({"10.1.0.5/24"});
   Node node;

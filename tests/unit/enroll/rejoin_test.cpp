@@ -16,10 +16,15 @@ using testing::TestNetns;
 }  // namespace
 
 TEST_CASE("the same id with another namespace replaces the stale pod, in a slot of its own") {
-  const TestNetns before;
+  TestNetns before;
   const TestNetns after({"10.1.0.6/24"});
   Agent agent;
   REQUIRE(agent.enroller->join(spec_for(before), before.open()));
+  const auto refused = agent.enroller->join(spec_for(after), after.open());
+  REQUIRE_FALSE(refused);  // the pod that has the id lives, and its connections with it
+  CHECK_THAT(refused.error().message(), Catch::Contains(before.path()) && Catch::Contains("--id"));
+  CHECK(agent.enroller->verify("c1"));
+  before.remove();
   const auto pod = agent.enroller->join(spec_for(after), after.open());
   REQUIRE(pod);
   CHECK(pod->slot == 2);

@@ -46,6 +46,17 @@ TEST_CASE("a join of a pod inside reaches the service with everything that the p
   CHECK(service.joined.addresses.size() == 1);
 }
 
+TEST_CASE("a pod that the runtime does not name is judged as what it is joined as") {
+  ScriptedService service;
+  RequestHandler handler(service);
+  cni::JoinRequest request = join_request();
+  request.pod = {};
+  CHECK(handler.handle(packet_of(request, 1)).answer.code == AnswerCode::Ok);
+  CHECK(service.calls == Calls{"is_in_mesh default/c1", "join c1"});
+  CHECK(service.joined.namespace_name == "default");
+  CHECK(service.joined.service_account == "default");
+}
+
 TEST_CASE("a pod outside is not joined, and one not known yet is to try again") {
   ScriptedService service;
   RequestHandler handler(service);
