@@ -91,38 +91,74 @@ def test_a_pods_own_address_is_seen_behind_a_service(world, offer):
         accepted.close()
 
 
-class TestApplicationTunnel:
-    def test_the_application_is_told_who_the_client_is_by_a_proxy_header(self, world):
-        world.extra_config = {"tunnel": {"offer": ["hbone"]}}
+def serve(listener: socket.socket, connection: socket.socket) -> bytes:
+    """Takes the connection that has said "hello" at its other end, answers it; what came, whatever stood in front."""
+    accepted, _ = listener.accept()
+    with contextlib.closing(accepted):
+        accepted.settimeout(scaled(10))
+        received = b""
+        while not received.endswith(b"hello"):
+            received += accepted.recv(4096)
+        accepted.sendall(b"bye")
+        assert connection.recv(3) == b"bye"
+    return received
+
+
+def check_proxy_header(received: bytes, client, destination: str) -> None:
+    assert received[:16] == b"\r\n\r\n\0\r\nQUIT\n" + bytes([0x21, 0x11]) + received[14:16]
+    assert socket.inet_ntoa(received[16:20]) == client.v4 and socket.inet_ntoa(received[20:24]) == destination
+    assert int.from_bytes(received[26:28], "big") == 80
+    assert received[28] == 0xD0 and client.identity.encode() in received
+
+
+@pytest.mark.parametrize("offer", [None, ["hbone"]], ids=["both", "hbone"])
+class TestOnlyHbone:
+    """What `culvert/1` cannot ask for. The agents offer both tunnels, unless told otherwise."""
+
+    APPLICATION_TUNNEL = {"protocol": "PROXY", "port": 15088}
+
+    @pytest.fixture
+    def pair(self, world, offer):
+        """client on a, one on b; agents are not started."""
+        if offer:
+            world.extra_config = {"tunnel": {"offer": offer}}
         world.declare("client", "a", namespace="shop")
         world.declare("one", "b", namespace="shop")
-        config = world.mesh_config
+        return world
 
-        def with_tunnel():
-            made = config()
-            for workload in made["workloads"]:
-                if workload["name"] == "one":
-                    workload["application_tunnel"] = {"protocol": "PROXY", "port": 15088}
-            return made
+    @staticmethod
+    def assert_why(world, offer, why: str) -> None:
+        [row] = [row for row in world.a.agent.ctl("connections") if row["direction"] == "outbound"]
+        assert row["why"].endswith("h2: nothing else is offered" if offer else why)
 
-        world.mesh_config = with_tunnel
-        world.start_agents()
-        client, one = world.add("client"), world.add("one")
+    def test_the_application_is_told_who_the_client_is_by_a_proxy_header(self, pair, offer):
+        pair.workloads["one"].fields["application_tunnel"] = self.APPLICATION_TUNNEL
+        pair.start_agents()
+        client, one = pair.add("client"), pair.add("one")
         listener = listen(one, 15088, host="127.0.0.1")
         with contextlib.closing(connect(client, one.v4, 80)) as connection:
             connection.sendall(b"hello")
-            accepted, _ = listener.accept()
-            accepted.settimeout(scaled(10))
-            received = b""
-            while not received.endswith(b"hello"):
-                received += accepted.recv(4096)
-            assert received[:16] == b"\r\n\r\n\0\r\nQUIT\n" + bytes([0x21, 0x11]) + received[14:16]
-            assert socket.inet_ntoa(received[16:20]) == client.v4 and socket.inet_ntoa(received[20:24]) == one.v4
-            assert int.from_bytes(received[26:28], "big") == 80
-            assert received[28] == 0xD0 and client.identity.encode() in received
-            accepted.sendall(b"bye")
-            assert connection.recv(3) == b"bye"
-            accepted.close()
+            check_proxy_header(serve(listener, connection), client, one.v4)
+            self.assert_why(pair, offer, "h2: the workload has an application tunnel")
+
+    @pytest.mark.parametrize("has_tunnel", [False, True], ids=["plain", "application-tunnel"])
+    def test_a_waypoint_that_is_a_pod_behind_an_agent_is_asked_for_the_service(self, pair, offer, has_tunnel):
+        if has_tunnel:
+            pair.workloads["one"].fields["application_tunnel"] = self.APPLICATION_TUNNEL
+        pair.declare("server", "b", namespace="shop")
+        service(pair, "server", waypoint=pair.workloads["one"].v4)
+        pair.start_agents()
+        client, one = pair.add("client"), pair.add("one")
+        listener = listen(one, 15088, host="127.0.0.1") if has_tunnel else listen(one, 80)
+        with contextlib.closing(connect(client, VIP, 80)) as connection:
+            connection.sendall(b"hello")
+            received = serve(listener, connection)
+            if has_tunnel:
+                check_proxy_header(received, client, VIP)
+            else:
+                assert received == b"hello"
+            self.assert_why(pair, offer, "h2: a waypoint is asked for what is behind it")
+        assert "; h2: a waypoint is asked for what is behind it" in str(pair.a.agent.ctl("explain", "shop/client", f"{VIP}:80"))
 
 
 class TestNames:

@@ -248,7 +248,10 @@ class Explainer {
       step(route.is_waypoint                  ? "waypoint"
            : route.kind == RouteKind::Gateway ? "gateway"
                                               : "route",
-           "ok", fmt::format("{}: tunnel to {}, {}", route.why, route.next_hop.to_string(), asked_for(route)), by);
+           "ok",
+           fmt::format("{}: tunnel to {}, {}{}", route.why, route.next_hop.to_string(), asked_for(route),
+                       kind_of(route)),
+           by);
     }
     if (route.workload != nullptr) tell_identities(route);
     if (route.kind == RouteKind::Gateway) {
@@ -292,6 +295,11 @@ class Explainer {
   static std::string asked_for(const Route& route) {
     return route.kind == RouteKind::Gateway ? fmt::format("asked for {}:{}", route.authority_host, route.authority_port)
                                             : "asked for " + route.target.to_string();
+  }
+
+  static std::string kind_of(const Route& route) {
+    const state::HboneNeed need = state::hbone_need(route);
+    return need == state::HboneNeed::None ? std::string() : fmt::format("; {}", state::to_string(need));
   }
 
   void tell_identities(const Route& route) {

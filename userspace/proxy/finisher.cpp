@@ -39,21 +39,23 @@ std::string_view state_name(const Flow& flow) noexcept {
   return is_half_closed ? "half-closed" : "open";
 }
 
-// Why this way, and why this kind of tunnel.
+// Why this kind of tunnel.
 std::string_view text_of(TunnelChoice choice) noexcept {
   switch (choice) {
-    case TunnelChoice::BothOffer: return "; culvert/1: both agents offer it";
-    case TunnelChoice::OnlyOffer: return "; h2: nothing else is offered";
-    case TunnelChoice::OnlyTaken: return "; h2: the peer takes nothing else";
-    case TunnelChoice::Shared: return "; h2: so many connections to one peer share tunnels";
-    case TunnelChoice::GatewayOnly: return "; h2: a gateway is asked for a name";
+    case TunnelChoice::BothOffer: return "culvert/1: both agents offer it";
+    case TunnelChoice::OnlyOffer: return "h2: nothing else is offered";
+    case TunnelChoice::OnlyTaken: return "h2: the peer takes nothing else";
+    case TunnelChoice::Shared: return "h2: so many connections to one peer share tunnels";
+    case TunnelChoice::GatewayOnly: return state::to_string(state::HboneNeed::Name);
+    case TunnelChoice::WaypointOnly: return state::to_string(state::HboneNeed::Waypoint);
+    case TunnelChoice::ApplicationTunnel: return state::to_string(state::HboneNeed::ApplicationTunnel);
   }
   return {};
 }
 
 std::string why_of(const Flow& flow) {
   std::string why(flow.why);
-  if (flow.role == FlowRole::Outbound && flow.used_tunnel) why += text_of(flow.tunnel_choice);
+  if (flow.role == FlowRole::Outbound && flow.used_tunnel) why.append("; ").append(text_of(flow.tunnel_choice));
   return why;
 }
 

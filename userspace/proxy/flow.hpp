@@ -94,11 +94,13 @@ struct FlowDetails {
 
 // Why a flow's tunnel speaks what it does.
 enum class TunnelChoice : std::uint8_t {
-  BothOffer,    // culvert/1, which is preferred
-  OnlyOffer,    // h2: this agent offers nothing else
-  OnlyTaken,    // h2: the peer takes nothing else
-  Shared,       // h2, though both offer culvert/1: more flows than direct tunnels are kept for share
-  GatewayOnly,  // h2: the gateway of another network is asked for a name
+  BothOffer,          // culvert/1, which is preferred
+  OnlyOffer,          // h2: this agent offers nothing else
+  OnlyTaken,          // h2: the peer takes nothing else
+  Shared,             // h2, though both offer culvert/1: more flows than direct tunnels are kept for share
+  GatewayOnly,        // h2: the gateway of another network is asked for a name
+  WaypointOnly,       // h2: a waypoint is asked for what is behind it
+  ApplicationTunnel,  // h2: so is a workload with an application tunnel
 };
 
 // A reused tunnel may be dead without anybody having been told (decision 026).

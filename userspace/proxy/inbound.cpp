@@ -74,6 +74,13 @@ void Inbound::admit(Flow& flow) {
     refuse(flow, CloseReason::PodLeft, RefuseReason::Draining);
     return;
   }
+  // OPEN does not say what was dialled, which such an application is to be told. Our clients know and offer h2; others may not.
+  const bool is_direct = flow.role == FlowRole::InboundTunnel && flow.stream == 0;
+  if (is_direct && pod->workload != nullptr && pod->workload->application_tunnel()) {
+    refuse(flow, CloseReason::UnknownDestination, RefuseReason::UnknownDestination,
+           "its workload has an application tunnel, which only h2 reaches");
+    return;
+  }
   state_.finisher->opened(flow);
   const Admission::Judgement judgement = state_.admission->judge(flow, *pod);
   switch (judgement.outcome) {

@@ -143,7 +143,7 @@ void Outbound::want_tunnel(Flow& flow, const WorkerPod& pod, const state::Route&
   flow.target = route.target;
   flow.peer_identity = state_.identities.intern(route.workload->identity());
   const PoolKey key{pod.setup.slot, state_.accepted.intern(route.workload->identity(), route.accepted), route.next_hop,
-                    0};
+                    0, state::hbone_need(route)};
   state_.finisher->opened(flow);
   state_.tunnel_engine->want(flow, key);
 }
@@ -165,7 +165,8 @@ void Outbound::want_gateway(Flow& flow, const WorkerPod& pod, const state::Route
   via.authority = details.authority;
   via.service = flow.service;
   const std::uint32_t inner = state_.accepted.intern(route.inner_accepted.front(), route.inner_accepted.subspan(1));
-  state_.tunnel_engine->want(flow, PoolKey{pod.setup.slot, inner, route.next_hop, state_.vias.intern(via), true});
+  state_.tunnel_engine->want(
+      flow, PoolKey{pod.setup.slot, inner, route.next_hop, state_.vias.intern(via), state::HboneNeed::Name});
 }
 
 void Outbound::ask_name(Flow& flow, const WorkerPod& pod, const state::Route& route) {

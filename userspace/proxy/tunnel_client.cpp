@@ -133,7 +133,7 @@ UniqueFd Tunnels::outer_stream(const WorkerPod& pod, const Via& via) {
     state_.finisher->abort(*flow, CloseReason::Overloaded, "no memory to watch a socket");
     return {};
   }
-  want(*flow, PoolKey{pod.setup.slot, via.accepted, via.gateway, 0, true});
+  want(*flow, PoolKey{pod.setup.slot, via.accepted, via.gateway, 0, state::HboneNeed::Name});
   return inner;
 }
 
@@ -160,7 +160,7 @@ void Tunnels::connected(Tunnel& tunnel) {
   options.trust_domains = state_.options.trust_domains;
   static constexpr std::array kHboneOnly = {tls::Alpn::Hbone};
   const PoolKey& key = state_.pool.key(tunnel.pool_key);
-  if (key.is_by_name || tunnel.is_overflow) options.alpn = kHboneOnly;
+  if (key.hbone_need != state::HboneNeed::None || tunnel.is_overflow) options.alpn = kHboneOnly;
   if (key.via != 0) options.plan = tls::without_kernel(options.plan);  // the other end of a socketpair
   auto handshake = tls::HandshakeSocket::client(std::move(tunnel.connecting), options);
   if (!handshake) {

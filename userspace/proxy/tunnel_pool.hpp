@@ -12,6 +12,7 @@
 
 #include "base/address.hpp"
 #include "core/slab.hpp"
+#include "state/route.hpp"
 
 namespace culvert::proxy {
 
@@ -20,14 +21,14 @@ struct PoolKey {
   std::uint32_t accepted = 0;  // the identities that the far side may have: a number of the AcceptedTable
   Endpoint next_hop;           // where its tunnel port is; with `via` the gateway's
   std::uint32_t via = 0;       // a number of the ViaTable: inside a stream to a gateway; 0: straight
-  bool is_by_name = false;     // asked for services by name, which the direct tunnel does not have: h2 only
+  state::HboneNeed hbone_need = state::HboneNeed::None;  // else it is offered h2 only
   bool operator==(const PoolKey&) const noexcept = default;
 };
 
 struct PoolKeyHash {
   std::size_t operator()(const PoolKey& key) const noexcept {
     return std::hash<Endpoint>{}(key.next_hop) ^ (std::size_t{key.pod_slot} << 32U) ^
-           (std::size_t{key.accepted} << 17U) ^ (std::size_t{key.via} << 9U) ^ (key.is_by_name ? 1U : 0U);
+           (std::size_t{key.accepted} << 17U) ^ (std::size_t{key.via} << 9U) ^ static_cast<std::size_t>(key.hbone_need);
   }
 };
 

@@ -116,10 +116,17 @@ Flow* WorkerState::new_flow(FlowRole role, std::uint32_t pod_slot) {
 
 namespace {
 
+using state::HboneNeed;
+
 TunnelChoice choice_of(const WorkerState& state, const Tunnel& tunnel) noexcept {
   if (tunnel.hbone == nullptr) return TunnelChoice::BothOffer;
-  if (state.options.alpn.size() == 1) return TunnelChoice::OnlyOffer;
-  if (state.pool.key(tunnel.pool_key).is_by_name) return TunnelChoice::GatewayOnly;
+  if (state.options.alpn.size() == 1 && state.options.alpn.front() == tls::Alpn::Hbone) return TunnelChoice::OnlyOffer;
+  switch (state.pool.key(tunnel.pool_key).hbone_need) {
+    case HboneNeed::None: break;
+    case HboneNeed::Name: return TunnelChoice::GatewayOnly;
+    case HboneNeed::Waypoint: return TunnelChoice::WaypointOnly;
+    case HboneNeed::ApplicationTunnel: return TunnelChoice::ApplicationTunnel;
+  }
   return tunnel.is_overflow ? TunnelChoice::Shared : TunnelChoice::OnlyTaken;
 }
 

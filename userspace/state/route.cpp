@@ -203,6 +203,23 @@ std::string_view to_string(RouteRefusal refusal) noexcept {
   return "";
 }
 
+HboneNeed hbone_need(const Route& route) noexcept {
+  if (route.kind == RouteKind::Gateway) return HboneNeed::Name;
+  if (route.kind != RouteKind::Tunnel) return HboneNeed::None;
+  if (route.is_waypoint) return HboneNeed::Waypoint;
+  return route.workload->traits().has_application_tunnel ? HboneNeed::ApplicationTunnel : HboneNeed::None;
+}
+
+std::string_view to_string(HboneNeed need) noexcept {
+  switch (need) {
+    case HboneNeed::None: return "";
+    case HboneNeed::Name: return "h2: a gateway is asked for a name";
+    case HboneNeed::Waypoint: return "h2: a waypoint is asked for what is behind it";
+    case HboneNeed::ApplicationTunnel: return "h2: the workload has an application tunnel";
+  }
+  return "";
+}
+
 Route route(const Snapshot& snapshot, const RouteSource& source, const Endpoint& destination, RouteRandom& random) {
   return Decision(snapshot, source, destination, random).make();
 }

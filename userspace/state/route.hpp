@@ -67,6 +67,16 @@ struct Route {
       why;  // static text for people: "service endpoint", "waypoint of the service", "not in the mesh", ...
 };
 
+// Why a route's tunnel has to be HBONE: what OPEN of the direct tunnel, which names an address of the pod that it reaches, cannot ask for.
+enum class HboneNeed : std::uint8_t {
+  None,
+  Name,               // a gateway, and who is behind it: a service by its name
+  Waypoint,           // what was dialled, which is not the waypoint's own
+  ApplicationTunnel,  // the application listens elsewhere, and may have to be told what was asked for
+};
+[[nodiscard]] HboneNeed hbone_need(const Route& route) noexcept;
+[[nodiscard]] std::string_view to_string(HboneNeed need) noexcept;  // for people; None: empty
+
 // A number from 0 to below `bound` (> 0), uniformly.
 class RouteRandom {
  public:

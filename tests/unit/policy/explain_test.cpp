@@ -122,7 +122,7 @@ TEST_CASE("an explanation ends with what the connection would get, and names who
        "guarded:80",
        "allowed",
        "waypoint",
-       "tunnel to 10.0.0.3:15008",
+       "tunnel to 10.0.0.3:15008, asked for 10.96.0.2:80; h2: a waypoint is asked for what is behind it",
        "workload shop/way"},
       {"a policy that is not known", none, "cart", "10.0.0.5:80", "undecided", "policy", "nobody knows it",
        "policy shop/unknown"},

@@ -24,7 +24,7 @@ TEST_CASE("a network gateway that cannot be dialled fails the flow that waits fo
   PoolKey key = parts.key();
   key.next_hop = via.gateway;
   key.via = parts.state.vias.intern(via);
-  key.is_by_name = true;
+  key.hbone_need = state::HboneNeed::Name;
   // The outer tunnel fails before the inner one is on its way.
   parts.tunnels.want(*parts.state.flows.find(flow), key);
   CHECK(parts.turn_until([] {}, [&] { return !parts.is_live(flow); }));

@@ -203,6 +203,31 @@ TEST_CASE("a waypoint's service needs no port 15008 where the endpoint has an ap
   CHECK(without.route("10.9.0.1:80").refusal == RouteRefusal::UnknownWaypoint);
 }
 
+TEST_CASE("a waypoint, and a workload with an application tunnel, take HBONE only") {
+  Workload tunnelled = workload("tunnelled", {ip("10.0.0.3")});
+  tunnelled.application_tunnel = ApplicationTunnel{false, 8080};
+  Workload plain = tunnelled;
+  plain.uid = plain.name = "plain";
+  plain.addresses = {ip("10.0.0.4")};
+  plain.protocol = Protocol::Tcp;
+  const Workload guarded = with_waypoint(workload("guarded", {ip("10.0.0.5")}), by_address("10.0.0.2"));
+  Mesh mesh({workload("server", {ip("10.0.0.2")}), tunnelled, plain, guarded},
+            {with_waypoint(service("web", "10.9.0.1", {kHttp}, {"server"}), by_address("10.0.0.3"))});
+  struct Case {
+    std::string_view destination;
+    HboneNeed expected;
+  };
+  const Case cases[] = {
+      {"10.0.0.2:80", HboneNeed::None},     {"10.0.0.3:80", HboneNeed::ApplicationTunnel},
+      {"10.0.0.4:80", HboneNeed::None},     {"10.0.0.5:80", HboneNeed::Waypoint},
+      {"10.9.0.1:80", HboneNeed::Waypoint}, {"192.0.2.1:80", HboneNeed::None},
+  };
+  for (const Case& one : cases) {
+    CAPTURE(one.destination);
+    CHECK(hbone_need(mesh.route(one.destination)) == one.expected);
+  }
+}
+
 TEST_CASE("a waypoint that cannot be had is never got round") {
   const auto server = workload("server", {ip("10.0.0.2")});
   for (const GatewayRef& reference :
