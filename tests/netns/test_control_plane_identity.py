@@ -2,11 +2,13 @@
 """Who a pod is under a control plane: its workload there says it, whoever brought the pod. The agents' TRUST_DOMAIN is cluster.local throughout."""
 
 import contextlib
+import os
+import signal
 import struct
 
 import pytest
 from culvert_harness import control_plane, programs, proto, scaled, scripted_ca, wait_for, zds
-from culvert_harness.traffic import connect, echoes, refused, talks
+from culvert_harness.traffic import connect, echoes, refused, talks, tunnel_ports
 
 DOMAIN = "td.example"
 
@@ -34,6 +36,12 @@ def only(*principals: str):
 def plane(world):
     with control_plane.ControlPlane(world, has_ca=True) as made:
         yield made
+
+
+@pytest.fixture
+def lenient_b(plane):
+    """Node b, when it is started, takes clients of other.example for those of its own trust domain."""
+    plane.world.b.agent.extra_config = {"trust_domain_aliases": ["other.example"]}
 
 
 @pytest.fixture
@@ -157,6 +165,26 @@ def test_a_change_of_the_trust_domain_leaves_live_connections_and_makes_new_ones
         wait_for(lambda: talks(client, server.v4), "a new connection")
         assert echoes(live)
     world.b.agent.access_log(f'src.identity="{spiffe("client", "other.example")}"')
+
+
+def test_a_handshake_that_the_change_overtakes_carries_nothing_of_the_pod(lenient_b, town):
+    """It was begun with the old identity; the connection that waits for it is made with the new one."""
+    world = town.world
+    client, server, new = world.pods["client"], world.pods["server"], spiffe("client", "other.example")
+    os.kill(world.b.agent.pid, signal.SIGSTOP)
+    try:
+        waiting = connect(client, server.v4)
+        wait_for(lambda: tunnel_ports(client), "the handshake to wait for its answer")
+        [port] = tunnel_ports(client)
+        town.add(world.workloads["client"], trust_domain="other.example")
+        wait_for(lambda: identity(world.a.agent, "client") == new, "the client's identity")
+        wait_for(lambda: port not in tunnel_ports(client), "the handshake to be left", 5)  # before its own time is over
+    finally:
+        os.kill(world.b.agent.pid, signal.SIGCONT)
+    with contextlib.closing(waiting):
+        assert echoes(waiting)
+    [line] = world.b.agent.access_log()
+    assert f'src.identity="{new}"' in line, line
 
 
 def test_until_there_is_a_certificate_of_the_new_identity_the_old_one_serves(town):

@@ -180,6 +180,17 @@ void Tunnels::making_failed(Tunnel& tunnel, CloseReason reason, std::string_view
     make_tunnels(*next);
 }
 
+// Whoever waits for it waits on: the next one presents the pod's present certificate.
+void Tunnels::make_anew(Tunnel& tunnel) {
+  const std::uint32_t key = tunnel.pool_key;
+  state_.pool.making(key, -1);
+  if (tunnel.is_overflow) state_.pool.making_overflow(key, -1);
+  state_.pool.hold(key);
+  close(tunnel, false);
+  make_tunnels(key);
+  state_.pool.drop(key);
+}
+
 // One flow fails with the tunnel that was being made for it; the others wait for theirs. Where others of its kind live and take streams,
 // those carry what waits, and no further one is made before something has changed.
 void Tunnels::not_made(Tunnel& tunnel, CloseReason reason, std::string_view detail) {

@@ -213,7 +213,18 @@ void Tunnels::begin_drain() {
 
 void Tunnels::drop_pod(std::uint32_t slot, bool closes_busy) { retire(slot, closes_busy, true); }
 
-void Tunnels::renew_pod(std::uint32_t slot) { retire(slot, false, false); }
+void Tunnels::renew_pod(std::uint32_t slot) {
+  retire(slot, false, false);
+  std::vector<SlabHandle> begun;
+  state_.tunnels.for_each([&](SlabHandle handle, const Tunnel& tunnel) {
+    const bool is_begun = tunnel.is_client && tunnel.state == TunnelState::Handshaking;
+    if (is_begun && tunnel.pod_slot == slot) begun.push_back(handle);
+  });
+  // One that cannot be made anew takes an outer tunnel along.
+  for (const SlabHandle handle : begun) {
+    if (Tunnel* tunnel = state_.tunnels.find(handle)) make_anew(*tunnel);
+  }
+}
 
 void Tunnels::retire(std::uint32_t slot, bool closes_busy, bool with_unmade) {
   std::vector<SlabHandle> closing;

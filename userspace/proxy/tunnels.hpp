@@ -60,7 +60,8 @@ class Tunnels {
   // GOAWAY on every tunnel; idle ones are closed.
   void begin_drain();
   void drop_pod(std::uint32_t slot, bool closes_busy);
-  // The pod has another certificate: tunnels that are there carry no further connection. Those that are being made are for what waits.
+  // The pod has another certificate: tunnels that are there carry no further connection. What waits for one whose handshake has begun with the
+  // old certificate gets another.
   void renew_pod(std::uint32_t slot);
   // Ends a tunnel at once, and every flow on it with this reason.
   void cut(SlabHandle handle, telemetry::CloseReason reason, bool is_orderly);
@@ -109,6 +110,7 @@ class Tunnels {
   void fail_waiting(std::uint32_t key, telemetry::CloseReason reason, std::string_view detail);
   void connected(Tunnel& tunnel);
   void retire(std::uint32_t slot, bool closes_busy, bool with_unmade);
+  void make_anew(Tunnel& tunnel);
   void not_made(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
   void making_failed(Tunnel& tunnel, telemetry::CloseReason reason, std::string_view detail);
   void serve_next(Tunnel& tunnel);

@@ -119,3 +119,34 @@ TEST_CASE("a tunnel that has more to receive is on the list of those once") {
   parts.turn();
   CHECK_FALSE(tunnel.is_deferred);
 }
+
+TEST_CASE("a handshake that was begun with the pod's identity before comes to nothing, and who waits for it waits on") {
+  Options options;
+  options.client_handshakes_max = 0;  // nothing can be dialled here: what waits has to wait for its turn
+  Parts parts(options);
+  UniqueFd application;
+  const SlabHandle flow = parts.new_flow(application).self;
+  parts.tunnels.want(*parts.state.flows.find(flow), parts.key());
+  const bool is_of_this_pod = GENERATE(true, false);
+  CAPTURE(is_of_this_pod);
+  const tls::test::Authority authority;
+  auto [near, far] = tls::test::tcp_pair();
+  const SlabHandle begun = parts.state.tunnels.emplace();
+  Tunnel& tunnel = *parts.state.tunnels.find(begun);
+  tunnel.self = begun;
+  tunnel.is_client = true;
+  tunnel.pod_slot = kSlot;
+  tunnel.pool_key = parts.state.pool.open(parts.key());
+  tunnel.state = TunnelState::Handshaking;
+  tunnel.handshake = std::move(*tls::HandshakeSocket::client(
+      std::move(near), tls::test::client_options(authority.credentials(tls::test::kClientId))));
+  const std::uint32_t key = tunnel.pool_key;
+  parts.state.pool.hold(key);
+  parts.state.pool.making(key, +1);
+  parts.tunnels.renew_pod(is_of_this_pod ? kSlot : kSlot + 1);
+  CHECK((parts.state.tunnels.find(begun) == nullptr) == is_of_this_pod);
+  CHECK(parts.state.pool.making_total() == (is_of_this_pod ? 0 : 1));
+  REQUIRE(parts.is_live(flow));
+  CHECK(parts.state.pool.waiting(key) == 1);
+  CHECK(parts.state.pool.wants_more(key) == is_of_this_pod);
+}
