@@ -362,5 +362,8 @@ def test_an_agent_is_ready_once_both_types_have_come_whole(plane):
     nonce = plane.send(proto.messages().DeltaDiscoveryResponse(type_url=proto.AUTHORIZATION))
     wait_for(lambda: plane.of(nonce), "the ACK")
     assert not agent.is_ready()
-    plane.send(proto.messages().DeltaDiscoveryResponse(type_url=proto.ADDRESS))
+    nonce = plane.send(proto.messages().DeltaDiscoveryResponse(type_url=proto.ADDRESS))
+    wait_for(lambda: plane.of(nonce), "the ACK")
+    assert not agent.is_ready(), "ready without what could not be taken"
+    plane.send(proto.messages().DeltaDiscoveryResponse(type_url=proto.ADDRESS, removed_resources=["bad"]))
     agent.wait_ready()

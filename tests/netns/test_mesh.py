@@ -288,6 +288,8 @@ class TestJoiningAndLeaving:
             wait_for(lambda: world.a.agent.metric("culvert_tunnels_open") == 0, "no tunnel from before this pod", 5)
             assert programs.curl(pod, f"http://{server.v4}/").stdout.encode() == SECRET
             assert world.a.agent.metric("culvert_tunnels_open") == 1
+            pod.kill_daemons()
+            pod.netns.delete()
         lines = world.b.agent.access_log(count=2)
         for line, pod in zip(lines, pods, strict=True):
             assert f'src.identity="{pod.identity}"' in line and f"src.addr={pod.v4}:" in line, line
