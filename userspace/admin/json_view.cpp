@@ -49,10 +49,7 @@ void write_pod(JsonWriter& json, const Pod& pod) {
       .field("identity", pod.identity)
       .field("netns", pod.netns_path);
   write_addresses(json, pod.addresses);
-  json.field("slot", pod.slot)
-      .field("state", pod.state)
-      .field("detail", pod.detail)
-      .field("connections", pod.connections);
+  json.field("slot", pod.slot).field("state", pod.state).field("detail", pod.detail);
 }
 
 void write_party(JsonWriter& json, std::string_view name, const telemetry::Party& party) {

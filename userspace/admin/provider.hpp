@@ -80,9 +80,8 @@ struct Pod {
   std::string netns_path;
   std::vector<IpAddress> addresses;
   std::uint32_t slot = 0;
-  std::string state;              // "joined", "leaving", "failed"
-  std::string detail;             // why it failed, else empty
-  std::uint64_t connections = 0;  // live
+  std::string state;   // "joined", "leaving", "failed"
+  std::string detail;  // why it failed, else empty
 };
 
 struct Workload {

@@ -14,7 +14,7 @@ telemetry::Scrape Agent::metrics() const {
   const std::vector<telemetry::PodCounters> pods = drops();
   const std::vector<const telemetry::TrafficTable*> traffic = workers_->traffic();
   telemetry::Scrape scrape;
-  scrape.traffic = telemetry::traffic_rows(traffic);
+  scrape.traffic = workers_->traffic_rows();
   scrape.families = telemetry::collect(workers_->counters(), pods, CULVERT_VERSION, [&](telemetry::Families& families) {
     for (auto& family : telemetry::traffic_families(traffic, *label_budget_)) families.push_back(std::move(family));
     add_workload_manager(families);

@@ -49,9 +49,14 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "culvertd " CULVERT_VERSION);
   std::string config_path;
   std::string check_path;
+  const auto is_named = [](const std::string& path) {
+    return path.empty() ? std::string("the name of the file is empty") : std::string();
+  };
   app.add_option("--config", config_path,
-                 "YAML configuration file (docs/operations.md); without it: the embedded defaults");
-  app.add_option("--check-config", check_path, "check a configuration file, print what is wrong with it, and exit");
+                 "YAML configuration file (docs/operations.md); without it: the embedded defaults")
+      ->check(CLI::Validator(is_named, "FILE"));
+  app.add_option("--check-config", check_path, "check a configuration file, print what is wrong with it, and exit")
+      ->check(CLI::Validator(is_named, "FILE"));
   // As ztunnel is started in its DaemonSet: "proxy ztunnel".
   std::vector<std::string> words;
   app.add_option("words", words, "\"proxy ztunnel\" is accepted, so that a DaemonSet made for ztunnel needs no change")

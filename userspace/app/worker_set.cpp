@@ -29,9 +29,11 @@ std::vector<const telemetry::TrafficTable*> WorkerSet::traffic() const {
 }
 
 void WorkerSet::sweep_traffic(std::uint64_t expiry_ms) {
+  std::vector<telemetry::TrafficTable*> tables;
+  for (const auto& worker : workers_) tables.push_back(&worker->traffic());
+  traffic_history_.reclaim(tables);
   for (const auto& worker : workers_) {
     if (worker->traffic().is_untouched()) continue;  // an idle worker sleeps on
-    worker->traffic().reclaim();
     static_cast<void>(worker->post(proxy::SweepTraffic{expiry_ms}));
   }
 }

@@ -8,6 +8,7 @@
 
 #include "app/control_queue.hpp"
 #include "proxy/worker.hpp"
+#include "telemetry/traffic_rows.hpp"
 
 namespace culvert::app {
 
@@ -21,6 +22,7 @@ class WorkerSet {
   [[nodiscard]] std::size_t size() const noexcept { return workers_.size(); }
   [[nodiscard]] std::vector<const telemetry::WorkerCounters*> counters() const;
   [[nodiscard]] std::vector<const telemetry::TrafficTable*> traffic() const;
+  [[nodiscard]] std::vector<telemetry::TrafficRow> traffic_rows() const { return traffic_history_.rows(traffic()); }
   // Label sets that no connection has had for so long go. What the workers let go at the last call is free again.
   void sweep_traffic(std::uint64_t expiry_ms);
 
@@ -57,6 +59,7 @@ class WorkerSet {
 
   ControlQueue& queue_;
   std::vector<std::unique_ptr<proxy::Worker>> workers_;
+  telemetry::TrafficHistory traffic_history_;
 };
 
 }  // namespace culvert::app

@@ -34,6 +34,7 @@ bool check_tunnel(const TunnelConfig& tunnel, const ReportMistake& report) {
 
 bool check_pods(const Config& config, const AddressOwners& workloads, const ReportMistake& report) {
   Once<std::string> ids;
+  Once<std::string> names;
   Once<std::string> namespaces;
   Once<IpAddress> addresses;
   for (std::size_t i = 0; i < config.pods.size(); ++i) {
@@ -41,6 +42,13 @@ bool check_pods(const Config& config, const AddressOwners& workloads, const Repo
     const std::string place = fmt::format("pods[{}]", i);
     if (const std::string* first = ids.claim(pod.id, place); first != nullptr) {
       if (!report(place + ".id", fmt::format("{} stands in {} already; give it another id", quoted(pod.id), *first))) {
+        return false;
+      }
+    }
+    const std::string name = fmt::format("{}/{}", pod.namespace_name, pod.name);
+    if (const std::string* first = names.claim(name, place); first != nullptr) {
+      if (!report(place + ".name",
+                  fmt::format("{} is the pod of {} already; the names of a pod are its own", quoted(name), *first))) {
         return false;
       }
     }

@@ -49,6 +49,13 @@ void FileSource::reload() {
 Result<std::optional<Config>> FileSource::read(bool is_asked_for) {
   const std::string before = std::exchange(last_text_, {});
   const std::string text = path_.empty() ? std::string() : CV_TRY(read_config_text(path_));
+  // Once a file has said something, nothing is what a full disk leaves: it would take every pod out of the mesh.
+  const bool is_empty = text.find_first_not_of(" \t\r\n") == std::string::npos;
+  if (is_empty && has_said_something_) {
+    return fail(ErrorCode::InvalidArgument,
+                "{}: the file is empty, which is taken for a mistake; write {{}} for the defaults", path_);
+  }
+  has_said_something_ = !is_empty;
   std::string seen = digest(text);
   if (!config_.local_path.empty()) seen += " " + digest(CV_TRY(read_local_text(config_.local_path)));
   last_text_ = std::move(seen);

@@ -62,7 +62,8 @@ class FileSource {
   Callbacks callbacks_;
   std::vector<state::Workload> local_;
   std::uint64_t version_ = 0;
-  std::string last_text_;  // digest of what was read last, good or bad; empty: nothing could be
+  bool has_said_something_ = false;  // the file, when it was read before
+  std::string last_text_;            // digest of what was read last, good or bad; empty: nothing could be
   std::string last_error_;
   std::vector<std::string> restart_keys_;
   std::vector<std::unique_ptr<FileWatch>> watches_;

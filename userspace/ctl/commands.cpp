@@ -79,13 +79,15 @@ int watch_connections(const CommonOptions& common, const std::string& pod) {
       const std::string view = view_connections(*answer, terminal.look, terminal.height > 1 ? terminal.height - 1 : 0);
       print(terminal.is_terminal ? "\033[H\033[J" + view : view + "\n");
     }
-    if (std::fflush(stdout) != 0) return kExitFailed;  // the reader is gone
+    if (!is_output_whole()) return kExitFailed;  // the reader is gone
     pollfd event{.fd = interrupted.get(), .events = POLLIN, .revents = 0};
     if (::poll(&event, 1, kWatchMs) > 0) return kExitOk;
   }
 }
 
 }  // namespace
+
+bool is_output_whole() noexcept { return std::fflush(stdout) == 0 && std::ferror(stdout) == 0; }
 
 std::string default_socket() {
   const std::string usual = std::string(kDefaultRunDir) + kAdminSocketName;

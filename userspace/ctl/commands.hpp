@@ -17,6 +17,8 @@ inline constexpr int kExitUnreachable = 3;  // no agent answers
 
 // Where the agent listens by default: in a container with a read-only root below /tmp, if root's own agent does.
 [[nodiscard]] std::string default_socket();
+// Flushes standard output. False: something of it was lost, now or before.
+[[nodiscard]] bool is_output_whole() noexcept;
 
 struct CommonOptions {
   std::string socket_path = default_socket();

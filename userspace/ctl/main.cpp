@@ -99,7 +99,7 @@ int run(int argc, char** argv) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
   const int code = command();
-  return std::fflush(stdout) == 0 ? code : kExitFailed;
+  return is_output_whole() ? code : kExitFailed;
 }
 
 }  // namespace

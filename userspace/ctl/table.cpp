@@ -103,7 +103,13 @@ void append_line(std::string& out, std::string line) {
 
 std::string printable(std::string_view text) {
   std::string out;
-  for (const char c : text) out += (static_cast<unsigned char>(c) < 0x20 && c != '\n') || c == 0x7f ? '?' : c;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const auto next = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0U;
+    const bool is_c1 = c == '\xC2' && next >= 0x80 && next < 0xA0;  // U+0080 to U+009F, CSI among them
+    out += is_c1 || (static_cast<unsigned char>(c) < 0x20 && c != '\n') || c == 0x7f ? '?' : c;
+    if (is_c1) ++i;
+  }
   return out;
 }
 

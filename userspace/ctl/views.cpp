@@ -158,7 +158,6 @@ std::string view_pods(const Json& answer, const Look& look) {
                {.title = "ADDRESSES", .width_min = 12},
                {.title = "IDENTITY", .width_min = 20, .drop_order = 2},
                {.title = "STATE"},
-               {.title = "CONNECTIONS", .is_right = true, .drop_order = 3},
                {.title = "NETNS", .width_min = 12, .drop_order = 1}});
   for (const auto& pod : list_of(answer, "pods")) {
     const std::string state = text_of(pod, "state");
@@ -169,7 +168,6 @@ std::string view_pods(const Json& answer, const Look& look) {
                joined(list_of(pod, "addresses"), "\n"),
                text_of(pod, "identity"),
                {detail.empty() ? state : state + "\n" + detail, tone_of_state(state)},
-               std::to_string(number_of(pod, "connections")),
                text_of(pod, "netns")});
   }
   if (table.size() == 0)

@@ -94,8 +94,9 @@ Families process_families() {
            *pages * static_cast<double>(::sysconf(_SC_PAGESIZE)));
   }
   if (const auto started = stat_field(stat, 22)) {
-    append(families, gauge_family("process_start_time_seconds", "start, Unix seconds"),
-           boot_time_s() + *started / ticks_per_second);
+    // Once: each reading of the two clocks gives another fraction, and alerts on restarts ask whether it changes.
+    static const double start_s = boot_time_s() + *started / ticks_per_second;
+    append(families, gauge_family("process_start_time_seconds", "start, Unix seconds"), start_s);
   }
   return families;
 }

@@ -2,41 +2,81 @@
 #include "telemetry/traffic_rows.hpp"
 
 #include <atomic>
-#include <unordered_map>
+#include <unordered_set>
+#include <utility>
 
 namespace culvert::telemetry {
 namespace {
 
-struct Hash {
+struct PointedHash {
   std::size_t operator()(const LabelSet* set) const noexcept { return set->hash(); }
 };
-struct Equal {
+struct PointedEqual {
   bool operator()(const LabelSet* a, const LabelSet* b) const noexcept { return *a == *b; }
 };
 
+// What has closed is read first: no connection that comes and goes meanwhile has closed without having been opened.
+TrafficCounts counts_of(const TrafficSlot& slot) {
+  TrafficCounts counts;
+  for (std::size_t i = 0; i < counts.closed.size(); ++i) counts.closed[i] = slot.closed[i].value();
+  std::atomic_thread_fence(std::memory_order_acquire);
+  counts.opened = slot.opened.value();
+  counts.received_bytes = slot.received_bytes.value();
+  counts.sent_bytes = slot.sent_bytes.value();
+  return counts;
+}
+
 }  // namespace
 
-std::vector<TrafficRow> traffic_rows(std::span<const TrafficTable* const> workers) {
-  std::vector<TrafficRow> rows;
-  std::unordered_map<const LabelSet*, std::size_t, Hash, Equal>
-      places;  // keys in the tables: nothing is emptied meanwhile
+TrafficCounts& TrafficCounts::operator+=(const TrafficCounts& other) noexcept {
+  opened += other.opened;
+  received_bytes += other.received_bytes;
+  sent_bytes += other.sent_bytes;
+  for (std::size_t i = 0; i < closed.size(); ++i) closed[i] += other.closed[i];
+  return *this;
+}
+
+void TrafficHistory::reclaim(std::span<TrafficTable* const> workers) {
+  std::unordered_set<const LabelSet*, PointedHash, PointedEqual>
+      live;  // keys in the tables, which this thread alone empties
   for (const TrafficTable* worker : workers) {
-    worker->for_each([&](const TrafficSlot& slot) {
-      // What has closed is read first: no connection that comes and goes meanwhile has closed without having been opened.
-      std::array<std::uint64_t, kResponseFlags.size()> closed;
-      for (std::size_t i = 0; i < closed.size(); ++i) closed[i] = slot.closed[i].value();
-      std::atomic_thread_fence(std::memory_order_acquire);
-      const std::uint64_t opened = slot.opened.value();
-      if (opened == 0) return;
-      const auto [place, is_new] = places.try_emplace(&slot.labels, rows.size());
-      if (is_new) rows.emplace_back().labels = slot.labels;
-      TrafficRow& row = rows[place->second];
-      row.opened += opened;
-      row.received_bytes += slot.received_bytes.value();
-      row.sent_bytes += slot.sent_bytes.value();
-      for (std::size_t i = 0; i < closed.size(); ++i) row.closed[i] += closed[i];
+    worker->for_each([&](const TrafficSlot& slot, bool is_live) {
+      if (is_live) live.insert(&slot.labels);
     });
   }
+  std::erase_if(kept_, [&](const auto& one) { return !live.contains(&one.first); });
+  // By copies: one of these may be let go before its turn comes below.
+  std::unordered_set<LabelSet, decltype(kept_)::hasher> needed;
+  for (const LabelSet* set : live) needed.insert(*set);
+  for (TrafficTable* worker : workers) {
+    worker->reclaim([&](const TrafficSlot& slot) {
+      if (needed.contains(slot.labels)) kept_[slot.labels] += counts_of(slot);
+    });
+  }
+}
+
+std::vector<TrafficRow> TrafficHistory::rows(std::span<const TrafficTable* const> workers) const {
+  std::vector<TrafficRow> rows;
+  std::unordered_map<const LabelSet*, std::size_t, PointedHash, PointedEqual> places;  // likewise
+  std::vector<std::pair<const LabelSet*, TrafficCounts>> let_go;
+  for (const TrafficTable* worker : workers) {
+    worker->for_each([&](const TrafficSlot& slot, bool is_live) {
+      const TrafficCounts counts = counts_of(slot);
+      if (counts.opened == 0) return;
+      if (!is_live) {
+        let_go.emplace_back(&slot.labels, counts);
+        return;
+      }
+      const auto [place, is_new] = places.try_emplace(&slot.labels, rows.size());
+      if (is_new) rows.emplace_back().labels = slot.labels;
+      rows[place->second] += counts;
+    });
+  }
+  const auto add = [&](const LabelSet& set, const TrafficCounts& counts) {
+    if (const auto place = places.find(&set); place != places.end()) rows[place->second] += counts;
+  };
+  for (const auto& [set, counts] : let_go) add(*set, counts);
+  for (const auto& [set, counts] : kept_) add(set, counts);
   return rows;
 }
 

@@ -182,18 +182,13 @@ void TrafficTable::retire(TrafficSlot& slot) {
   slot.state.store(TrafficSlot::State::Retired, std::memory_order_release);
 }
 
-void TrafficTable::reclaim() {
-  const std::uint32_t made = made_.load(std::memory_order_acquire);
-  for (std::uint32_t i = 0; i < made; ++i) {
-    TrafficSlot& slot = at(i);
-    if (slot.state.load(std::memory_order_acquire) != TrafficSlot::State::Retired) continue;
-    slot.labels = {};
-    slot.opened.set(0);
-    slot.received_bytes.set(0);
-    slot.sent_bytes.set(0);
-    for (Counter& one : slot.closed) one.set(0);
-    slot.state.store(TrafficSlot::State::Free, std::memory_order_release);
-  }
+void TrafficTable::give_back(TrafficSlot& slot) {
+  slot.labels = {};
+  slot.opened.set(0);
+  slot.received_bytes.set(0);
+  slot.sent_bytes.set(0);
+  for (Counter& one : slot.closed) one.set(0);
+  slot.state.store(TrafficSlot::State::Free, std::memory_order_release);
 }
 
 }  // namespace culvert::telemetry

@@ -17,6 +17,7 @@
 #include <memory>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "telemetry/counters.hpp"
@@ -89,17 +90,30 @@ class TrafficTable {
   [[nodiscard]] bool has_more_to_sweep() const noexcept { return sweep_place_ < sweep_end_; }
 
   // The control thread.
-  // Every live slot.
+  // Every slot that is live, or let go and not yet given back: `visit(slot, is_live)`.
   template <typename Visit>
   void for_each(Visit&& visit) const {
     const std::uint32_t made = made_.load(std::memory_order_acquire);
     for (std::uint32_t i = 0; i < made; ++i) {
       const TrafficSlot& slot = at(i);
-      if (slot.state.load(std::memory_order_acquire) == TrafficSlot::State::Live) visit(slot);
+      const TrafficSlot::State state = slot.state.load(std::memory_order_acquire);
+      if (state != TrafficSlot::State::Free) visit(slot, state == TrafficSlot::State::Live);
     }
   }
-  // Gives slots that were let go back to the worker.
-  void reclaim();
+  // Gives slots that were let go back to the worker, each after `visit(slot)`.
+  template <typename Visit>
+  void reclaim(Visit&& visit) {
+    const std::uint32_t made = made_.load(std::memory_order_acquire);
+    for (std::uint32_t i = 0; i < made; ++i) {
+      TrafficSlot& slot = at(i);
+      if (slot.state.load(std::memory_order_acquire) != TrafficSlot::State::Retired) continue;
+      visit(std::as_const(slot));
+      give_back(slot);
+    }
+  }
+  void reclaim() {
+    reclaim([](const TrafficSlot&) {});
+  }
   [[nodiscard]] bool is_untouched() const noexcept { return made_.load(std::memory_order_relaxed) == 0; }
   // Connections and lookups that were counted under an overflow set.
   [[nodiscard]] std::uint64_t folded() const noexcept { return folded_.value(); }
@@ -136,6 +150,7 @@ class TrafficTable {
   [[nodiscard]] TrafficSlot& overflow(const TrafficKey& key);
   void remember(const TrafficKey& key, TrafficSlot& slot);
   void retire(TrafficSlot& slot);
+  static void give_back(TrafficSlot& slot);
 
   LabelBudget& budget_;
   std::uint32_t slots_max_;                           // besides those of overflow

@@ -59,11 +59,10 @@ TEST_CASE("a pod has these keys, alone and in the list") {
           .addresses = {address("10.1.0.5"), address("2001:db8::5")},
           .slot = 2,
           .state = "joined",
-          .detail = "",
-          .connections = 3};
+          .detail = ""};
   const std::string expected =
       R"({"id":"cni-1","name":"cart","namespace":"shop","service_account":"cart","identity":"spiffe://cluster.local/ns/shop/sa/cart",)"
-      R"("netns":"/run/netns/cni-1","addresses":["10.1.0.5","2001:db8::5"],"slot":2,"state":"joined","detail":"","connections":3})";
+      R"("netns":"/run/netns/cni-1","addresses":["10.1.0.5","2001:db8::5"],"slot":2,"state":"joined","detail":""})";
   CHECK(json_pod(pod) == expected + "\n");
   CHECK(json_pods(std::vector<Pod>{pod, pod}) == R"({"pods":[)" + expected + "," + expected + "]}\n");
   CHECK(json_pods({}) == "{\"pods\":[]}\n");

@@ -117,6 +117,8 @@ TEST_CASE("a mistake in the mesh names the element") {
       {"mesh: {peer_authentification: STRICT}", "did you mean peer_authentication?"},
       {"pods: [{id: a, netns: /n/a}, {id: a, netns: /n/b}]",
        "f.yaml:1:35: pods[1].id: \"a\" stands in pods[0] already"},
+      {"pods: [{id: a, name: web, netns: /n/a}, {id: b, name: web, netns: /n/b}]",
+       "pods[1].name: \"default/web\" is the pod of pods[0] already"},
       {"pods: [{id: a, netns: /n/a}, {id: b, netns: /n/a}]",
        "pods[1].netns: \"/n/a\" is the namespace of pods[0] already"},
       {"pods: [{id: a, netns: /n/a, addresses: [10.0.0.1]}, {id: b, netns: /n/b, addresses: [10.0.0.1]}]",

@@ -127,6 +127,18 @@ TEST_CASE("a file that is removed is reported once, and taken when it is back") 
   CHECK(world.wait_for([&] { return world.snapshots.size() == 2; }));
 }
 
+TEST_CASE("a file that is emptied is taken for a mistake, however it is read") {
+  World world(kOne);
+  replace_file(world.path, "\n");
+  REQUIRE(world.wait_for([&] { return world.failures.size() == 1; }));
+  CHECK_THAT(world.failures[0], Catch::Contains("node.yaml: the file is empty"));
+  world.source->reload();
+  CHECK(world.failures.size() == 2);
+  CHECK(world.source->config().mesh.workloads.size() == 1);
+  replace_file(world.path, "{}\n");
+  CHECK(world.wait_for([&] { return world.source->config().mesh.workloads.empty(); }));
+}
+
 TEST_CASE("comments change nothing") {
   World world(kOne);
   replace_file(world.path, "# a comment\n" + std::string(kOne));

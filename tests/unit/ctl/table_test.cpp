@@ -74,6 +74,9 @@ TEST_CASE("colours do not change the alignment and appear only when wanted") {
 }
 
 TEST_CASE("control characters of others do not reach the terminal") {
+  CHECK(printable("a\xC2\x9B"
+                  "31mb") == "a?31mb");  // CSI in one character
+  CHECK(printable("\xC3\xA9\xC2\xA9") == "\xC3\xA9\xC2\xA9");
   Table table({{.title = "A"}});
   table.row({"evil\033[2Jname\r"});
   CHECK(table.render({}) == "A\nevil?[2Jname?\n");

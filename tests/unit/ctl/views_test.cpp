@@ -130,11 +130,10 @@ TEST_CASE("pods, workloads, certificates and drops are tables") {
        .addresses = {IpAddress::parse("10.1.0.5").value(), IpAddress::parse("2001:db8::5").value()},
        .slot = 1,
        .state = "joined",
-       .detail = "",
-       .connections = 4}};
+       .detail = ""}};
   CHECK(view_pods(parsed(admin::json_pods(pods)), {}) ==
-        "ID     NAMESPACE  NAME  ADDRESSES    IDENTITY                  STATE   CONNECTIONS  NETNS\n"
-        "cni-1  shop       cart  10.1.0.5     spiffe://c/ns/shop/sa/sa  joined            4  /run/netns/n1\n"
+        "ID     NAMESPACE  NAME  ADDRESSES    IDENTITY                  STATE   NETNS\n"
+        "cni-1  shop       cart  10.1.0.5     spiffe://c/ns/shop/sa/sa  joined  /run/netns/n1\n"
         "                        2001:db8::5\n");
   const std::vector<admin::Workload> workloads{{.uid = "shop/cart",
                                                 .name = "cart",

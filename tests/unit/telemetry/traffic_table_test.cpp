@@ -193,6 +193,42 @@ TEST_CASE("the control thread reads and empties while the worker makes sets and 
   for (const TrafficRow& row : rows(table)) CHECK(row.labels.source->text.starts_with(R"(source_workload="overflow")"));
 }
 
+TEST_CASE("what a worker has counted stays for as long as another one counts under the same set") {
+  LabelBudget budget(10);
+  TrafficTable first(budget);
+  TrafficTable second(budget);
+  const TrafficTable* tables[] = {&first, &second};
+  TrafficTable* workers[] = {&first, &second};
+  TrafficHistory history;
+  TrafficSlot& done = open(first, 1, 0);
+  done.sent_bytes.add(100);
+  done.closed[kNoFlag].add();
+  TrafficTable::let_go(done, 0);
+  TrafficSlot& live = open(second, 1, 0);
+  const auto let_go = [](TrafficTable& table, std::uint64_t now_ms) {
+    table.begin_sweep(1'000);
+    while (table.has_more_to_sweep()) table.sweep(now_ms);
+  };
+  for (int i = 0; i < 3; ++i) {
+    let_go(first, 2'000);
+    const auto rows = history.rows(tables);  // once before it is given back, then after
+    REQUIRE(rows.size() == 1);
+    CHECK(rows[0].opened == 2);
+    CHECK(rows[0].sent_bytes == 100);
+    CHECK(rows[0].closed[kNoFlag] == 1);
+    history.reclaim(workers);
+    CHECK(history.size() == 1);
+  }
+  TrafficTable::let_go(live, 3'000);
+  let_go(second, 5'000);
+  CHECK(history.rows(tables).empty());
+  history.reclaim(workers);
+  history.reclaim(workers);
+  CHECK(history.size() == 0);
+  open(first, 1, 6'000);
+  CHECK(history.rows(tables)[0].opened == 1);
+}
+
 TEST_CASE("the workers' counts of one set are added up, and a set that nothing was opened under is not shown") {
   LabelBudget budget(10);
   TrafficTable first(budget);
