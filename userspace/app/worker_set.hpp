@@ -22,7 +22,7 @@ class WorkerSet {
   [[nodiscard]] std::size_t size() const noexcept { return workers_.size(); }
   [[nodiscard]] std::vector<const telemetry::WorkerCounters*> counters() const;
   [[nodiscard]] std::vector<const telemetry::TrafficTable*> traffic() const;
-  [[nodiscard]] std::vector<telemetry::TrafficRow> traffic_rows() const { return traffic_history_.rows(traffic()); }
+  [[nodiscard]] std::vector<telemetry::TrafficRow> traffic_rows() { return traffic_history_.rows(traffic()); }
   // Label sets that no connection has had for so long go. What the workers let go at the last call is free again.
   void sweep_traffic(std::uint64_t expiry_ms);
 

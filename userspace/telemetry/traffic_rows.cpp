@@ -2,7 +2,6 @@
 #include "telemetry/traffic_rows.hpp"
 
 #include <atomic>
-#include <unordered_set>
 #include <utility>
 
 namespace culvert::telemetry {
@@ -50,21 +49,21 @@ void TrafficHistory::reclaim(std::span<TrafficTable* const> workers) {
   for (const LabelSet* set : live) needed.insert(*set);
   for (TrafficTable* worker : workers) {
     worker->reclaim([&](const TrafficSlot& slot) {
-      if (needed.contains(slot.labels)) kept_[slot.labels] += counts_of(slot);
+      if (forgotten_.erase(&slot) == 0 && needed.contains(slot.labels)) kept_[slot.labels] += counts_of(slot);
     });
   }
 }
 
-std::vector<TrafficRow> TrafficHistory::rows(std::span<const TrafficTable* const> workers) const {
+std::vector<TrafficRow> TrafficHistory::rows(std::span<const TrafficTable* const> workers) {
   std::vector<TrafficRow> rows;
   std::unordered_map<const LabelSet*, std::size_t, PointedHash, PointedEqual> places;  // likewise
-  std::vector<std::pair<const LabelSet*, TrafficCounts>> let_go;
+  std::vector<std::pair<const TrafficSlot*, TrafficCounts>> let_go;
   for (const TrafficTable* worker : workers) {
     worker->for_each([&](const TrafficSlot& slot, bool is_live) {
       const TrafficCounts counts = counts_of(slot);
       if (counts.opened == 0) return;
       if (!is_live) {
-        let_go.emplace_back(&slot.labels, counts);
+        if (!forgotten_.contains(&slot)) let_go.emplace_back(&slot, counts);
         return;
       }
       const auto [place, is_new] = places.try_emplace(&slot.labels, rows.size());
@@ -73,10 +72,14 @@ std::vector<TrafficRow> TrafficHistory::rows(std::span<const TrafficTable* const
     });
   }
   const auto add = [&](const LabelSet& set, const TrafficCounts& counts) {
-    if (const auto place = places.find(&set); place != places.end()) rows[place->second] += counts;
+    const auto place = places.find(&set);
+    if (place != places.end()) rows[place->second] += counts;
+    return place != places.end();
   };
-  for (const auto& [set, counts] : let_go) add(*set, counts);
-  for (const auto& [set, counts] : kept_) add(set, counts);
+  for (const auto& [slot, counts] : let_go) {
+    if (!add(slot->labels, counts)) forgotten_.insert(slot);
+  }
+  std::erase_if(kept_, [&](const auto& one) { return !add(one.first, one.second); });
   return rows;
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "telemetry/traffic_table.hpp"
@@ -32,8 +33,8 @@ class TrafficHistory {
  public:
   // Gives what the workers let go back to them, and remembers of it what is still needed.
   void reclaim(std::span<TrafficTable* const> workers);
-  // Only sets that some worker counts under, and under which a connection was opened.
-  [[nodiscard]] std::vector<TrafficRow> rows(std::span<const TrafficTable* const> workers) const;
+  // Only sets that some worker counts under, and under which a connection was opened. One that is not among them counts from 0 when it comes back.
+  [[nodiscard]] std::vector<TrafficRow> rows(std::span<const TrafficTable* const> workers);
   [[nodiscard]] std::size_t size() const noexcept { return kept_.size(); }
 
  private:
@@ -41,6 +42,7 @@ class TrafficHistory {
     std::size_t operator()(const LabelSet& set) const noexcept { return set.hash(); }
   };
   std::unordered_map<LabelSet, TrafficCounts, Hash> kept_;
+  std::unordered_set<const TrafficSlot*> forgotten_;  // let go, not yet given back, and told of as gone
 };
 
 // Without a history.
