@@ -4,6 +4,7 @@
 import contextlib
 import json
 import signal
+import subprocess
 
 import pytest
 from culvert_harness import programs, run, scaled, wait_for
@@ -139,6 +140,21 @@ def test_check_config_names_file_line_field_value_and_remedy(tmp_path):
         f'culvertd: {path}:4:19: tunnel.pool.idle_timeout: "5" is not a duration; write a whole number and one of ms, s, m, h, such as 30s',
         f'{path}:6:3: log: unknown key "levle"; did you mean level?',
         f'{path}:8:24: mesh.peer_authentication: "strict" is not known; write PERMISSIVE or STRICT']
+
+
+@pytest.mark.parametrize("option", ["--config", "--check-config"])
+def test_an_empty_name_of_a_file_is_wrong_usage_and_starts_nothing(option):
+    """A variable that is not set, in a unit or a script."""
+    done = run.run([run.binary("culvertd"), option, ""], check=False)
+    assert done.returncode != 0 and "the name of the file is empty" in done.stderr, done
+
+
+def test_output_that_is_lost_is_a_failure(mesh):
+    """Beyond the buffer what is lost is lost before the last flush."""
+    assert len(words(mesh.a.agent, "config-dump")) > 4096
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(mesh.a.agent.ctl_command("config-dump"), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1, done
 
 
 def test_check_config_names_a_file_that_is_not_there(tmp_path):

@@ -40,6 +40,13 @@ def service(world):
     return world
 
 
+def test_the_unit_is_tried_for_as_long_as_it_takes_and_leaves_the_mesh_file():
+    """systemd's own limit is five starts in ten seconds; pods wait for the agent, and culvert-cni reads mesh.json while it is away."""
+    assert setting("Restart") == "always" and setting("StartLimitIntervalSec") == "0"
+    assert setting("RuntimeDirectoryPreserve") == "yes"
+    assert setting("After") == setting("Wants") == "network-online.target"
+
+
 def test_pods_join_talk_and_leave_and_a_restarted_agent_finds_them_again(service):
     client, server = service.add("client"), service.add("server")
     programs.transfer_server(server)

@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import contextlib
+import resource
 import socket
 
 import pytest
@@ -232,6 +233,27 @@ def test_a_pod_that_cannot_be_served_is_refused_with_the_reason_and_tried_again(
     assert world.a.agent.metric("workload_manager_pending_proxy_count") == 1
     blocker.close()
     wait_for(world.a.agent.is_ready, "the pod to be served after all", 12)
+    assert {15001, 15006, 15008} <= late.netns.listeners()
+
+
+def test_an_add_whose_descriptor_finds_no_room_is_refused_and_comes_again(town):
+    """Fault: no descriptor left in the agent. The kernel then delivers the message without the namespace."""
+    world, cni, peer = town
+    agent, client = world.a.agent, world.pods["client"]
+    world.declare("late", "a", namespace="shop")
+    late = pod_with_rules(world, "late")
+    before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (3, before[1]))  # below what it has open: it gets no further one
+    try:
+        with pytest.raises(zds.Refused, match="limits.open_files"):
+            peer.add(late)
+    finally:
+        resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
+    again = cni.accept()
+    for pod in (client, late):
+        again.add(pod)
+    again.ask(zds.SNAPSHOT)
+    agent.wait_ready()
     assert {15001, 15006, 15008} <= late.netns.listeners()
 
 

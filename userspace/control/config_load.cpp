@@ -17,7 +17,7 @@ Result<std::string> read_config_text(const std::string& path) {
 
 Result<std::string> read_local_text(const std::string& path) {
   std::string text = CV_TRY(read_text_file(path, "LOCAL_XDS_PATH", LocalMesh::kBytesMax));
-  if (text.find_first_not_of(" \t\r\n") != std::string::npos) return text;
+  if (!is_blank(text)) return text;
   return fail(ErrorCode::InvalidArgument, "LOCAL_XDS_PATH {}: the file is empty; write {{}} where it shall say nothing",
               path);
 }

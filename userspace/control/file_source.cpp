@@ -6,6 +6,7 @@
 #include "control/config_fields.hpp"
 #include "control/config_load.hpp"
 #include "control/snapshot_build.hpp"
+#include "control/text_file.hpp"
 
 namespace culvert::control {
 namespace {
@@ -50,7 +51,7 @@ Result<std::optional<Config>> FileSource::read(bool is_asked_for) {
   const std::string before = std::exchange(last_text_, {});
   const std::string text = path_.empty() ? std::string() : CV_TRY(read_config_text(path_));
   // Once a file has said something, nothing is what a full disk leaves: it would take every pod out of the mesh.
-  const bool is_empty = text.find_first_not_of(" \t\r\n") == std::string::npos;
+  const bool is_empty = is_blank(text);
   if (is_empty && has_said_something_) {
     return fail(ErrorCode::InvalidArgument,
                 "{}: the file is empty, which is taken for a mistake; write {{}} for the defaults", path_);

@@ -70,13 +70,13 @@ void ZdsClient::readable() {
       fmt::format("{}/{} ({})", request->workload.namespace_name, request->workload.name, request->workload.uid);
   NetnsId id;
   UniqueFd netns;
-  if (request->kind == ZdsRequest::Kind::Add && packet.fds.empty()) {  // the kernel had no number for it
-    const std::string why = "the agent has no descriptor left for a network namespace; raise limits.open_files";
-    callbacks_.not_started(fmt::format("pod {} cannot be served, istio-cni is told so: {}", who, why));
-    if (answer(make_zds_ack(why))) lose(why);  // with the next connection everything comes again
-    return;
-  }
   if (request->kind == ZdsRequest::Kind::Add) {
+    if (packet.fds.empty()) {  // the kernel had no number for it
+      const std::string why = "the agent has no descriptor left for a network namespace; raise limits.open_files";
+      callbacks_.not_started(fmt::format("pod {} cannot be served, istio-cni is told so: {}", who, why));
+      if (answer(make_zds_ack(why))) lose(why);  // with the next connection everything comes again
+      return;
+    }
     netns = std::move(packet.fds.front());
     const auto found = netns_id(netns.get());
     if (found) id = *found;

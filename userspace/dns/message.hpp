@@ -38,10 +38,10 @@ inline constexpr std::size_t kHeaderBytes = 12;
 
 enum class QueryState : std::uint8_t {
   Good,
-  Drop,
+  Drop,  // too short to be answered, or an answer itself
   FormErr,
-  NotImp
-};  // Drop: too short to be answered, or an answer itself
+  NotImp,
+};
 struct ParsedQuery {
   QueryState state = QueryState::Drop;
   Query query;

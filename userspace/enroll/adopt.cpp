@@ -9,13 +9,9 @@ namespace culvert::enroll {
 Result<Pod> Enroller::State::adopt(PodRecord record, UniqueFd netns) {
   JoinedPod pod;
   pod.netns = std::move(netns);
-  const auto pinned = datapath.pinned_pods();
-  const auto is_ours = [&](const datapath::PinnedPod& candidate) {
-    return candidate.slot == record.slot && candidate.netns_cookie == record.netns_cookie;
-  };
   const auto known = pods.find(record.spec.id);
-  const bool is_pinned = std::ranges::any_of(pinned, is_ours);
-  if (!is_pinned) {  // hooks that did not outlive the agent (the bpffs was emptied): the slot may be another pod's by now
+  const bool is_kept = is_pinned(record);
+  if (!is_kept) {  // hooks that did not outlive the agent (the bpffs was emptied): the slot may be another pod's by now
     const bool is_tried = known != pods.end() && known->second.record.netns_cookie == record.netns_cookie;
     record.slot = is_tried ? known->second.record.slot : CV_TRY(slot_for(record.netns_cookie));
   }
@@ -24,7 +20,7 @@ Result<Pod> Enroller::State::adopt(PodRecord record, UniqueFd netns) {
   if (known != pods.end()) pod.shares_ports = known->second.shares_ports;
   auto content = read_netns(pod.netns.get(), home.get());
   if (content) pod.devices = std::move(content->devices);
-  auto adopted = content ? bring_up(pod, is_pinned) : Result<Pod>(std::unexpected(std::move(content).error()));
+  auto adopted = content ? bring_up(pod, is_kept) : Result<Pod>(std::unexpected(std::move(content).error()));
   pods.insert_or_assign(id, std::move(pod));
   return adopted;
 }

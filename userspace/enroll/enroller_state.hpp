@@ -62,6 +62,9 @@ struct Enroller::State {
   [[nodiscard]] Result<void> tear_down(const PodRecord& record, int netns_fd);
   // Likewise for a record of an earlier agent, whose slot may be another pod's by now: then only the record goes.
   [[nodiscard]] Result<void> clear_away(const PodRecord& record, int netns_fd);
+  [[nodiscard]] Result<void> forget(const std::string& id) const;
+  // The hooks in the record's slot are those of its namespace.
+  [[nodiscard]] bool is_pinned(const PodRecord& record) const;
 
   [[nodiscard]] Result<Pod> join_new(JoinedPod pod);
   [[nodiscard]] Result<Pod> take_back(JoinedPod& pod, PodSpec spec, NetnsContent content);

@@ -139,19 +139,24 @@ Result<void> Enroller::State::tear_down(const PodRecord& record, int netns_fd) {
     return detached;
   }
   datapath.release_slot(record.slot);
-  dir.remove_tombstone(record.spec.id);
-  return with_context(dir.remove(record.spec.id), "the hooks are gone, the record is not; remove it by hand");
+  return forget(record.spec.id);
 }
 
 Result<void> Enroller::State::clear_away(const PodRecord& record, int netns_fd) {
   const bool is_anothers =
       std::ranges::any_of(pods, [&](const auto& pod) { return pod.second.record.slot == record.slot; });
-  const bool is_its_own = std::ranges::any_of(datapath.pinned_pods(), [&](const datapath::PinnedPod& pinned) {
+  return is_pinned(record) && !is_anothers ? tear_down(record, netns_fd) : forget(record.spec.id);
+}
+
+Result<void> Enroller::State::forget(const std::string& id) const {
+  dir.remove_tombstone(id);
+  return with_context(dir.remove(id), "the hooks are gone, the record is not; remove it by hand");
+}
+
+bool Enroller::State::is_pinned(const PodRecord& record) const {
+  return std::ranges::any_of(datapath.pinned_pods(), [&](const datapath::PinnedPod& pinned) {
     return pinned.slot == record.slot && pinned.netns_cookie == record.netns_cookie;
   });
-  if (is_its_own && !is_anothers) return tear_down(record, netns_fd);
-  dir.remove_tombstone(record.spec.id);
-  return with_context(dir.remove(record.spec.id), "the hooks are gone, the record is not; remove it by hand");
 }
 
 Result<Pod> Enroller::State::answer(const JoinedPod& pod) {

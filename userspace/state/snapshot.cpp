@@ -97,21 +97,27 @@ const Service* Snapshot::find_vip(std::string_view network, const IpAddress& add
   const std::uint32_t number = network_number(network);
   if (number == NameTable::kNone) return nullptr;
   const std::uint32_t found = find_sharers(number, address);
-  if (found == SharedIndex::kNone) return ranges_.is_empty() ? nullptr : find_range(number, address, client_namespace);
-  const Sharers& sharers = *vips_[found];
+  return found == SharedIndex::kNone ? find_range(number, address, client_namespace) : best_of(found, client_namespace);
+}
+
+const Service* Snapshot::best_of(std::uint32_t sharers,
+                                 std::optional<std::string_view> client_namespace) const noexcept {
   BestService best(client_namespace);
-  for (const std::uint32_t service : sharers.services) best.show(*services_[service].entry);
+  for (const std::uint32_t service : vips_[sharers]->services) best.show(*services_[service].entry);
   return best.best();
 }
 
 Snapshot::Owner Snapshot::find_owner(std::string_view network, const IpAddress& address,
                                      std::optional<std::string_view> client_namespace) const noexcept {
-  const bool is_vip = has_vip(network, address);
-  if (is_vip) {
-    if (const Service* service = find_vip(network, address, client_namespace)) return {service, nullptr};
+  const std::uint32_t number = network_number(network);
+  if (number == NameTable::kNone) return {};
+  const std::uint32_t sharers = find_sharers(number, address);
+  if (sharers != SharedIndex::kNone) {
+    if (const Service* service = best_of(sharers, client_namespace)) return {service, nullptr};
   }
-  if (const WorkloadEntry* workload = find(network, address)) return {nullptr, workload};
-  return {is_vip ? nullptr : find_vip(network, address, client_namespace), nullptr};
+  const std::uint32_t workload = find_number(number, address);
+  if (workload != SharedIndex::kNone) return {nullptr, workloads_[workload].get()};
+  return {sharers == SharedIndex::kNone ? find_range(number, address, client_namespace) : nullptr, nullptr};
 }
 
 bool Snapshot::has_vip(std::string_view network, const IpAddress& address) const noexcept {
@@ -121,6 +127,7 @@ bool Snapshot::has_vip(std::string_view network, const IpAddress& address) const
 
 const Service* Snapshot::find_range(std::uint32_t network, const IpAddress& address,
                                     std::optional<std::string_view> client_namespace) const noexcept {
+  if (ranges_.is_empty()) return nullptr;
   const Service* narrowest = nullptr;
   const Service* own = nullptr;
   ranges_.find(network, address, [&](const std::vector<std::uint32_t>& services) {

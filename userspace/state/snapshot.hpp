@@ -224,6 +224,8 @@ class Snapshot {
   };
   [[nodiscard]] std::uint32_t find_number(std::uint32_t network, const IpAddress& address) const noexcept;
   [[nodiscard]] std::uint32_t find_sharers(std::uint32_t network, const IpAddress& address) const noexcept;
+  [[nodiscard]] const Service* best_of(std::uint32_t sharers,
+                                       std::optional<std::string_view> client_namespace) const noexcept;
   [[nodiscard]] const Service* find_range(std::uint32_t network, const IpAddress& address,
                                           std::optional<std::string_view> client_namespace) const noexcept;
 

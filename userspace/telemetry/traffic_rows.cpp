@@ -36,27 +36,25 @@ TrafficCounts& TrafficCounts::operator+=(const TrafficCounts& other) noexcept {
 }
 
 void TrafficHistory::reclaim(std::span<TrafficTable* const> workers) {
-  std::unordered_set<const LabelSet*, PointedHash, PointedEqual>
-      live;  // keys in the tables, which this thread alone empties
+  // By copies: a slot that is live here may be let go before its turn comes below.
+  std::unordered_set<LabelSet, Hash> live;
   for (const TrafficTable* worker : workers) {
     worker->for_each([&](const TrafficSlot& slot, bool is_live) {
-      if (is_live) live.insert(&slot.labels);
+      if (is_live) live.insert(slot.labels);
     });
   }
-  std::erase_if(kept_, [&](const auto& one) { return !live.contains(&one.first); });
-  // By copies: one of these may be let go before its turn comes below.
-  std::unordered_set<LabelSet, decltype(kept_)::hasher> needed;
-  for (const LabelSet* set : live) needed.insert(*set);
+  std::erase_if(kept_, [&](const auto& one) { return !live.contains(one.first); });
   for (TrafficTable* worker : workers) {
     worker->reclaim([&](const TrafficSlot& slot) {
-      if (forgotten_.erase(&slot) == 0 && needed.contains(slot.labels)) kept_[slot.labels] += counts_of(slot);
+      if (forgotten_.erase(&slot) == 0 && live.contains(slot.labels)) kept_[slot.labels] += counts_of(slot);
     });
   }
 }
 
 std::vector<TrafficRow> TrafficHistory::rows(std::span<const TrafficTable* const> workers) {
   std::vector<TrafficRow> rows;
-  std::unordered_map<const LabelSet*, std::size_t, PointedHash, PointedEqual> places;  // likewise
+  std::unordered_map<const LabelSet*, std::size_t, PointedHash, PointedEqual>
+      places;  // keys in the tables, which this thread alone empties
   std::vector<std::pair<const TrafficSlot*, TrafficCounts>> let_go;
   for (const TrafficTable* worker : workers) {
     worker->for_each([&](const TrafficSlot& slot, bool is_live) {

@@ -66,6 +66,12 @@ TEST_CASE("the mesh file that the agent writes is the one that the plugin reads"
   const cni::MeshFile file{false, {"shop"}, {"kube-system"}, {"lab/one"}};
   const std::string path = cni::mesh_file_path(dir.path("run/cni.sock"));
   REQUIRE(write_mesh_file(path, file));
+  SECTION("one that cannot be written anew is no longer there: it would vouch for what has changed") {
+    std::filesystem::create_symlink("/dev/full", dir.path("run/.mesh.json.new"));
+    CHECK_FALSE(write_mesh_file(path, {true, {}, {}, {}}));
+    CHECK_FALSE(std::filesystem::exists(path));
+    return;
+  }
   const auto read = cni::decode_mesh_file(slurp(dir.path("run/mesh.json")));
   REQUIRE(read);
   CHECK(*read == file);

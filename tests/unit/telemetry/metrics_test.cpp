@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One scrape, as text.
+#include <chrono>
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 
 #include <catch2/catch.hpp>
 
@@ -104,6 +106,10 @@ TEST_CASE("build and process tell of this program") {
   CHECK(resident > 1e6);
   CHECK(descriptors >= 3);
   CHECK(start > 1.6e9);
+  std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  for (const auto& family : process_families()) {
+    if (family.name == "process_start_time_seconds") CHECK(family.metric[0].gauge.value == start);
+  }
 }
 
 TEST_CASE("one scrape has every part once, with what the caller adds") {
