@@ -379,3 +379,32 @@ TEST_CASE("a pod without IPv6 joins") {
   REQUIRE(bed.connect(client.get(), at(kElsewhereV4, 80)) == 0);
   CHECK(accept_within(outbound));
 }
+
+TEST_CASE(
+    "a pod that switched its own IPv6 off is taken over; switched on again, nothing of it leaves past the agent") {
+  Bed bed("v6off");
+  bed.join();
+  const std::string in_pod = "ip netns exec " + bed.name + "-pod ";
+  run_or_fail(in_pod + "sysctl -qw net.ipv6.conf.all.disable_ipv6=1");
+  bed.restart_agent();
+  bed.join();
+  const auto verified = bed.agent->verify_pod(bed.plan, bed.pod.get(), bed.home.get());
+  INFO((verified ? "" : verified.error().message()));
+  CHECK(verified);
+  auto client = bed.socket(bed.pod.get(), AF_INET);
+  REQUIRE(bed.connect(client.get(), at(kElsewhereV4, 80)) == 0);
+  CHECK(accept_within(bed.outbound_v4));
+  run_or_fail(in_pod + "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 && " + in_pod +
+              "ip addr add fd91::2/64 dev eth0 nodad && " + in_pod + "ip route replace default via fd91::1");
+  const auto server = bed.listener(bed.node.get(), at(kElsewhereV6, 80));
+  auto late = bed.socket(bed.pod.get(), AF_INET6);
+  CHECK(bed.connect(late.get(), at(kElsewhereV6, 80), 500) != 0);
+  CHECK_FALSE(accept_within(server, 100));
+  CHECK_FALSE(bed.agent->verify_pod(bed.plan, bed.pod.get(), bed.home.get()));
+  // Prepared again it is as it was.
+  bed.close_listeners();
+  bed.join();
+  auto again = bed.socket(bed.pod.get(), AF_INET6);
+  REQUIRE(bed.connect(again.get(), at(kElsewhereV6, 80)) == 0);
+  CHECK(accept_within(bed.outbound_v6));
+}

@@ -324,6 +324,17 @@ class TestRestart:
         assert {(pod["id"], tuple(pod["addresses"])) for pod in mesh.a.agent.ctl("pods")} == before
         assert programs.curl(client, f"http://{server.v4}/").stdout.encode() == SECRET
 
+    def test_a_pod_that_switched_its_own_ipv6_off_is_served_by_the_next_agent(self, mesh):
+        client, server = mesh.pods["client"], mesh.pods["server"]
+        programs.nginx(server, {"index.html": SECRET})
+        for pod in (client, server):
+            pod.netns.run(["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"])
+        for node in (mesh.a, mesh.b):
+            assert node.agent.stop() == 0
+            node.agent.start()
+        assert programs.curl(client, f"http://{server.v4}/").stdout.encode() == SECRET
+        mesh.a.agent.access_log("outbound", "dst.identity=")  # through a tunnel, that is
+
     def test_sigterm_lets_live_connections_finish_and_takes_no_new_ones(self, mesh):
         client, server = mesh.pods["client"], mesh.pods["server"]
         programs.echo_server(server)

@@ -84,9 +84,18 @@ void leave(Provider& provider, const HttpRequest& request, const HttpReply& repl
                  [reply](Result<void> left) { reply.send(left ? json("{}\n") : failed(left.error())); });
 }
 
+// `pod`: an id, or the local workload as NAME or NAMESPACE/NAME.
+bool is_of(const telemetry::ConnectionLog& connection, std::string_view pod) {
+  if (connection.pod == pod) return true;
+  const auto& local =
+      connection.direction == telemetry::Direction::Outbound ? connection.source : connection.destination;
+  return local.workload == pod || fmt::format("{}/{}", local.namespace_name, local.workload) == pod;
+}
+
 void connections(Provider& provider, const HttpRequest& request, const HttpReply& reply) {
   if (!reads(request)) return reply.send(not_allowed("GET, HEAD"));
-  provider.connections([reply](Result<std::vector<telemetry::ConnectionLog>> listed) {
+  provider.connections([reply, pod = request.parameter("pod")](Result<std::vector<telemetry::ConnectionLog>> listed) {
+    if (listed && !pod.empty()) std::erase_if(*listed, [&](const auto& connection) { return !is_of(connection, pod); });
     reply.send(listed ? json(json_connections(*listed, wall_us())) : failed(listed.error()));
   });
 }

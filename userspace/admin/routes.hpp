@@ -8,7 +8,7 @@
 
 namespace culvert::admin {
 
-// GET /v1/{status,pods,workloads,services,connections,certificates,drops}, /v1/explain?source=&destination=, POST /v1/pods, DELETE /v1/pods/ID, POST /v1/log?level=.
+// GET /v1/{status,pods,workloads,services,connections,certificates,drops}, /v1/explain?source=&destination=, /v1/connections?pod= (one pod's), POST /v1/pods, DELETE /v1/pods/ID, POST /v1/log?level=.
 void route_admin(Provider& provider, const HttpRequest& request, const HttpReply& reply);
 // GET /v1/config_dump, of the admin socket too: what the local port's /config_dump gives.
 void route_dump(Dumps& dumps, const HttpRequest& request, const HttpReply& reply);

@@ -4,6 +4,7 @@
 
 #include "control/config_mesh_fields.hpp"
 #include "control/config_tracing.hpp"
+#include "control/grpc_channel.hpp"
 
 namespace culvert::control {
 namespace {
@@ -33,6 +34,16 @@ const Words<telemetry::Level> kLevelWords = {{"debug", telemetry::Level::Debug},
                                              {"warn", telemetry::Level::Warn},
                                              {"error", telemetry::Level::Error}};
 const Words<telemetry::Format> kFormatWords = {{"plain", telemetry::Format::Plain}, {"json", telemetry::Format::Json}};
+
+// Host names are looked up when they are needed; what cannot be one is told where it stands.
+ScalarValue control_plane_address_value(std::string& target) {
+  ScalarValue value = text_value(target, kTextMax);
+  value.set = [set = std::move(value.set)](std::string_view text) -> Result<void> {
+    CV_TRY(check_grpc_address(text));
+    return set(text);
+  };
+  return value;
+}
 
 void visit_hbone(FieldVisitor& v, HboneConfig& hbone) {
   v.scalar({"stream_window", kRestart, "What a peer may send ahead of the reader, on one stream."},
@@ -168,9 +179,9 @@ void visit_embedded(FieldVisitor& v, EmbeddedCaConfig& embedded) {
 
 void visit_control_plane(FieldVisitor& v, ControlPlaneConfig& to) {
   v.scalar({"xds_address", kRestart, "istiod, as https://HOST:PORT; without it the mesh is what this file says."},
-           text_value(to.xds_address, kTextMax));
+           control_plane_address_value(to.xds_address));
   v.scalar({"ca_address", kRestart, "istiod's certificate service, likewise; without it: the built-in CA."},
-           text_value(to.ca_address, kTextMax));
+           control_plane_address_value(to.ca_address));
   v.scalar({"xds_roots", kRestart, "Who vouches for istiod: a PEM file, or SYSTEM."},
            text_value(to.xds_roots, kTextMax));
   v.scalar({"ca_roots", kRestart, "Likewise for the certificate service."}, text_value(to.ca_roots, kTextMax));

@@ -2,6 +2,7 @@
 #include "control/environment.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -14,12 +15,14 @@
 #include "control/config_values.hpp"
 #include "control/environment_reader.hpp"
 #include "control/environment_tracing.hpp"
+#include "control/grpc_channel.hpp"
 
 namespace culvert::control {
 namespace {
 
 using Reader = EnvironmentReader;
 
+constexpr std::uint64_t kDurationMaxNs = std::uint64_t{100} * 365 * 86'400 * 1'000'000'000;
 constexpr std::string_view kDefaultAddressInCluster = "https://istiod.istio-system.svc:15012";
 
 // A Kubernetes quantity of CPUs ("2", "1500m"), rounded up.
@@ -79,6 +82,44 @@ void read_log_filter(const Reader& reader, LogConfig& log) {
   log.message_level = filter.messages;
   log.access_level = filter.access;
   log.dns_level = filter.dns;
+}
+
+// ztunnel's words for units, in small letters. A year has 365 days and a month 30, as there.
+std::optional<std::uint64_t> duration_unit_ns(std::string_view unit) {
+  struct Unit {
+    std::string_view name;
+    std::uint64_t ns;
+  };
+  static constexpr std::uint64_t kSecond = 1'000'000'000;
+  static constexpr std::uint64_t kDay = 86'400 * kSecond;
+  static constexpr std::array<Unit, 24> kUnits = {{{"", kSecond},
+                                                   {"s", kSecond},
+                                                   {"sec", kSecond},
+                                                   {"second", kSecond},
+                                                   {"ns", 1},
+                                                   {"nanosecond", 1},
+                                                   {"us", 1'000},
+                                                   {"µs", 1'000},
+                                                   {"microsecond", 1'000},
+                                                   {"ms", 1'000'000},
+                                                   {"millisecond", 1'000'000},
+                                                   {"m", 60 * kSecond},
+                                                   {"min", 60 * kSecond},
+                                                   {"minute", 60 * kSecond},
+                                                   {"h", 3'600 * kSecond},
+                                                   {"hour", 3'600 * kSecond},
+                                                   {"d", kDay},
+                                                   {"day", kDay},
+                                                   {"w", 7 * kDay},
+                                                   {"week", 7 * kDay},
+                                                   {"mon", 30 * kDay},
+                                                   {"month", 30 * kDay},
+                                                   {"y", 365 * kDay},
+                                                   {"year", 365 * kDay}}};
+  std::string name(unit);
+  make_lower(name);
+  const auto found = std::ranges::find(kUnits, std::string_view(name), &Unit::name);
+  return found == kUnits.end() ? std::nullopt : std::optional(found->ns);
 }
 
 void read_control_plane(Reader& reader, ControlPlaneConfig& to, const std::function<bool(const std::string&)>& exists) {
@@ -184,28 +225,33 @@ Environment process_environment() {
 }
 
 Result<std::uint64_t> parse_environment_duration_ms(std::string_view text) {
-  std::uint64_t total = 0;
+  const auto wrong = [text] {
+    return fail(ErrorCode::InvalidArgument,
+                "{} is not a duration such as 90, 180s, 1h30m, 250ms or 2w (a number alone is of seconds)",
+                quoted(text));
+  };
+  std::uint64_t total_ns = 0;
   std::string_view rest = text;
-  while (!rest.empty()) {
+  do {
     std::uint64_t value = 0;
     const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), value);
-    if (error != std::errc()) break;
+    if (error != std::errc()) return wrong();
     rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
-    const std::size_t unit_size = std::min(rest.find_first_of("0123456789"), rest.size());
-    const std::string_view unit = rest.substr(0, unit_size);
-    std::uint64_t unit_ms = 0;
-    if (unit == "ms") unit_ms = 1;
-    if (unit == "s") unit_ms = 1'000;
-    if (unit == "m") unit_ms = 60'000;
-    if (unit == "h") unit_ms = 3'600'000;
-    if (unit == "d") unit_ms = 86'400'000;
-    constexpr std::uint64_t kMax = std::uint64_t{100} * 365 * 86'400'000;
-    if (unit_ms == 0 || value > kMax / unit_ms) break;
-    total += value * unit_ms;
-    rest.remove_prefix(unit_size);
-    if (rest.empty()) return total;
-  }
-  return fail(ErrorCode::InvalidArgument, "\"{}\" is not a duration", text);
+    rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
+    const std::string_view unit = rest.substr(0, rest.find_first_of("0123456789+ "));
+    rest.remove_prefix(unit.size());
+    const auto unit_ns = duration_unit_ns(unit);
+    if (!unit_ns || value > kDurationMaxNs / *unit_ns) return wrong();
+    total_ns += value * *unit_ns;
+    if (total_ns > kDurationMaxNs) return wrong();
+    const std::size_t next = rest.find_first_not_of("+ ");
+    if (next == std::string_view::npos && !rest.empty()) return wrong();
+    // A number without its unit is one of seconds; what follows it is another only behind a plus sign.
+    if (!rest.empty() && rest.substr(0, next).find('+') == std::string_view::npos && unit.empty()) return wrong();
+    rest.remove_prefix(std::min(next, rest.size()));
+  } while (!rest.empty());
+  // What is shorter than a millisecond is one: 0 means "never" or "at once" in most places.
+  return (total_ns + 999'999) / 1'000'000;
 }
 
 Result<void> apply_environment(Config& config, const Environment& environment,
@@ -233,6 +279,9 @@ Result<void> apply_environment(Config& config, const Environment& environment,
   read_data_plane(reader, proxy, changed);
   read_tracing(reader, changed.tracing);
   if (!reader.error().empty()) return fail(ErrorCode::InvalidArgument, "{}", reader.error());
+  CV_TRY(with_context(check_grpc_address(changed.control_plane.xds_address),
+                      "XDS_ADDRESS (or discoveryAddress of PROXY_CONFIG or the mesh configuration)"));
+  CV_TRY(with_context(check_grpc_address(changed.control_plane.ca_address), "CA_ADDRESS"));
   if (changed.control_plane.on_demand && changed.dns.capture) {
     return fail(
         ErrorCode::InvalidArgument,

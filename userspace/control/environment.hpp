@@ -25,7 +25,8 @@ using Environment = std::map<std::string, std::string, std::less<>>;
                                              const std::function<bool(const std::string&)>& exists,
                                              const MeshSettings& mesh = {});
 
-// "180s", "5m", "1h30m", "250ms", as ztunnel's variables write a duration; in milliseconds.
+// "180s", "1h30m", "5m + 10s", "250ms", "2w", "90" (seconds), as ztunnel's variables write a duration; in milliseconds, rounded up. Of ztunnel's
+// syntax only the multiplication ("2m * 3") is refused. At most 100 years.
 [[nodiscard]] Result<std::uint64_t> parse_environment_duration_ms(std::string_view text);
 
 }  // namespace culvert::control

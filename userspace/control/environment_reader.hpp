@@ -64,7 +64,7 @@ class EnvironmentReader {
     if (const auto parsed = parse_environment_duration_ms(*value); parsed) {
       target_ms = *parsed;
     } else {
-      wrong(name, *value, "a duration such as 180s, 5m or 1h30m is wanted");
+      wrong(name, *value, parsed.error().message());
     }
   }
   void wrong(std::string_view name, std::string_view value, std::string_view why) {

@@ -60,6 +60,11 @@ Result<GrpcTarget> parse_grpc_address(std::string_view address, const GrpcAddres
   return target;
 }
 
+Result<void> check_grpc_address(std::string_view address) {
+  if (!address.empty()) CV_TRY(parse_grpc_address(address));
+  return {};
+}
+
 Result<std::string> read_roots(const std::string& roots) {
   if (roots.find("-----BEGIN") != std::string::npos) return roots;
   if (roots != "SYSTEM") return read_file(roots, "the control plane's root certificates");

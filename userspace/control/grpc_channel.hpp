@@ -54,6 +54,8 @@ inline constexpr GrpcAddressKind kControlPlaneAddress = {
     .what = "the control plane's address", .port_tls = 15'012, .port_plaintext = 15'010};
 [[nodiscard]] Result<GrpcTarget> parse_grpc_address(std::string_view address,
                                                     const GrpcAddressKind& kind = kControlPlaneAddress);
+// Whether it can be read, before it is used; an empty one stands for none.
+[[nodiscard]] Result<void> check_grpc_address(std::string_view address);
 
 // `roots` as said above, as PEM text.
 [[nodiscard]] Result<std::string> read_roots(const std::string& roots);

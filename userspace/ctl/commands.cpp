@@ -49,11 +49,8 @@ int show(const CommonOptions& common, const char* path, const View& view) {
   return kExitOk;
 }
 
-Result<Json> read_connections(Client& client, const std::string& pod) {
-  const std::string body = CV_TRY(client.get("/v1/connections"));
-  Json answer = CV_TRY(parse_answer(body));
-  if (pod.empty()) return answer;
-  return connections_of(std::move(answer), pod);
+std::string connections_path(const std::string& pod) {
+  return pod.empty() ? "/v1/connections" : "/v1/connections?pod=" + Client::segment(pod);
 }
 
 // Readable as soon as the person interrupts, so that the last screen stays whole and the cursor comes back.
@@ -68,14 +65,17 @@ UniqueFd interruption() {
 
 int watch_connections(const CommonOptions& common, const std::string& pod) {
   Client client(common.socket_path);
+  const std::string path = connections_path(pod);
   const UniqueFd interrupted = interruption();
   while (true) {
     const Terminal terminal = inspect_terminal(STDOUT_FILENO);  // again: the window may have changed
-    const auto answer = read_connections(client, pod);
-    if (!answer) return report(answer.error());
+    const auto body = client.get(path);
+    if (!body) return report(body.error());
     if (common.as_json) {
-      print(answer->dump() + "\n");
+      print(*body);
     } else {
+      const auto answer = parse_answer(*body);
+      if (!answer) return report(answer.error());
       const std::string view = view_connections(*answer, terminal.look, terminal.height > 1 ? terminal.height - 1 : 0);
       print(terminal.is_terminal ? "\033[H\033[J" + view : view + "\n");
     }
@@ -137,11 +137,8 @@ int run_drops(const CommonOptions& common, bool shows_zeros) {
 
 int run_connections(const CommonOptions& common, const std::string& pod, bool watches) {
   if (watches) return watch_connections(common, pod);
-  Client client(common.socket_path);
-  const auto answer = read_connections(client, pod);
-  if (!answer) return report(answer.error());
-  print(common.as_json ? answer->dump() + "\n" : view_connections(*answer, common.terminal.look, 0));
-  return kExitOk;
+  return show(common, connections_path(pod).c_str(),
+              [&](const Json& answer) { return view_connections(answer, common.terminal.look, 0); });
 }
 
 int run_join(const CommonOptions& common, const JoinOptions& options) {

@@ -42,13 +42,6 @@ std::string short_cipher(std::string cipher) {
   return cipher;
 }
 
-bool is_of(const Json& connection, std::string_view pod) {
-  if (text_of(connection, "pod") == pod) return true;
-  const bool is_outbound = text_of(connection, "direction") == "outbound";
-  const Json local = side(connection, is_outbound ? "source" : "destination");
-  return text_of(local, "workload") == pod || workload_of(local) == pod;
-}
-
 // One connection as words.
 struct Row {
   explicit Row(const Json& connection)
@@ -138,16 +131,6 @@ Table compact_table(const Json& connections, std::size_t rows) {
 }
 
 }  // namespace
-
-Json connections_of(Json answer, std::string_view pod) {
-  Json kept = Json::array();
-  for (auto& connection : list_of_connections(answer)) {
-    if (is_of(connection, pod)) kept.push_back(std::move(connection));
-  }
-  answer["total"] = kept.size();
-  answer["connections"] = std::move(kept);
-  return answer;
-}
 
 std::string view_connections(const Json& answer, const Look& look, std::size_t lines_max) {
   const Json connections = list_of_connections(answer);

@@ -27,8 +27,6 @@ using Json = nlohmann::json;
 // Counters that are not zero, or all of them.
 [[nodiscard]] std::string view_drops(const Json& answer, const Look& look, bool shows_zeros);
 
-// Only the connections of one pod: by its id, or by the local workload as NAME or NAMESPACE/NAME.
-[[nodiscard]] Json connections_of(Json answer, std::string_view pod);
 // The id of the pod that `word` means: an id, or the path of its namespace (or its name below /run/netns). Empty: none.
 [[nodiscard]] std::string pod_id(const Json& pods, std::string_view word);
 

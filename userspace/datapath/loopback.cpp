@@ -60,6 +60,14 @@ const IpAddress* first_of(const std::vector<IpAddress>& addresses, int family) {
   return nullptr;
 }
 
+// A pod may switch its own IPv6 off (net.ipv6.conf.all.disable_ipv6). The kernel has then removed lo's IPv6 routes and refuses new ones; nothing of that
+// family leaves the pod. Switched on again, what is steered finds no route over lo, and tc egress drops it until the pod is prepared again.
+bool is_switched_off(int family) {
+  if (family != AF_INET6) return false;
+  const auto value = read_sysctl("/proc/sys/net/ipv6/conf/lo/disable_ipv6");
+  return value && *value == 1;
+}
+
 RtNetlink::Rule rule_of(const LoopbackPlan& plan, int family) {
   return {.family = family, .mark = plan.mark, .table = plan.route_table, .priority = plan.rule_priority};
 }
@@ -100,7 +108,7 @@ Result<void> prepare_loopback(RtNetlink& netlink, const LoopbackPlan& plan) {
   if (plan.allow_big_segments) raise_segments(netlink, lo.segments);
   for (const int family : {AF_INET, AF_INET6}) {
     const IpAddress* source = first_of(plan.addresses, family);
-    if (source == nullptr) continue;
+    if (source == nullptr || is_switched_off(family)) continue;
     // The route first: a rule without it would let a marked packet fall through to the pod's device.
     CV_TRY(netlink.add_local_default(plan.route_table, *source));
     CV_TRY(netlink.add_rule(rule_of(plan, family)));
@@ -112,7 +120,7 @@ Result<void> verify_loopback(RtNetlink& netlink, const LoopbackPlan& plan) {
   for (const auto& sysctl : kSysctls)
     if (CV_TRY(read_sysctl(sysctl.path)) == 0) return fail(ErrorCode::NotFound, "{} is 0 again", sysctl.path);
   for (const int family : {AF_INET, AF_INET6}) {
-    if (first_of(plan.addresses, family) == nullptr) continue;
+    if (first_of(plan.addresses, family) == nullptr || is_switched_off(family)) continue;
     const char* name = family == AF_INET ? "IPv4" : "IPv6";
     if (!CV_TRY(netlink.has_rule(rule_of(plan, family))))
       return fail(ErrorCode::NotFound, "the {} rule fwmark {:#x} lookup {} is gone", name, plan.mark, plan.route_table);

@@ -2,6 +2,7 @@
 // Text helpers of telemetry; see text.hpp. Pure; any thread.
 #include "telemetry/text.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -10,6 +11,7 @@
 namespace culvert::telemetry {
 namespace {
 
+constexpr std::string_view kReplacement = "\xef\xbf\xbd";  // U+FFFD
 constexpr std::string_view kHex = "0123456789abcdef";
 
 void append_padded(std::string& out, std::uint64_t value, std::size_t width) {
@@ -82,6 +84,34 @@ std::size_t utf8_length(std::string_view text) {
   return 0;
 }
 
+// U+0080 to U+009F, CSI among them: to a terminal they are what the escape character begins.
+bool is_c1(std::string_view utf8) { return utf8.size() == 2 && utf8[0] == '\xc2' && utf8[1] < '\xa0'; }
+
+// As text for a terminal or a file of lines: control characters escaped, what is no UTF-8 replaced.
+void append_printable(std::string& out, std::string_view text, bool escapes_quotes) {
+  const auto is_plain = [escapes_quotes](char c) {
+    if (c == '"' || c == '\\') return !escapes_quotes;
+    return static_cast<unsigned char>(c) < 0x80 && !needs_escape(c);
+  };
+  while (!text.empty()) {
+    const auto plain = static_cast<std::size_t>(std::ranges::find_if_not(text, is_plain) - text.begin());
+    out.append(text, 0, plain);
+    text.remove_prefix(plain);
+    if (text.empty()) return;
+    const std::size_t length = utf8_length(text);
+    if (length == 0) {
+      out += kReplacement;
+    } else if (length == 1) {
+      append_rust_escape(out, text[0]);
+    } else if (is_c1(text.substr(0, length))) {
+      append_rust_escape(out, text[1]);  // the code point is the second byte's value
+    } else {
+      out.append(text, 0, length);
+    }
+    text.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+}
+
 void append_json_escape(std::string& out, char c) {
   switch (c) {
     case '"': out += "\\\""; return;
@@ -144,32 +174,17 @@ void append_endpoint(std::string& out, const Endpoint& endpoint) {
 
 void append_quoted(std::string& out, std::string_view text) {
   out += '"';
-  std::size_t start = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (!needs_escape(text[i])) continue;
-    out.append(text, start, i - start);
-    append_rust_escape(out, text[i]);
-    start = i + 1;
-  }
-  out.append(text, start);
+  append_printable(out, text, true);
   out += '"';
 }
 
-void append_one_line(std::string& out, std::string_view text) {
-  for (const char c : text) {
-    if (c == '"' || c == '\\' || !needs_escape(c)) {
-      out += c;
-    } else {
-      append_rust_escape(out, c);
-    }
-  }
-}
+void append_one_line(std::string& out, std::string_view text) { append_printable(out, text, false); }
 
 void append_label_value(std::string& out, std::string_view text) {
   while (!text.empty()) {
     const std::size_t length = utf8_length(text);
     if (length == 0) {
-      out += "\xef\xbf\xbd";
+      out += kReplacement;
     } else if (text[0] == '\n') {
       out += "\\n";
     } else {

@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
+#include "admin/json_view.hpp"
 #include "admin/server.hpp"
 #include "client.hpp"
 #include "fake_provider.hpp"
@@ -77,6 +78,33 @@ TEST_CASE("every read answers JSON") {
   CHECK(told["steps"][0]["text"] == "shop/cart to pay:80");
   CHECK(told["steps"][0]["decided_by"] == "workload w");
   CHECK(status_of(client.get("/v1/explain")) == 404);
+}
+
+TEST_CASE("connections are listed for one pod, by its id or by the local workload, before the list is cut") {
+  Fixture fixture;
+  telemetry::ConnectionLog outbound;
+  outbound.pod = "cni-1";
+  outbound.direction = telemetry::Direction::Outbound;
+  outbound.source.workload = "client";
+  outbound.source.namespace_name = "default";
+  outbound.destination.workload = "server";
+  outbound.destination.namespace_name = "shop";
+  auto inbound = outbound;
+  inbound.pod = "cni-2";
+  inbound.direction = telemetry::Direction::Inbound;
+  fixture.provider.connections_answer.assign(kConnectionsListedMax, outbound);
+  fixture.provider.connections_answer.push_back(inbound);
+  const auto listed = [&](const std::string& pod) {
+    return nlohmann::json::parse(body_of(fixture.admin().get("/v1/connections?pod=" + pod)));
+  };
+  for (const char* pod : {"cni-2", "server", "shop%2Fserver"}) {
+    INFO(pod);
+    CHECK(listed(pod)["total"] == 1);
+    CHECK(listed(pod)["connections"][0]["pod"] == "cni-2");
+  }
+  CHECK(listed("default%2Fclient")["total"] == kConnectionsListedMax);
+  CHECK(listed("other")["connections"].empty());
+  CHECK(listed("")["total"] == kConnectionsListedMax + 1);
 }
 
 TEST_CASE("join passes the request on and answers the pod") {

@@ -14,6 +14,14 @@ Config applied(const Environment& environment) {
   return config;
 }
 
+std::string refused(const Environment& environment) {
+  Config config;
+  const auto done = apply_environment(config, environment, [](const std::string&) { return false; });
+  REQUIRE_FALSE(done);
+  CHECK(config == Config());
+  return done.error().message();
+}
+
 }  // namespace
 
 TEST_CASE("without variables the configuration stays, but for a token that is not there") {
@@ -156,10 +164,34 @@ TEST_CASE("durations are numbers with units, one after the other") {
   CHECK(parse_environment_duration_ms("180s").value() == 180'000);
   CHECK(parse_environment_duration_ms("1h30m").value() == 5'400'000);
   CHECK(parse_environment_duration_ms("250ms").value() == 250);
-  for (const std::string_view bad : {"", "5", "s", "5x", "1h3", "-1s", "99999999999999999999s"}) {
+  CHECK(parse_environment_duration_ms("30").value() == 30'000);
+  CHECK(parse_environment_duration_ms("2w").value() == 14 * 86'400'000ULL);
+  CHECK(parse_environment_duration_ms("1Mon").value() == 30 * 86'400'000ULL);
+  CHECK(parse_environment_duration_ms("3m+31").value() == 211'000);
+  CHECK(parse_environment_duration_ms("3m + 31 s").value() == 211'000);
+  CHECK(parse_environment_duration_ms("1h 30min").value() == 5'400'000);
+  CHECK(parse_environment_duration_ms("1500us").value() == 2);
+  CHECK(parse_environment_duration_ms("0").value() == 0);
+  for (const std::string_view bad : {"", "s", "5x", "-1s", "1s-", "5 6", "1s+", "+1s", " 1s", "1s ", "2m*3", "1.5s",
+                                     "101y", "99999999999999999999s", "60y60y"}) {
     INFO(bad);
-    CHECK_FALSE(parse_environment_duration_ms(bad));
+    const auto parsed = parse_environment_duration_ms(bad);
+    REQUIRE_FALSE(parsed);
+    CHECK(parsed.error().message().find("is not a duration such as") != std::string::npos);
   }
+}
+
+TEST_CASE("an address of the control plane that cannot be one is refused before it is used, wherever it was said") {
+  for (const auto& [name, value] :
+       std::map<std::string, std::string>{{"XDS_ADDRESS", "https://istiod:port"},
+                                          {"CA_ADDRESS", "istiod.local:15012/path"},
+                                          {"PROXY_CONFIG", "discoveryAddress: 'is tiod:15012'"}}) {
+    INFO(name);
+    const std::string message = refused({{name, value}});
+    CHECK(message.find(name) != std::string::npos);
+    CHECK(message.find("it must be https://HOST:PORT") != std::string::npos);
+  }
+  CHECK(applied({{"XDS_ADDRESS", ""}}).control_plane.xds_address.empty());
 }
 
 TEST_CASE("PROXY_CONFIG says what ztunnel reads of it; single variables come before it") {

@@ -76,21 +76,6 @@ TEST_CASE("more connections than fit are counted") {
   CHECK(view_connections(parsed(admin::json_connections({}, 0)), {}, 0) == "No live connections.\n");
 }
 
-TEST_CASE("connections are filtered by pod id and by the local workload") {
-  auto inbound = connection();
-  inbound.direction = telemetry::Direction::Inbound;
-  inbound.pod = "cni-2";
-  const Json all = parsed(admin::json_connections(std::vector{connection(), inbound}, 0));
-  const auto count = [&](const char* pod) { return connections_of(all, pod)["connections"].size(); };
-  CHECK(count("cni-1") == 1);
-  CHECK(count("client") == 1);
-  CHECK(count("default/client") == 1);
-  CHECK(count("shop/server") == 1);
-  CHECK(count("server") == 1);
-  CHECK(count("other") == 0);
-  CHECK(connections_of(all, "cni-1")["total"] == 1);
-}
-
 TEST_CASE("status names what is pending and what is degraded") {
   admin::Status status;
   status.version = "0.1.0";

@@ -49,6 +49,9 @@ TEST_CASE("quoted text follows Rust's Debug") {
   CHECK(made(append_quoted, std::string_view("a\"b\\c\n\r\t")) == R"("a\"b\\c\n\r\t")");
   CHECK(made(append_quoted, std::string_view("\x01\x1b\x7f")) == R"("\u{1}\u{1b}\u{7f}")");
   CHECK(made(append_quoted, std::string_view("caf\xc3\xa9")) == "\"caf\xc3\xa9\"");
+  // CSI as one code point, and as the byte that it is to a terminal without UTF-8.
+  CHECK(made(append_quoted, std::string_view("\xc2\x9b\x32J\xc2\xa0")) == "\"\\u{9b}2J\xc2\xa0\"");
+  CHECK(made(append_quoted, std::string_view("\x9b\x32J")) == "\"\xef\xbf\xbd\x32J\"");
 }
 
 TEST_CASE("a message cannot break its line") {
