@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# Sourced: finds Debian's kernels by package name, unpacks them into the user's cache, and provides virtme-ng. Nothing is
-# installed on the machine: apt works on lists of its own, with the mirror that the machine uses for everything else.
-# A kernel stays until its directory in the cache is deleted; which one it is gets printed.
+# Sourced: finds Debian's kernels, and a QEMU that is new enough, by package name, unpacks them into the user's cache, and provides
+# virtme-ng. Nothing is installed on the machine: apt works on lists of its own, with the mirror that the machine uses for everything else.
+# What is unpacked stays until its directory in the cache is deleted; which version it is gets printed.
 
 culvert_cache=${XDG_CACHE_HOME:-$HOME/.cache}/culvert
 kernel_cache=$culvert_cache/kernels
+qemu_cache=$culvert_cache/qemu
 virtme_version=1.42
 
 complain() { echo "vm-tests: $*" >&2; }
@@ -40,22 +41,37 @@ private_apt() {
 
 dependencies_of() { private_apt "$1" apt-cache depends "$2" | sed -n 's/^ *Depends: //p'; }
 
-unpack_kernel() {
-  local key=$1 suite meta mirror image parts package release
-  local state=$kernel_cache/.$key.apt tree=$kernel_cache/.$key.new
-  read -r suite meta < <(kernel_source "$key")
+# open_suite STATE SUITE: a fresh STATE that knows SUITE's packages.
+open_suite() {
+  local state=$1 suite=$2 mirror
   mirror=${CULVERT_MIRROR:-$(mirror_of "$suite")}
   [ -n "$mirror" ] || { complain "apt on this machine knows no mirror for $suite: set CULVERT_MIRROR=URL"; return 1; }
-  rm -rf "$state" "$tree"
-  mkdir -p "$state/lists" "$state/cache/archives" "$state/packages" "$tree"
+  rm -rf "$state"
+  mkdir -p "$state/lists" "$state/cache/archives" "$state/packages"
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" > "$state/sources.list"
-  private_apt "$state" apt-get update || return 1
+  private_apt "$state" apt-get update
+}
+
+# unpack_packages STATE TREE PACKAGE...
+unpack_packages() {
+  local state=$1 tree=$2 package
+  shift 2
+  rm -rf "$tree"
+  mkdir -p "$tree"
+  (cd "$state/packages" && private_apt "$state" apt-get download "$@") || return 1
+  for package in "$state"/packages/*.deb; do dpkg -x "$package" "$tree" || return 1; done
+}
+
+unpack_kernel() {
+  local key=$1 suite meta image parts release
+  local state=$kernel_cache/.$key.apt tree=$kernel_cache/.$key.new
+  read -r suite meta < <(kernel_source "$key")
+  open_suite "$state" "$suite" || return 1
   image=$(dependencies_of "$state" "$meta" | grep -E '^linux-image-[0-9]') || return 1
   # Up to 6.12 the image package holds everything; from 7 on it only depends on the parts.
   parts=$(dependencies_of "$state" "$image" | grep -E '^linux-(base|binary|modules)-[0-9]') || parts=$image
   # shellcheck disable=SC2086  # one word a package
-  (cd "$state/packages" && private_apt "$state" apt-get download $parts) || return 1
-  for package in "$state"/packages/*.deb; do dpkg -x "$package" "$tree" || return 1; done
+  unpack_packages "$state" "$tree" $parts || return 1
   [ -e "$tree/lib" ] || ln -s usr/lib "$tree/lib"
   release=$(basename "$tree"/lib/modules/*)
   depmod -b "$tree" "$release" || return 1
@@ -75,6 +91,40 @@ kernel_ready() {
     flock 9
     [ -d "$kernel_cache/$1" ] || unpack_kernel "$1" || { complain "cannot fetch kernel $1"; exit 1; }
   ) 9>"$kernel_cache/.lock"
+}
+
+qemu_version() { "$1" --version | sed -nE '1s/.*version ([0-9]+\.[0-9]+).*/\1/p'; }
+
+# is_qemu_sound VERSION: QEMU before 8.1 computes wrong flags after cmpxchg16b, races when a kernel patches its code on several processors, and
+# emulates a fifth slower.
+is_qemu_sound() { printf '8.1\n%s\n' "$1" | sort -C -V; }
+
+unpack_qemu() {
+  local suite state=$culvert_cache/.qemu.apt tree=$culvert_cache/.qemu.new
+  suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}-backports")
+  open_suite "$state" "$suite" || return 1
+  unpack_packages "$state" "$tree" qemu-system-x86 qemu-system-common qemu-system-data seabios || return 1
+  # Its libraries are those that the installed QEMU came with.
+  qemu_version "$tree/usr/bin/qemu-system-x86_64" >/dev/null || return 1
+  rm -rf "$state"
+  mv "$tree" "$qemu_cache" || return 1
+  complain "QEMU is from $suite"
+}
+
+# qemu_ready: sets `qemu` to the program to use: the installed one where it is sound, else the backport, else the installed one in spite of all.
+qemu_ready() {
+  local backport=$qemu_cache/usr/bin/qemu-system-x86_64
+  qemu=$(command -v qemu-system-x86_64) || { complain "qemu-system-x86_64 is missing: run scripts/setup"; return 1; }
+  if is_qemu_sound "$(qemu_version "$qemu")"; then return 0; fi
+  mkdir -p "$culvert_cache"
+  if (
+    flock 9
+    [ -d "$qemu_cache" ] || unpack_qemu
+  ) 9>"$culvert_cache/.qemu.lock"; then
+    qemu=$backport
+  else
+    complain "no QEMU from backports: the installed one is used, with what works around its faults"
+  fi
 }
 
 # virtme_ready: puts virtme-ng of the tried version in PATH, from PyPI when the machine has none.

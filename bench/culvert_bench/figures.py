@@ -81,6 +81,7 @@ def figures(samples: Samples) -> list[Figure]:
         relative(f"whole-machine CPU per GB, {suffix}", f"throughput{flows}", "machine_s_per_gb", "s/GB", ztunnel=ztunnel, bar=3.2, aim=2.5)
     relative("64 B round trip, p50", "latency", "p50_us", "µs", ztunnel=3.5, bar=3.0, aim=2.4)
     relative("64 B round trip, p99", "latency", "p99_us", "µs", ztunnel=3.3, bar=3.0, aim=2.4)
+    relative("64 B round trip, p99.5", "latency", "p99_5_us", "µs")
     absolute("both agents' CPU per round trip", "latency", "agents_us_per_round_trip", "µs", ztunnel=73)
     relative("64 B round trip, p50, busy_wait_us: 0", "asleep-latency", "p50_us", "µs", ztunnel=3.5)
     relative("64 B round trip, p99, busy_wait_us: 0", "asleep-latency", "p99_us", "µs", ztunnel=3.3)
@@ -125,6 +126,7 @@ def full(relative: Callable, absolute: Callable) -> None:
              against="machine_s_per_gb", bar=2.2, aim=1.6)
     relative("everything on: 64 B round trip, p50", "full-latency", "p50_us", "µs", bar=3.0, aim=2.4)
     relative("everything on: 64 B round trip, p99", "full-latency", "p99_us", "µs", bar=3.0, aim=2.4)
+    relative("everything on: 64 B round trip, p99.5", "full-latency", "p99_5_us", "µs")
     relative("everything on: connect + 1 byte each way + close, 16 threads: machine CPU per connection", "full-rate16", "machine_us", "µs", bar=3.4, aim=2.6)
     absolute("everything on: connections per CPU second of both agents, 16 threads", "full-rate16", "per_agents_cpu_s", "", bar=4500, aim=6000,
              is_higher_better=True)
@@ -139,6 +141,7 @@ def hbone(relative: Callable, absolute: Callable) -> None:
                  against="machine_s_per_gb", ztunnel=ztunnel, bar=2.5, aim=1.9)
     relative("HBONE: 64 B round trip, p50", "h2-latency", "p50_us", "µs", ztunnel=3.5, bar=3.2, aim=2.6)
     relative("HBONE: 64 B round trip, p99", "h2-latency", "p99_us", "µs", ztunnel=3.3, bar=3.2, aim=2.6)
+    relative("HBONE: 64 B round trip, p99.5", "h2-latency", "p99_5_us", "µs")
     relative("HBONE: connect + 1 byte each way + close, 16 threads: machine CPU per connection", "h2-rate16", "machine_us", "µs", ztunnel=5.7)
     absolute("HBONE: the same: connections per CPU second of both agents", "h2-rate16", "per_agents_cpu_s", "", ztunnel=2668, bar=4500, aim=6500,
              is_higher_better=True)

@@ -80,10 +80,9 @@ def run(kernels: list[str], names: list[str], build: pathlib.Path, width: int) -
             cases.append(results.Case("vm", f"{kernel}: the kernel is there", results.FAILED, results.tail(log)))
             continue
         ready.append(kernel)
+        said = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("vm-tests: QEMU ")]
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "culvert/kernels" / kernel
-        print(f"  kernel {kernel}: {next((cache / 'lib/modules').iterdir()).name}", flush=True)
-    qemu = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=False).stdout.splitlines()
-    print(f"  {qemu[0] if qemu else 'no QEMU'}", flush=True)
+        print(f"  kernel {kernel}: {next((cache / 'lib/modules').iterdir()).name}; {said[-1].removeprefix('vm-tests: ')}", flush=True)
     # The longest boots first, so that the last one does not run alone.
     plan = [(kernel, chosen) for boot_names in reversed(BOOTS) for kernel in reversed(ready)
             if (chosen := tuple(name for name in boot_names if name in names))]
