@@ -26,7 +26,12 @@ class Worker {
   Worker& operator=(const Worker&) = delete;
 
   // False when the mailbox is full (kMailboxMax): the worker is stuck.
-  [[nodiscard]] bool post(ToWorker message) { return mailbox_.post(std::move(message)); }
+  [[nodiscard]] bool post(ToWorker message) {
+    // There is one for each pod that has come, nobody asks a second time, and its slot is given to another: it finds room.
+    if (!std::holds_alternative<RemovePod>(message)) return mailbox_.post(std::move(message));
+    mailbox_.post_always(std::move(message));
+    return true;
+  }
   [[nodiscard]] const telemetry::WorkerCounters& counters() const noexcept { return counters_; }
   [[nodiscard]] telemetry::TrafficTable& traffic() noexcept { return traffic_; }
   static constexpr std::size_t kMailboxMax = 65'536;
