@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bed.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
@@ -224,6 +225,19 @@ unsigned Sniffer::tcp_packets(std::uint16_t port) {
       return static_cast<std::uint16_t>(packet[offset] << 8 | packet[offset + 1]);
     };
     if (port == 0 || at_offset(ports) == port || at_offset(ports + 2) == port) ++seen;
+  }
+}
+
+unsigned Sniffer::frames_from(const std::array<std::uint8_t, 6>& source) {
+  unsigned seen = 0;
+  for (;;) {
+    std::array<std::uint8_t, 2048> packet{};
+    sockaddr_ll from{};
+    socklen_t length = sizeof(from);
+    if (::recvfrom(fd_.get(), packet.data(), packet.size(), MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&from), &length) <
+        0)
+      return seen;
+    if (from.sll_pkttype != PACKET_OUTGOING && std::equal(source.begin(), source.end(), from.sll_addr)) ++seen;
   }
 }
 

@@ -5,6 +5,7 @@
 //   node: n0 10.91.0.1/24 fd91::1/64; lo also 10.92.0.1, fd92::1 ("elsewhere")      pod: eth0 10.91.0.2/24 fd91::2/64
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -78,6 +79,8 @@ class Sniffer {
   Sniffer(int netns_fd, int home_fd, const std::string& device);
   // TCP packets seen since the last call, IPv4 and IPv6, to or from `port` (0: any).
   [[nodiscard]] unsigned tcp_packets(std::uint16_t port = 0);
+  // Frames of any kind that came from that Ethernet address since the last call.
+  [[nodiscard]] unsigned frames_from(const std::array<std::uint8_t, 6>& source);
 
  private:
   UniqueFd fd_;

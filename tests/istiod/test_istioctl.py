@@ -112,8 +112,7 @@ def only_row(cluster, node, workload: str, *arguments: str) -> dict[str, str]:
     """The table's one row of that workload; attempts that came to nothing go within moments."""
     def found() -> dict[str, str]:
         mine = [row for row in rows(config(cluster, node, "connections", *arguments), CONNECTIONS) if row["WORKLOAD"] == workload]
-        assert len(mine) == 1, mine
-        return mine[0]
+        return mine[0] if len(mine) == 1 else {}
     return wait_for(found, f"one row of {workload}")
 
 

@@ -258,7 +258,7 @@ class TestGoAway:
                     second.recv(1)
             assert peer.accepted == 1
             may_go_away.set()
-            second.settimeout(2)
+            second.settimeout(scaled(8))
             assert second.recv(1) == b"2"
 
     @pytest.mark.parametrize("when", ["before the answer", "after the answer", "between data", "after its end"])

@@ -139,7 +139,6 @@ def test_more_connections_than_a_peer_allows_streams_all_work(mesh):
     assert lines[0]["count"] == count and lines[-1]["ok"], lines
 
 
-@core
 def test_a_peer_that_changes_its_protocols_is_followed_without_a_failed_connection(world):
     """culvert/1 is preferred where both know it; a peer that no longer does is spoken to in h2, and the other way round."""
     world.tunnel = {"offer": ["direct", "hbone"]}

@@ -210,6 +210,13 @@ def test_udp_and_icmp_pass_untouched(mesh):
         sender.sendto(b"datagram", (server.v4, 9000))
         data, source = listener.recvfrom(100)
         assert data == b"datagram" and source[0] == client.v4
+    # An echo of ICMP and of ICMPv6, by the kernel's own ping sockets.
+    client.run(["sysctl", "-qw", "net.ipv4.ping_group_range=0 0"])
+    for family, protocol, kind, host in ((socket.AF_INET, socket.IPPROTO_ICMP, 8, server.v4), (socket.AF_INET6, socket.IPPROTO_ICMPV6, 128, server.v6)):
+        with contextlib.closing(client.netns.socket(family, socket.SOCK_DGRAM, protocol)) as ping:
+            ping.settimeout(scaled(5))
+            ping.sendto(bytes([kind, 0, 0, 0, 0, 0, 0, 7]) + b"echo", (host, 0))
+            assert ping.recv(100).endswith(b"\x00\x07echo")
 
 
 class TestExclusions:

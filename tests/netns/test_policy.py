@@ -118,8 +118,9 @@ def test_a_workloads_own_list_counts_as_soon_as_it_changes(world):
     mesh = Mesh(world, DIRECT, [])
     with contextlib.closing(mesh.connect(mesh.client)) as live:
         assert echoes(live)
+        read = world.b.agent.log().count("configuration in force")
         mesh.change([policy("here", "DENY", from_account("client"), scope="WORKLOAD", workloads=["other"])])
-        wait_for(lambda: "version" in world.b.agent.log(), "the file to be read")
+        wait_for(lambda: world.b.agent.log().count("configuration in force") > read, "the file to be read")
         assert mesh.talks(mesh.client) and echoes(live)
         mesh.change([policy("here", "DENY", from_account("client"), scope="WORKLOAD", workloads=["server"])])
         assert ends(live, 5)

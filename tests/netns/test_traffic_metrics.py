@@ -82,7 +82,6 @@ def server_of(world, *, protocol: str = "HBONE"):
 
 
 class TestLabels:
-    @pytest.mark.core
     @pytest.mark.parametrize("tunnel", [{}, {"offer": ["hbone"]}], ids=["direct", "hbone"])
     def test_both_ends_tell_of_a_connection_through_a_tunnel(self, world, tunnel):
         world.tunnel = tunnel

@@ -105,7 +105,7 @@ def test_what_waits_for_a_stream_on_a_tunnel_that_falls_silent_gets_another_tunn
             with pytest.raises(TimeoutError):
                 waiting.recv(1)
             black_hole(world, "add", [port])
-        waiting.settimeout(6)
+        waiting.settimeout(scaled(15))
         assert waiting.recv(1) == b"x"
         assert world.a.agent.metric("culvert_tunnels_open") == 2, "the silent one is left alone"
 

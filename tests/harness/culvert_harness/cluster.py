@@ -177,7 +177,8 @@ class Cluster:
             connection.request(method, path, json.dumps(body) if body else None, {"Authorization": f"Bearer {ADMIN_TOKEN}", "Content-Type": kind})
             answer = connection.getresponse()
             text = answer.read().decode()
-        assert answer.status < 300, f"{method} {path} gave {answer.status}: {text}"
+        if answer.status >= 300:
+            raise run.NotYet(f"{method} {path} gave {answer.status}: {text}")
         return json.loads(text)
 
     def apply(self, *objects: dict, server_side: bool = False) -> None:

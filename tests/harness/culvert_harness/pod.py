@@ -7,7 +7,7 @@ import subprocess
 import typing
 
 from .netns import Netns
-from .run import Daemon, binary
+from .run import Daemon, NotYet, binary
 
 if typing.TYPE_CHECKING:
     from .world import Node, Workload
@@ -73,7 +73,7 @@ class Pod:
         done = self.run([binary("flowtool"), *map(str, arguments)], timeout=timeout, check=False)
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         if check and done.returncode != 0:
-            raise AssertionError(f"flowtool {' '.join(map(str, arguments))} gave {done.returncode}: {done.stdout}{done.stderr}")
+            raise NotYet(f"flowtool {' '.join(map(str, arguments))} gave {done.returncode}: {done.stdout}{done.stderr}")
         return lines
 
     def kill_daemons(self) -> None:

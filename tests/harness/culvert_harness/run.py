@@ -33,12 +33,18 @@ def scaled(seconds: float) -> float:
     return seconds * 6 if SLOW else seconds
 
 
-class WaitTimeout(AssertionError):
+class NotYet(AssertionError):
+    """Something of the machine could not be had at this moment: a command failed, an answer was no 200. Whoever waits may try again; a test that does not
+    wait has failed. Every other AssertionError ends a wait at once: what is wrong does not come right by being asked again."""
+
+
+class WaitTimeout(NotYet):
     """A condition did not come true in time."""
 
 
 def wait_for(condition: Callable[[], T], what: str, timeout: float = 10.0, interval: float = 0.02) -> T:
-    """The condition's first true value. `what` says what was waited for; exceptions of the condition count as "not yet"."""
+    """The condition's first true value. `what` says what was waited for; what its programs, files and sockets say no to
+    counts as "not yet"; an assertion of its own does not."""
     limit = scaled(timeout)
     deadline = time.monotonic() + limit
     last: Exception | None = None
@@ -48,7 +54,7 @@ def wait_for(condition: Callable[[], T], what: str, timeout: float = 10.0, inter
             if value:
                 return value
             last = None
-        except (OSError, ValueError, KeyError, subprocess.SubprocessError, AssertionError) as error:
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError, NotYet) as error:
             last = error
         if time.monotonic() >= deadline:
             raise WaitTimeout(f"waited {limit:.0f} s for: {what}" + (f" (last: {last})" if last else ""))
@@ -62,7 +68,7 @@ def run(command: list[str], *, check: bool = True, timeout: float = 30.0, input:
     done = subprocess.run(command, capture_output=True, text=text, timeout=scaled(timeout), check=False,
                           env={**os.environ, **env} if env else None, **feed)
     if check and done.returncode != 0:
-        raise AssertionError(f"{' '.join(map(str, command))} gave {done.returncode}\nstdout: {done.stdout}\nstderr: {done.stderr}")
+        raise NotYet(f"{' '.join(map(str, command))} gave {done.returncode}\nstdout: {done.stdout}\nstderr: {done.stderr}")
     return done
 
 

@@ -46,7 +46,7 @@ def uid_of(pod: Pod) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, pod.netns.name))
 
 
-class Refused(AssertionError):
+class Refused(run.NotYet):
     """The agent's ack has an error."""
 
 
