@@ -69,14 +69,20 @@ static __always_inline enum cv_lookup_way cv_lookup_way(const struct cv_lookup_f
 }
 
 #define CV_SOL_PACKET 263
+#define CV_PACKET_TX_RING 13
+#define CV_PACKET_VNET_HDR 15
 #define CV_PACKET_QDISC_BYPASS 20
+#define CV_PACKET_VNET_HDR_SZ 24
 #define CV_SOL_XDP 283
 #define CV_XDP_TX_RING 3
 #define CV_XDP_UMEM_REG 4
 
-/* setsockopt: whether a socket with this option sends past tc egress. 0 switches PACKET_QDISC_BYPASS off; rings have no such value. */
+/* setsockopt: whether a socket with this option sends past tc egress, or what is not yet what will leave: a frame of PACKET_TX_RING lies in memory that the sender may still
+ * change, and with PACKET_VNET_HDR a checksum may be written anywhere into it later. 0 switches PACKET_QDISC_BYPASS and PACKET_VNET_HDR off; rings have no such value. */
 static __always_inline int cv_option_bypasses(__s32 level, __s32 name) {
-  if (level == CV_SOL_PACKET) return name == CV_PACKET_QDISC_BYPASS;
+  if (level == CV_SOL_PACKET)
+    return name == CV_PACKET_QDISC_BYPASS || name == CV_PACKET_TX_RING || name == CV_PACKET_VNET_HDR ||
+           name == CV_PACKET_VNET_HDR_SZ;
   return level == CV_SOL_XDP && (name == CV_XDP_TX_RING || name == CV_XDP_UMEM_REG);
 }
 

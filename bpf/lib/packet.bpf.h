@@ -100,6 +100,12 @@ struct cv_ipv6_header {
 #define CV_NEXT_AUTHENTICATION 51
 #define CV_NEXT_DESTINATION 60
 
+/* Those behind which another header may stand, TCP's among them. */
+static __always_inline int cv_is_extension(__u8 next) {
+  return next == CV_NEXT_HOP_BY_HOP || next == CV_NEXT_ROUTING || next == CV_NEXT_FRAGMENT ||
+         next == CV_NEXT_AUTHENTICATION || next == CV_NEXT_DESTINATION;
+}
+
 static __always_inline enum cv_parse cv_locate_ipv6(const void* packet, __u32* tcp_offset, struct cv_tcp_packet* out) {
   struct cv_ipv6_header ip;
   if (cv_load_bytes(packet, ETH_HLEN, &ip, sizeof(ip))) return CV_PARSE_TRUNCATED;
@@ -115,13 +121,11 @@ static __always_inline enum cv_parse cv_locate_ipv6(const void* packet, __u32* t
       *tcp_offset = offset;
       return CV_PARSE_TCP;
     }
-    if (next != CV_NEXT_HOP_BY_HOP && next != CV_NEXT_ROUTING && next != CV_NEXT_FRAGMENT &&
-        next != CV_NEXT_AUTHENTICATION && next != CV_NEXT_DESTINATION)
-      return CV_PARSE_OTHER;
+    if (!cv_is_extension(next)) return CV_PARSE_OTHER;
     if (cv_load_bytes(packet, offset, extension, sizeof(extension))) return CV_PARSE_TRUNCATED;
     if (next == CV_NEXT_FRAGMENT) {
       /* Only the first fragment says what follows; any that may hold TCP is TCP. */
-      return extension[0] == CV_IPPROTO_TCP || extension[0] == CV_NEXT_DESTINATION ? CV_PARSE_FRAGMENT : CV_PARSE_OTHER;
+      return extension[0] == CV_IPPROTO_TCP || cv_is_extension(extension[0]) ? CV_PARSE_FRAGMENT : CV_PARSE_OTHER;
     }
     offset += next == CV_NEXT_AUTHENTICATION ? (extension[1] + 2U) * 4U : (extension[1] + 1U) * 8U;
     next = extension[0];

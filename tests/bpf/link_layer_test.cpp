@@ -195,9 +195,15 @@ TEST_CASE("a packet socket of a pod gets no way past tc egress") {
   const std::array<int, 2> longer{1, 0};
   CHECK(set_option(packet.get(), SOL_PACKET, PACKET_QDISC_BYPASS, longer.data(), sizeof(longer)) == EPERM);
   CHECK(bed.counter("sockopt_refused") == 2);
+  // What could be changed when tc has looked at it.
+  const tpacket_req ring{.tp_block_size = 4096, .tp_block_nr = 1, .tp_frame_size = 2048, .tp_frame_nr = 2};
+  CHECK(set_option(packet.get(), SOL_PACKET, PACKET_TX_RING, &ring, sizeof(ring)) == EPERM);
+  CHECK(set_option(packet.get(), SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)) == EPERM);
+  CHECK(set_option(packet.get(), SOL_PACKET, PACKET_VNET_HDR, &off, sizeof(off)) == 0);
+  CHECK(bed.counter("sockopt_refused") == 4);
   CHECK(set_option(packet.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &off, sizeof(off)) == 0);
   CHECK(set_option(older.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &off, sizeof(off)) == 0);
-  CHECK(bed.counter("sockopt_refused") == 2);
+  CHECK(bed.counter("sockopt_refused") == 4);
   for (const UniqueFd* sender : {&packet, &older}) {
     const auto before = bed.counter("drop_raw_payload");
     send_frame(bed, sender->get(), v4, ETH_P_IP);

@@ -49,6 +49,10 @@ struct OptionCase {
 };
 inline constexpr OptionCase kOptionCases[] = {
     {"PACKET_QDISC_BYPASS", 263, 20, 1},
+    {"PACKET_TX_RING", 263, 13, 1},
+    {"PACKET_RX_RING", 263, 5, 0},
+    {"PACKET_VNET_HDR", 263, 15, 1},
+    {"PACKET_VNET_HDR_SZ", 263, 24, 1},
     {"an AF_XDP socket's transmit ring", 283, 3, 1},
     {"and its memory", 283, 4, 1},
     {"an AF_XDP socket's receive ring", 283, 2, 0},
