@@ -11,7 +11,7 @@
 
 /*
  * The slot of the pod to which this program is attached. The agent loads the program once per pod and replaces this one 64-bit
- * immediate (userspace/datapath/pod_program.cpp): no lookup of "which pod am I" per packet, on any kernel.
+ * immediate (userspace/datapath/bpf_object.cpp): no lookup of "which pod am I" per packet, on any kernel.
  */
 static __always_inline __u32 cv_own_slot(void) {
   __u64 slot;
