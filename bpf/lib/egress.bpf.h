@@ -61,8 +61,12 @@ static __always_inline int cv_has_other_end(struct __sk_buff* skb, const struct 
   return is_connection;
 }
 
-/* Writes the state of a TCP socket; where there is no room for one, the next packet is looked at again. */
+/*
+ * Writes the state of a TCP socket; where there is no room for one, the next packet is looked at again. Never that of a listener, whose resets carry it from Linux 6.13 on: what
+ * it accepts would inherit it.
+ */
 static __always_inline void cv_set_kind(struct bpf_sock* sk, __u32 kind) {
+  if (sk->state == BPF_TCP_LISTEN) return;
   struct cv_sock_state fresh = {.kind = kind, .mark_before = sk->mark};
   struct cv_sock_state* state = bpf_sk_storage_get(&cv_sock_state, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
   if (state) state->kind = kind;

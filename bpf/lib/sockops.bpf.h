@@ -35,7 +35,8 @@ static __always_inline void cv_capture_accepted(struct bpf_sock_ops* ctx) {
   __u64 cookie = bpf_get_netns_cookie(ctx);
   if (!bpf_map_lookup_elem(&cv_pod_slots, &cookie)) return;
   struct cv_sock_state captured = {.kind = CV_SOCK_CAPTURED};
-  bpf_sk_storage_get(&cv_sock_state, sk, &captured, BPF_SK_STORAGE_GET_F_CREATE);
+  struct cv_sock_state* state = bpf_sk_storage_get(&cv_sock_state, sk, &captured, BPF_SK_STORAGE_GET_F_CREATE);
+  if (state) state->kind = CV_SOCK_CAPTURED; /* whatever it has from its listener */
 }
 
 #endif
